@@ -1,0 +1,147 @@
+"""Algorithm 1 as a generator of rounds: the caller audits each, the loop never learns what the audit says."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from smiler.curriculum.options import CurriculumOptions
+from smiler.curriculum.relabel import Proposals, relabel_store
+from smiler.domain.evidence import Relations
+from smiler.domain.progress import Progress
+from smiler.losses import build_loss
+from smiler.losses.options import LossOptions
+from smiler.losses.targets import READINGS
+from smiler.networks import build
+from smiler.networks.base import SegmentationNet
+from smiler.networks.checkpoint import Checkpoint
+from smiler.networks.options import NetworkOptions
+from smiler.prediction.model import ModelFacts, as_model
+from smiler.sampling.batches import Batches
+from smiler.sampling.options import SamplingOptions
+from smiler.store.store import Store
+from smiler.training.events import Events
+from smiler.training.fit import Objective, Stage, fit
+from smiler.training.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what a run computes, besides the data."""
+
+    network: NetworkOptions
+    loss: LossOptions
+    sampling: SamplingOptions
+    training: TrainingOptions
+    curriculum: CurriculumOptions
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def stage_steps(self, number: int) -> int:
+        """Steps of the first training (0) or of a round: together they are `training.steps`."""
+        total, rounds = self.training.steps, self.curriculum.rounds
+        if not rounds:
+            return total
+        first = max(1, round(total * self.curriculum.first_share))
+        return first if number == 0 else max(1, (total - first) // rounds)
+
+    def gamma(self, number: int) -> float:
+        """Share accepted in a round: t/T of gamma_max."""
+        return self.curriculum.gamma_max * number / self.curriculum.rounds
+
+
+@dataclass(frozen=True)
+class Round:
+    """One finished round (0: the first training, without proposals)."""
+
+    number: int
+    gamma: float
+    checkpoint: Checkpoint
+    proposals: Proposals
+
+
+def curriculum(
+    fabric: Fabric, store: Store, plan: Plan, run: Path, progress: Progress | None = None
+) -> Iterator[Round]:
+    """Train m_0, then for t = 1..T relabel with m_(t-1) and train m_t. What is on disk already is not done again."""
+    trainer = _Rounds(fabric, store, plan, run, progress)
+    proposals = Proposals(run / "rounds" / "0", {})
+    checkpoint = trainer.train(0, proposals)
+    yield Round(0, 0.0, checkpoint, proposals)
+    for number in range(1, plan.curriculum.rounds + 1):
+        proposals = trainer.relabel(number, checkpoint, proposals)
+        checkpoint = trainer.train(number, proposals)
+        yield Round(number, plan.gamma(number), checkpoint, proposals)
+
+
+class _Rounds:
+    """The network that goes through the rounds."""
+
+    def __init__(self, fabric: Fabric, store: Store, plan: Plan, run: Path, progress: Progress | None) -> None:
+        self.fabric, self.store, self.plan, self.run, self.progress = fabric, store, plan, run, progress
+        self.loss = build_loss(plan.loss, store.organs)
+        self.network = self.fresh_network()
+
+    def fresh_network(self) -> SegmentationNet:
+        """The untrained network; the same for every method with the same seed and outputs."""
+        return fresh_network(self.plan, self.store)
+
+    def batches(self, number: int, proposals: Proposals) -> Batches:
+        """The batches of a stage."""
+        opened = {case: proposals.bits(case) for case in proposals.accepted}
+        plan = self.plan
+        return Batches(self.store, plan.sampling, plan.network.context, plan.training.seed, number, opened)
+
+    def facts(self) -> ModelFacts:
+        """What every checkpoint tells."""
+        grey = self.batches(0, Proposals(self.run, {})).normalisation()
+        return ModelFacts(self.store.organs, self.plan.network, self.plan.loss, self.store.data, grey)
+
+    def train(self, number: int, proposals: Proposals) -> Checkpoint:
+        """Train m_t on the evidence with its proposals."""
+        plan = self.plan
+        options = plan.training
+        if number and plan.curriculum.warm_start:
+            rate = options.learning_rate * plan.curriculum.learning_rate_scale
+            options = options.model_copy(update={"learning_rate": rate})
+        elif number:
+            self.network = self.fresh_network()
+        folder = self.run / "checkpoints" if number == 0 else self.run / "rounds" / str(number) / "checkpoints"
+        facts = {**self.facts().to_json(), **plan.facts, "stage": number}
+        stage = Stage(self.run, folder, number, plan.stage_steps(number), options, facts)
+        objective = make_objective(plan, self.store)
+        return fit(self.fabric, self.network, self.batches(number, proposals), objective, stage, self.progress)
+
+    def relabel(self, number: int, checkpoint: Checkpoint, earlier: Proposals) -> Proposals:
+        """Proposals of round t, made by m_(t-1)."""
+        model = as_model(self.facts(), self.network, self.fabric, checkpoint.model_hash)
+        folder = self.run / "rounds" / str(number)
+        options = self.plan.curriculum
+        kept = earlier if options.keep == "union" else Proposals(folder, {})
+        gamma = self.plan.gamma(number)
+        made = relabel_store(model, self.store, folder, (number, gamma, options), kept, self.progress)
+        Events(self.run / "events.jsonl").add("relabelled", stage=number - 1, round=number, gamma=gamma, **made.summary())
+        return made
+
+
+def fresh_network(plan: Plan, store: Store) -> SegmentationNet:
+    """An untrained network for these organs, its weights drawn from the seed."""
+    torch.manual_seed(plan.training.seed)
+    loss = build_loss(plan.loss, store.organs)
+    network = build(plan.network, loss.outputs)
+    with torch.no_grad():
+        network.classifier.bias.copy_(loss.bias(plan.training.prior))  # type: ignore[union-attr]
+    return network
+
+
+def make_objective(plan: Plan, store: Store) -> Objective:
+    """The loss and reading of a plan."""
+    loss = build_loss(plan.loss, store.organs)
+    return Objective(loss, READINGS[plan.loss.reading], Relations.of(store.organs), plan.loss.pseudo_excludes)
+
+
+def with_steps(plan: Plan, steps: int) -> Plan:
+    """The same plan with another number of steps."""
+    return replace(plan, training=plan.training.model_copy(update={"steps": steps}))

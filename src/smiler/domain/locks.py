@@ -1,0 +1,29 @@
+"""One writer a folder: a second process is refused, the first goes on unharmed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from smiler.domain.errors import BadInput
+from smiler.domain.files import cannot_write
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold the folder for writing; BadInput if another process holds it. Freed by the system if we are killed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BadInput(
+            "another process is writing here", where=str(folder), do="wait for it or choose another folder"
+        ) from error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,1 @@
+"""Evaluation: how good a segmentation is, and how sure that is."""

@@ -1,0 +1,36 @@
+"""Layouts in which CT and masks come, each read in place: one file and one line in FORMATS a layout."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from smiler.domain.errors import BadInput
+from smiler.formats import folder, msd, nnunet, totalsegmentator
+from smiler.formats.base import Format, ImportOptions, RawCase
+
+__all__ = ["FORMATS", "Format", "ImportOptions", "RawCase", "detect", "format_named"]
+
+FORMATS: Mapping[str, Format] = {
+    "nnunet": nnunet.FORMAT,
+    "msd": msd.FORMAT,
+    "totalsegmentator": totalsegmentator.FORMAT,
+    "folder": folder.FORMAT,
+}
+
+
+def format_named(name: str) -> Format:
+    """The format of that name."""
+    if name not in FORMATS:
+        raise BadInput("no such format", where="--format", got=repr(name), do=f"choose among {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def detect(source: Path) -> Format:
+    """The one format that recognises the source."""
+    if not source.exists():
+        raise BadInput("the source does not exist", where=str(source))
+    found = [fmt for fmt in FORMATS.values() if fmt.recognises(source)]
+    if len(found) == 1:
+        return found[0]
+    got = f"the layouts of {' and '.join(fmt.name for fmt in found)}" if found else "none of the known layouts"
+    looked = "; ".join(f"{fmt.name}: {fmt.looks_for}" for fmt in FORMATS.values())
+    raise BadInput("can't tell the format", where=str(source), got=got, do=f"say --format; looked for {looked}")

@@ -1,0 +1,223 @@
+"""What a format is, what it reads, and what the user may say about a source."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from smiler.domain.cells import Cell, SliceRange, annotated
+from smiler.domain.cohort import Case
+from smiler.domain.errors import BadInput, Faults, raise_all
+from smiler.domain.files import read_json
+from smiler.formats.nifti import read_labels
+from smiler.formats.numbering import checked_table
+from smiler.formats.synonyms import Synonyms, load_synonyms
+
+Item = TypeVar("Item")
+ENDINGS = (".nii.gz", ".nii")
+
+
+class ImportOptions(BaseModel):
+    """What the user says about a source; whatever isn't said is never guessed.
+
+    absent_means: what a declared organ without a voxel in a case is; "ask" refuses and lists every such case.
+    organs: import only these (all if empty). synonyms: the user's own table of names.
+    patient_pattern: a regular expression with one group that finds the patient in a case id; without it each case is
+    its own patient. images, masks, labelmaps (files or folders; relative ones start at the source) and labels
+    (number -> organ) are for the folder format.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    absent_means: Literal["ask", "absent", "unannotated"] = "ask"
+    organs: tuple[str, ...] = ()
+    labels: Mapping[int, str] = {}
+    images: Path | None = None
+    masks: Mapping[str, Path] = {}
+    labelmaps: Path | None = None
+    patient_pattern: str | None = None
+    synonyms: Path | None = None
+
+    @field_validator("labels")
+    @classmethod
+    def _is_a_table(cls, labels: Mapping[int, str]) -> Mapping[int, str]:
+        return checked_table([(str(number), name) for number, name in labels.items()], "--labels")
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _has_one_group(cls, pattern: str | None) -> str | None:
+        try:
+            groups = 1 if pattern is None else re.compile(pattern).groups
+        except re.error as error:
+            got = f"{pattern!r}: {error}"
+            raise BadInput("not a regular expression", where="--patient-pattern", got=got) from error
+        if groups != 1:
+            do = "put the part that names the patient, and nothing else, in one pair of round brackets"
+            raise BadInput("the pattern needs exactly one group", where="--patient-pattern", got=repr(pattern), do=do)
+        return pattern
+
+    @cached_property
+    def names(self) -> Synonyms:
+        """The table of names: the shipped one with the user's over it."""
+        return load_synonyms(self.synonyms)
+
+    @cached_property
+    def wanted(self) -> frozenset[str]:
+        """Keys of the organs to import; empty for all."""
+        return frozenset(map(self.names.key, self.organs))
+
+    def wants(self, name: str) -> bool:
+        """Whether a source's organ is to be imported."""
+        try:
+            return not self.wanted or self.names.key(name) in self.wanted
+        except BadInput:
+            return False
+
+    def patient_of(self, case_id: str) -> str:
+        """The patient of a case: what the pattern finds in its id, or the id."""
+        if self.patient_pattern is None:
+            return case_id
+        found = re.search(self.patient_pattern, case_id)
+        if not found or not found[1]:
+            do = "change --patient-pattern or leave it out"
+            raise BadInput("the pattern finds no patient in the case id", where=f"case {case_id!r}", do=do)
+        return found[1]
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """One case of a source, organs under the names that the source uses, paths absolute.
+
+    `empty` names organs that the source declares and whose mask or labels have no voxel here: absent, or not looked at?
+    """
+
+    id: str
+    patient: str
+    image: Path
+    cells: Mapping[str, Cell]
+    notes: tuple[str, ...] = ()
+    empty: frozenset[str] = field(default_factory=frozenset)
+
+    def __post_init__(self) -> None:
+        Case(self.id, self.patient, str(self.image))
+        for what, text in (("patient", self.patient), ("path of the image", str(self.image))):
+            if not text.isprintable() or text != text.strip():
+                raise BadInput(f"the {what} can't stand in the ledger", where=f"case {self.id}", got=ascii(text))
+
+
+@dataclass(frozen=True)
+class Format:
+    """A layout that can be imported. `looks_for` says by what `recognises` knows it; `read` is lazy."""
+
+    name: str
+    title: str
+    looks_for: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, ImportOptions], Iterator[RawCase]]
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Which labels a label map holds in each axial slice, from the feet up; read in one pass."""
+
+    path: Path
+    planes: tuple[frozenset[int], ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "LabelMap":
+        """Read a NIfTI label map."""
+        array, _ = read_labels(path)
+        return cls(path, tuple(frozenset(np.flatnonzero(np.bincount(plane.ravel())).tolist()) for plane in array))
+
+    @property
+    def values(self) -> frozenset[int]:
+        """Labels other than 0 that have a voxel."""
+        return frozenset[int]().union(*self.planes) - {0}
+
+    def cells(self, organs: Mapping[str, tuple[int, ...]], ranges: Iterable[SliceRange] = ()) -> dict[str, Cell]:
+        """One cell for each organ, from its labels; no labels: any voxel > 0."""
+        return {name: annotated(str(self.path), labels, ranges) for name, labels in organs.items()}
+
+    def empty(self, organs: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
+        """Organs without a voxel."""
+        values = self.values
+        return frozenset(name for name, labels in organs.items() if not values & set(labels or values))
+
+    def refuse_undeclared(self, declared: Iterable[int], where: str) -> None:
+        """BadInput if the map holds labels that the source doesn't declare."""
+        unknown = sorted(self.values - set(declared))
+        if unknown:
+            got = ", ".join(map(str, unknown))
+            raise BadInput("the label map holds undeclared labels", where=where, got=got, do="declare or remove them")
+
+
+def read_mask(path: Path, where: str) -> LabelMap:
+    """A mask: at most one label other than 0; BadInput for a label map."""
+    mask = LabelMap.read(path)
+    if len(mask.values) > 1:
+        got = f"labels {', '.join(map(str, sorted(mask.values)))} in {path}"
+        raise BadInput("a mask holds one organ", where=where, got=got, do="import it as a label map with --labels")
+    return mask
+
+
+def each(
+    items: Iterable[Item], read_one: Callable[[Item], RawCase], faults: Sequence[BadInput] = ()
+) -> Iterator[RawCase]:
+    """Read one case after the other; the faults are raised together when the good cases are through."""
+    found = list(faults)
+    for item in items:
+        try:
+            case = read_one(item)
+        except BadInput as error:
+            found += error.faults if isinstance(error, Faults) else [error]
+        else:
+            yield case
+    raise_all(found)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first 20 names, and how many more there are."""
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root, links left as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links out of the cohort
+
+
+def case_name(path: Path, ending: str = "") -> str:
+    """File name without .nii.gz or .nii, nor `ending`."""
+    for suffix in ENDINGS:
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix).removesuffix(ending)
+    return path.name.removesuffix(ending)
+
+
+def nifti_files(folder: Path) -> list[Path]:
+    """The NIfTI files of a folder in order of their names, without hidden ones (._x is a Mac's shadow of x)."""
+    if not folder.is_dir():
+        return []
+    return sorted(absolute(p) for p in folder.iterdir() if p.name.endswith(ENDINGS) and not p.name.startswith("."))
+
+
+def read_manifest(source: Path) -> dict[str, Any]:
+    """`dataset.json` of a source, a table with a table of labels."""
+    path = source / "dataset.json"
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("labels"), dict):
+        raise BadInput("not a dataset.json: it has no table of labels", where=str(path))
+    return manifest
+
+
+def peek_manifest(source: Path) -> dict[str, Any]:
+    """The same, or an empty table where there is none."""
+    try:
+        return read_manifest(source)
+    except BadInput:
+        return {}

@@ -1,0 +1,153 @@
+"""Import a source into a cohort: everything is read and checked first, then the ledger is written; voxels stay put."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from smiler.domain.cells import ABSENT, UNANNOTATED, Cell, parse_cell
+from smiler.domain.cohort import Case
+from smiler.domain.errors import BadInput, Faults, raise_all
+from smiler.domain.locks import writing
+from smiler.formats import detect, format_named
+from smiler.formats.base import ImportOptions, RawCase, absolute, some
+from smiler.formats.merging import merge
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did: ids of the new cases, keys of the new organs, and what a person should know."""
+
+    added: tuple[str, ...]
+    organs_added: tuple[str, ...]
+    notes: tuple[str, ...]
+    conflicts: tuple[str, ...]
+
+
+class Ambiguous(BadInput):
+    """Declared organs without a voxel, as (case, organ); raised alone where it is the only fault, so one can ask."""
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], where: str) -> None:
+        self.pairs = tuple(pairs)
+        super().__init__(
+            "declared organs without a voxel: absent, or did nobody look?",
+            where=where,
+            got=f"{len(pairs)} (case organ): {some([' '.join(pair) for pair in pairs])}",
+            do="say --absent-means absent if an expert looked everywhere, --absent-means unannotated if not",
+        )
+
+
+def import_into(
+    source: Path,
+    cohort_folder: Path,
+    options: ImportOptions | None = None,
+    format_name: str | None = None,
+    on_case: Callable[[str], None] | None = None,
+) -> ImportReport:
+    """Make a cohort of a source, or add the source's cases to the cohort there.
+
+    `on_case` is called with each case's id as it is read. BadInput (every fault at once) and nothing written if the
+    source can't be read as a whole, if cases are there already, or if the source leaves open what `options` must say.
+    """
+    options = options or ImportOptions()
+    fmt = format_named(format_name) if format_name else detect(source)
+    if fmt.name != "folder" and (options.images or options.masks or options.labelmaps or options.labels):
+        do = "add --format folder, or leave out --image, --mask, --labelmap and --labels"
+        raise BadInput("only the folder format takes files and label tables", where=f"format {fmt.name}", do=do)
+    reader = _Reader(str(source), options, absolute(cohort_folder))
+    cases = reader.read(fmt.read(source, options), on_case or (lambda _: None))
+    merge(cohort_folder, cases)
+    with writing(cohort_folder):
+        merged = merge(cohort_folder, cases)
+        merged.cohort.save()
+    ids = tuple(case.id for case in cases)
+    return ImportReport(ids, merged.organs_added, reader.told(), merged.conflicts)
+
+
+@dataclass
+class _Reader:
+    """Turns raw cases into the ledger's, and collects what is wrong, ambiguous or worth a note on the way."""
+
+    source: str
+    options: ImportOptions
+    folder: Path
+    faults: list[BadInput] = field(default_factory=list)
+    ambiguous: list[tuple[str, str]] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+
+    def read(self, raws: Iterator[RawCase], on_case: Callable[[str], None]) -> list[Case]:
+        cases: list[Case] = []
+        try:
+            for raw in raws:
+                cases.append(self._case(raw))
+                on_case(raw.id)
+        except BadInput as error:
+            self._note_faults(error)
+        self._check_whole(cases)
+        return cases
+
+    def told(self) -> tuple[str, ...]:
+        return tuple(f"{some(ids)}: {note}" for note, ids in self.notes.items())
+
+    def _case(self, raw: RawCase) -> Case:
+        cells: dict[str, Cell] = {}
+        named: dict[str, str] = {}
+        for name, cell in raw.cells.items():
+            try:
+                key = self.options.names.key(name)
+            except BadInput as error:
+                self._note_faults(error)
+                continue
+            if key in named:
+                got, do = f"{named[key]!r} and {name!r}", "tell them apart in a file given with --synonyms"
+                self._note_faults(BadInput("two masks for one organ", where=f"organ {key}", got=got, do=do))
+            named[key] = name
+            cells[key] = self._settled(raw, name, key, self._portable(cell, raw.id))
+        for note in raw.notes:
+            self.notes.setdefault(note, []).append(raw.id)
+        self.seen |= set(named)
+        return Case(raw.id, raw.patient, self._inside(raw.image), cells)
+
+    def _settled(self, raw: RawCase, name: str, key: str, cell: Cell) -> Cell:
+        """An organ without a voxel is what the user says it is; in a part of the slices, absent means none there."""
+        if name not in raw.empty:
+            return cell
+        if self.options.absent_means == "ask":
+            self.ambiguous.append((raw.id, key))
+        if self.options.absent_means == "absent":
+            return cell if cell.ranges else ABSENT
+        return UNANNOTATED
+
+    def _portable(self, cell: Cell, case_id: str) -> Cell:
+        """The same cell with its path as the ledger has it; a fault if it would not read back as it is."""
+        moved = replace(cell, path=self._inside(Path(cell.path)))
+        try:
+            kept = str(moved).isprintable() and parse_cell(str(moved)) == moved
+        except BadInput:
+            kept = False
+        if not kept:
+            self._note_faults(
+                BadInput("the path can't stand in the ledger", where=f"case {case_id}", got=ascii(cell.path))
+            )
+        return moved
+
+    def _inside(self, path: Path) -> str:
+        """Relative to the cohort's folder for a file in it, absolute for others."""
+        path = Path(os.path.normpath(path))
+        return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
+
+    def _note_faults(self, error: BadInput) -> None:
+        known = {str(fault) for fault in self.faults}
+        new = error.faults if isinstance(error, Faults) else (error,)
+        self.faults += [fault for fault in new if str(fault) not in known]
+
+    def _check_whole(self, cases: list[Case]) -> None:
+        if self.ambiguous:
+            self.faults.append(Ambiguous(self.ambiguous, self.source))
+        if not cases and not self.faults:
+            self.faults.append(BadInput("the source has no cases", where=self.source))
+        for key in sorted(self.options.wanted - self.seen) if cases else ():
+            do = "check the name; without --organs every organ is imported"
+            self.faults.append(BadInput("the source has no such organ", where="--organs", got=repr(key), do=do))
+        raise_all(self.faults)

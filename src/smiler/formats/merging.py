@@ -1,0 +1,132 @@
+"""Merge new cases into a cohort by organ key: new columns, relations, and what the two conventions disagree about."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+from smiler.domain.cells import UNANNOTATED, Cell, Status
+from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort
+from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.organs import MAX_ORGANS, Organ, OrganSet
+from smiler.formats.anatomy import ANATOMY, nearest_whole, organ_of
+from smiler.formats.base import some
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The cohort with the new cases, not yet saved."""
+
+    cohort: Cohort
+    organs_added: tuple[str, ...]
+    conflicts: tuple[str, ...]
+
+
+def merge(folder: Path, cases: Sequence[Case]) -> Merged:
+    """The cohort in `folder` (or a new one) with these cases; reads, writes nothing. BadInput lists every fault."""
+    there = (folder / MANIFEST).exists() or (folder / LEDGER).exists()
+    old = Cohort.open(folder) if there else None
+    _refuse_known(old.cases if old else (), cases)
+    cases = [replace(case, cells={k: c for k, c in case.cells.items() if c != UNANNOTATED}) for case in cases]
+    keys = tuple(dict.fromkeys(key for case in cases for key in case.cells if old is None or key not in old.organs))
+    organs = _organs(old.organs.organs if old else (), keys, cases)
+    cohort = replace(old or Cohort(folder, organs, ()), organs=organs, cases=(*(old.cases if old else ()), *cases))
+    raise_all([fault for case in cases for fault in _shared_labels(case, organs)])
+    conflicts = (*_conflicts(cohort, {case.id for case in cases}), *_unrelated(organs, keys))
+    return Merged(cohort, keys, conflicts)
+
+
+def _refuse_known(old: Sequence[Case], new: Sequence[Case]) -> None:
+    known = {case.id.lower() for case in old}
+    repeated = [case.id for case in new if case.id.lower() in known]
+    faults = []
+    if repeated:
+        do = f"remove their rows from {LEDGER} first, or import into another cohort"
+        got = f"{len(repeated)}: {some(repeated)}"
+        faults.append(BadInput("the cohort has these cases already", where="source", got=got, do=do))
+    times = Counter(case.id.lower() for case in new)
+    twice = [case.id for case in new if times[case.id.lower()] > 1]
+    if twice:
+        faults.append(BadInput("case ids that are used twice (capitals don't count)", where="source", got=some(twice)))
+    raise_all(faults)
+
+
+def _organs(old: Sequence[Organ], keys: Sequence[str], cases: Sequence[Case]) -> OrganSet:
+    """Old organs as the user has them, but for relations to the new ones, which follow."""
+    known = [organ.key for organ in old]
+    among = [*known, *keys]
+    if not 1 <= len(among) <= MAX_ORGANS:
+        do = "choose some with --organs" if among else "nothing is annotated in the source"
+        raise BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where="source", got=str(len(among)), do=do)
+    new = [_new_organ(key, among, number, cases) for number, key in enumerate(keys, start=len(known))]
+    return OrganSet((*(_related(organ, known, among) for organ in old), *new))
+
+
+def _related(organ: Organ, known: Sequence[str], among: Sequence[str]) -> Organ:
+    """An old organ among new ones: part of a nearer whole, unless the user says otherwise, and overlapping some."""
+    anatomy = ANATOMY.get(organ.key)
+    if anatomy is None:
+        return organ
+    own = organ.part_of != nearest_whole(organ.key, known)
+    part_of = organ.part_of if own else nearest_whole(organ.key, among)
+    return replace(organ, part_of=part_of, overlaps=organ.overlaps | (anatomy.overlaps & (set(among) - set(known))))
+
+
+def _new_organ(key: str, among: Sequence[str], number: int, cases: Sequence[Case]) -> Organ:
+    """From anatomy; a source whose labels for one organ contain another's says itself which is part of which."""
+    organ = organ_of(key, among, number)
+    wholes = [other for other in among if other != key and _contains(other, key, cases)]
+    size = {other: max(len(case.cell(other).labels) for case in cases) for other in wholes}
+    return replace(organ, part_of=min(wholes, key=size.__getitem__)) if wholes else organ
+
+
+def _contains(whole: str, part: str, cases: Sequence[Case]) -> bool:
+    pairs = [pair for case in cases if (pair := _of_one_file(case, whole, part))]
+    return bool(pairs) and all(set(b.labels) < set(a.labels) for a, b in pairs)
+
+
+def _of_one_file(case: Case, a: str, b: str) -> tuple[Cell, Cell] | None:
+    """Both organs' cells where they are drawn in one label map."""
+    one, other = case.cell(a), case.cell(b)
+    drawn = one.status is other.status is Status.ANNOTATED and one.path == other.path
+    return (one, other) if drawn and one.labels and other.labels else None
+
+
+def _shared_labels(case: Case, organs: OrganSet) -> Iterator[BadInput]:
+    for a, b in combinations(case.cells, 2):
+        one, other = case.cell(a), case.cell(b)
+        alike = not one.labels or not other.labels or set(one.labels) & set(other.labels)
+        if one.path and one.path == other.path and alike and organs.exclusive(a, b):
+            do = "say in cohort.toml that one is part_of the other or overlaps it, or leave one out with --organs"
+            what = "two organs that exclude each other have one label"
+            yield BadInput(what, where=f"case {case.id}, organs {a} and {b}", got=f"{one} and {other}", do=do)
+
+
+def _conflicts(cohort: Cohort, new: set[str]) -> Iterator[str]:
+    """Where label maps leave a part out of the organ it belongs to, and others may draw it in."""
+    for part in cohort.organs.keys:
+        for whole in sorted(cohort.organs.wholes(part)):
+            pairs = {case.id: pair for case in cohort if (pair := _of_one_file(case, whole, part))}
+            out = [name for name, (a, b) in pairs.items() if not set(a.labels) & set(b.labels)]
+            within = [name for name in pairs if name not in out]
+            if out and new & set(pairs):
+                others = f"; it includes it in {some(within)}" if within else ""
+                yield (
+                    f"{whole} leaves out {part} in {some(out)}{others}. Where the part lies in the organ, "
+                    f"write the organ's cells as PATH#{'+'.join(map(str, _united(pairs[out[0]])))}"
+                )
+
+
+def _unrelated(organs: OrganSet, keys: Sequence[str]) -> Iterator[str]:
+    """New organs of which nobody says whether they lie in another."""
+    for organ in (organs[key] for key in keys):
+        if organ.key not in ANATOMY and organ.part_of is None and len(organs) > 1:
+            yield (
+                f"{organ.key} is not in the table of organs: it is taken to exclude every other organ. "
+                "If it lies in one or overlaps one, write part_of or overlaps in cohort.toml"
+            )
+
+
+def _united(pair: tuple[Cell, Cell]) -> list[int]:
+    return sorted({*pair[0].labels, *pair[1].labels})

@@ -1,0 +1,119 @@
+"""NIfTI files in and out: nothing is read before the header is checked, and arrays are always canonical.
+
+Canonical order is (z, y, x): z from the feet up, y to the back, x to the patient's left.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from smiler.domain.geometry import Geometry
+from smiler.formats.nifti_grid import Grid, Orientation, grid_from, grid_of
+from smiler.formats.nifti_header import Header, check_size, display_path, parse, read_block
+from smiler.formats.nifti_stream import Source, opened
+from smiler.formats.nifti_values import ToHU, ToLabels
+from smiler.formats.nifti_write import write_ct, write_labels, write_probability
+
+__all__ = [
+    "CT",
+    "Grid",
+    "ReadOptions",
+    "grid_of",
+    "read_ct",
+    "read_header",
+    "read_labels",
+    "write_ct",
+    "write_labels",
+    "write_probability",
+]
+_SLAB_BYTES = 4 << 20
+
+
+class ReadOptions(BaseModel, frozen=True, extra="forbid"):
+    """How to read a file that does not speak for itself."""
+
+    orientation: Orientation = Field(
+        default="refuse",
+        description="Which to believe where sform and qform disagree (sform, qform); none: where both are missing, "
+        "read the axes as right, anterior, superior.",
+    )
+    nonfinite: Literal["refuse", "clamp"] = Field(
+        default="refuse", description="NaN and Inf in a CT: refuse, or set to -1024 HU."
+    )
+    max_bytes: int = Field(default=8 << 30, gt=0, description="Most bytes that a volume may have uncompressed.")
+
+
+@dataclass(frozen=True)
+class CT:
+    """A CT: `hu` int16 (z, y, x) in canonical order, where it lies, its file's own grid, and what was changed."""
+
+    hu: NDArray[np.int16]
+    geometry: Geometry
+    grid: Grid
+    notes: tuple[str, ...] = ()
+
+
+_DEFAULT = ReadOptions()
+
+
+def read_header(path: str | Path, options: ReadOptions = _DEFAULT) -> Grid:
+    """Check a file's header and size and read no voxel; BadInput says what is wrong with it."""
+    with opened(display_path(path)) as source:
+        return _check(source, options)[1]
+
+
+def read_ct(path: str | Path, options: ReadOptions = _DEFAULT) -> CT:
+    """Read a CT as whole HU. Takes the int16 volume and a few MB more, whatever type the file has."""
+    with opened(display_path(path)) as source:
+        header, grid = _check(source, options)
+        hu: NDArray[np.int16] = np.empty(grid.geometry.shape, dtype=np.int16)
+        convert = ToHU(header)
+        notes = _fill(source, header, grid.own(hu), convert)
+        notes += convert.notes(options.nonfinite, str(source.path))
+    return CT(hu, grid.geometry, grid, grid.notes + notes)
+
+
+def read_labels(
+    path: str | Path, options: ReadOptions = _DEFAULT
+) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], Grid]:
+    """Read a label map or mask: uint8 or uint16 (z, y, x) in canonical order, and the file's grid.
+
+    BadInput for a value that is not within 1e-6 of a whole number, negative, or above 65535.
+    """
+    with opened(display_path(path)) as source:
+        header, grid = _check(source, options)
+        convert = ToLabels(header, str(source.path))
+        labels: NDArray[Any] = np.empty(grid.geometry.shape, dtype=convert.dtype)
+        _fill(source, header, grid.own(labels), convert)
+    return labels, grid
+
+
+def _check(source: Source, options: ReadOptions) -> tuple[Header, Grid]:
+    block = read_block(source)
+    header = parse(block, str(source.path))
+    check_size(header, source, options.max_bytes)
+    grid = grid_from(header, options.orientation, str(source.path))
+    source.skip(header.offset - len(block))
+    return header, grid
+
+
+def _fill(
+    source: Source, header: Header, own: NDArray[Any], convert: Callable[[NDArray[Any]], NDArray[Any]]
+) -> tuple[str, ...]:
+    """Stream the voxels into `own` (i, j, k), a few MB at a time."""
+    i, j, k = header.shape
+    step = min(k, max(1, _SLAB_BYTES // (i * j * header.dtype.itemsize)))
+    buffer = bytearray(step * i * j * header.dtype.itemsize)
+    for first in range(0, k, step):
+        slices = min(step, k - first)
+        view = memoryview(buffer)[: slices * i * j * header.dtype.itemsize]
+        source.fill(view)
+        slab = np.frombuffer(view, header.dtype).reshape(slices, j, i)
+        own[:, :, first : first + slices] = convert(slab).T
+    padding = source.finish()
+    return (f"{padding} bytes of padding after the last voxel ignored",) if padding else ()

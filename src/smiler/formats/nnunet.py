@@ -1,0 +1,164 @@
+"""nnU-Net (version 2): dataset.json with named labels, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from smiler.domain.cells import SliceRange
+from smiler.domain.errors import BadInput
+from smiler.formats.base import (
+    ENDINGS,
+    Format,
+    ImportOptions,
+    LabelMap,
+    RawCase,
+    absolute,
+    case_name,
+    each,
+    nifti_files,
+    peek_manifest,
+    read_manifest,
+)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The label table: organ -> its labels (several for a region), and the value that means "not annotated"."""
+
+    organs: Mapping[str, tuple[int, ...]]
+    ignore: int | None = None
+
+    @property
+    def declared(self) -> frozenset[int]:
+        """Every value that a label map may hold."""
+        values = {label for labels in self.organs.values() for label in labels}
+        return frozenset(values if self.ignore is None else values | {self.ignore})
+
+
+@dataclass(frozen=True)
+class _Files:
+    id: str
+    image: Path
+    label: Path
+
+
+def recognises(source: Path) -> bool:
+    """A dataset.json whose labels are keyed by name."""
+    manifest = peek_manifest(source)
+    return bool(manifest) and not all(str(key).isdigit() for key in manifest["labels"])
+
+
+def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
+    """The training cases. The label `ignore` may fill whole axial slices: the others are the annotated ones."""
+    manifest, where = read_manifest(source), str(source / "dataset.json")
+    table = parse_labels(manifest["labels"], where)
+    notes = _channel_notes(manifest, where)
+    organs = {name: labels for name, labels in table.organs.items() if options.wants(name)}
+    faults: list[BadInput] = []
+    files = _listed(manifest, source, faults) if "dataset" in manifest else _scanned(manifest, source, faults)
+
+    def read_one(item: _Files) -> RawCase:
+        labels, place = LabelMap.read(item.label), f"case {item.id}, {item.label}"
+        labels.refuse_undeclared(table.declared, place)
+        known = _known_slices(labels, table.ignore, place)
+        patient = options.patient_of(item.id)
+        if not known:
+            return RawCase(item.id, patient, item.image, {}, (*notes, "every slice carries the ignore label"))
+        ranges = () if len(known) == len(labels.planes) else slice_ranges(known)
+        cells, empty = labels.cells(organs, ranges), labels.empty(organs)
+        return RawCase(item.id, patient, item.image, cells, notes, empty)
+
+    yield from each(files, read_one, faults)
+
+
+def parse_labels(table: Mapping[str, Any], where: str) -> Labels:
+    """The `labels` of dataset.json: name -> number, or a list of numbers for a region; `background` is 0."""
+    organs: dict[str, tuple[int, ...]] = {}
+    for name, value in table.items():
+        values = tuple(value) if isinstance(value, list) else (value,)
+        if name == "background" and values == (0,):
+            continue
+        whole = bool(values) and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
+        if not whole or len(set(values)) != len(values):
+            do = "give a whole number above 0, or a list of different ones for a region"
+            raise BadInput("not a label", where=where, got=f"{name!r}: {value!r}", do=do)
+        organs[name] = values
+    ignore = organs.pop("ignore", None)
+    if ignore is not None and (len(ignore) > 1 or any(ignore[0] in labels for labels in organs.values())):
+        raise BadInput("ignore needs one value of its own", where=where, got=str(ignore))
+    return Labels(organs, ignore[0] if ignore else None)
+
+
+def slice_ranges(known: Sequence[int]) -> tuple[SliceRange, ...]:
+    """Ascending slice numbers as ranges: one with a step where they are equally far apart, else one for each run."""
+    steps = {b - a for a, b in pairwise(known)}
+    if len(steps) == 1:
+        return (SliceRange(known[0], known[-1] + 1, steps.pop()),)
+    starts = [b for a, b in pairwise([-2, *known]) if b != a + 1]
+    stops = [a + 1 for a, b in pairwise([*known, known[-1] + 2]) if b != a + 1]
+    return tuple(SliceRange(start, stop) for start, stop in zip(starts, stops, strict=True))
+
+
+def _known_slices(labels: LabelMap, ignore: int | None, where: str) -> list[int]:
+    mixed = [z for z, plane in enumerate(labels.planes) if ignore in plane and len(plane) > 1]
+    if mixed:
+        raise BadInput(
+            "the ignore label is only understood where it fills whole axial slices",
+            where=where,
+            got=f"{len(mixed)} slices that hold it beside other labels, the first is {mixed[0]}",
+            do="fill or clear these slices, or leave the case out",
+        )
+    return [z for z, plane in enumerate(labels.planes) if ignore not in plane]
+
+
+def _channel_notes(manifest: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    channels = manifest.get("channel_names", {"0": "CT"})
+    first = str(channels.get("0")) if isinstance(channels, dict) else repr(channels)
+    if first.upper() == "CT":
+        return () if len(channels) == 1 else (f"only channel 0 (CT) of {len(channels)} is read",)
+    if isinstance(channels, dict) and len(channels) == 1:
+        return (f"the image's channel is called {first!r}: its values are taken as HU",)
+    raise BadInput("smiler reads CT, and channel 0 is not called CT", where=where, got=f"channel_names {channels!r}")
+
+
+def _scanned(manifest: Mapping[str, Any], source: Path, faults: list[BadInput]) -> list[_Files]:
+    ending = manifest.get("file_ending", ".nii.gz")
+    if ending not in ENDINGS:
+        where = str(source / "dataset.json")
+        raise BadInput("only NIfTI is read", where=where, got=f"file_ending {ending!r}", do="convert the files")
+    images = {case_name(p, "_0000"): p for p in nifti_files(source / "imagesTr") if p.name.endswith("_0000" + ending)}
+    labels = {case_name(p): p for p in nifti_files(source / "labelsTr") if p.name.endswith(ending)}
+    for name in sorted(images.keys() ^ labels.keys()):
+        here = images.get(name, labels.get(name))
+        do = f"put both imagesTr/{name}_0000{ending} and labelsTr/{name}{ending} there, or neither"
+        faults.append(BadInput("an image or its label map is missing", where=f"case {name!r}", got=str(here), do=do))
+    return [_Files(name, images[name], labels[name]) for name in sorted(images.keys() & labels.keys())]
+
+
+def _listed(manifest: Mapping[str, Any], source: Path, faults: list[BadInput]) -> list[_Files]:
+    files = []
+    table = manifest["dataset"] if isinstance(manifest["dataset"], dict) else {"dataset": manifest["dataset"]}
+    for name, row in table.items():
+        images = row.get("images") if isinstance(row, dict) else None
+        paths = [*images, row.get("label")] if isinstance(images, list) else []
+        if len(paths) < 2 or not all(isinstance(path, str) for path in paths):
+            do = 'write {"images": [PATH, ...], "label": PATH}'
+            faults.append(BadInput("not a case of dataset.json", where=f"case {name!r}", got=repr(row), do=do))
+            continue
+        found = _Files(name, absolute(source / paths[0]), absolute(source / paths[-1]))
+        missing = [path for path in (found.image, found.label) if not path.is_file()]
+        for path in missing:
+            faults.append(BadInput("the file does not exist", where=f"case {name!r}", got=ascii(str(path))))
+        files += [] if missing else [found]
+    return files
+
+
+FORMAT = Format(
+    name="nnunet",
+    title="nnU-Net version 2: dataset.json with named labels, imagesTr and labelsTr",
+    looks_for='dataset.json with "labels": {"liver": 1}',
+    recognises=recognises,
+    read=read,
+)

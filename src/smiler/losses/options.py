@@ -1,0 +1,25 @@
+"""What can be chosen about the loss."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LossOptions(BaseModel):
+    """Loss, reading and balance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["bce", "dice", "bce_dice", "softmax"] = Field(
+        "bce_dice", description="bce, dice and bce_dice: one sigmoid an organ; softmax: organs and background compete"
+    )
+    reading: Literal["smile", "naive", "annotated"] = Field(
+        "smile", description="how evidence is read: smile ignores what nobody knows, naive takes it as background, "
+        "annotated uses an organ only in the volumes in which it is annotated"
+    )
+    positive_share: float | None = Field(
+        None, gt=0, lt=1, description="weigh positives and negatives separately, with this share for positives; "
+        "unset: one plain mean over all known voxels of an organ"
+    )
+    dice_weight: float = Field(1.0, gt=0, description="weight of the Dice term in bce_dice")
+    pseudo_excludes: bool = Field(False, description="whether a proposed organ excludes its rivals at its voxels")

@@ -1,0 +1,47 @@
+"""The networks by name, and the one function that builds them.
+
+Importing this package loads neither torch nor MONAI: each builder imports its own network when it is called, so that
+a command line can show and check `NetworkOptions` at once. The base class is `smiler.networks.base.SegmentationNet`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smiler.networks.options import NetworkOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smiler.networks.base import SegmentationNet
+
+__all__ = ["NETWORKS", "NetworkOptions", "build"]
+
+
+def _deeplab(options: NetworkOptions, outputs: int) -> SegmentationNet:
+    from smiler.networks.deeplab import DeepLab
+
+    return DeepLab(options, outputs)
+
+
+def _unet(options: NetworkOptions, outputs: int) -> SegmentationNet:
+    from smiler.networks.unet import UNet
+
+    return UNet(options, outputs)
+
+
+NETWORKS: dict[str, Callable[[NetworkOptions, int], SegmentationNet]] = {
+    "deeplab": _deeplab,
+    "unet": _unet,
+}
+
+
+def build(options: NetworkOptions, outputs: int) -> SegmentationNet:
+    """Build the network that `options` name, with one logit channel for each of `outputs` classes.
+
+    Initial weights come from torch's global generator: seed it (`torch.manual_seed`) before the call.
+
+    Raises:
+        BadInput: `outputs` is below 1, or the file of pretrained weights is unreadable or does not fit.
+    """
+    return NETWORKS[options.name](options, outputs)

@@ -1,0 +1,134 @@
+"""Checkpoints: tensors as safetensors, everything else as JSON, both with hashes. Nothing is ever unpickled.
+
+The JSON file is written last and names its tensor files by content, so that a checkpoint is there whole or not at all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from smiler.domain.errors import BadInput
+from smiler.domain.files import read_json, replacing, sha256, write_json
+
+FORMAT = 1
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained (or half trained) network on disk. `facts` holds what is needed to use it: organs, options, scales."""
+
+    path: Path
+    step: int
+    steps: int
+    facts: Mapping[str, Any]
+    files: Mapping[str, tuple[str, str]]
+
+    @property
+    def finished(self) -> bool:
+        """Whether its training came to its end."""
+        return self.step >= self.steps
+
+    @property
+    def model_hash(self) -> str:
+        """sha256 of the weights."""
+        return self.files["model"][1]
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        """The tensors of 'model' or 'optimizer'; BadInput unless file and hash agree."""
+        name, expected = self.files[part]
+        path = self.path.parent / name
+        if not path.is_file():
+            raise BadInput("the checkpoint's tensors are missing", where=str(path))
+        if sha256(path) != expected:
+            raise BadInput(
+                "the checkpoint's tensors are not those that were saved (wrong hash)",
+                where=str(path),
+                got=sha256(path)[:12],
+                do="copy the run folder again",
+            )
+        try:
+            return load_file(path)
+        except (SafetensorError, ValueError, OSError) as error:
+            raise BadInput("not a safetensors file", where=str(path), got=str(error)) from error
+
+
+def save_checkpoint(folder: Path, step: int, steps: int, facts: Mapping[str, Any], parts: Mapping[str, Tensors]) -> Path:
+    """Save tensors and facts under `folder`; older checkpoints there go once the new one is safe."""
+    files = {}
+    for part, tensors in parts.items():
+        name = f"step-{step:07d}.{part}.safetensors"
+        with replacing(folder / name) as temporary:
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary)
+        files[part] = (name, sha256(folder / name))
+    path = folder / f"step-{step:07d}.json"
+    write_json(path, {"format": FORMAT, "step": step, "steps": steps, "files": files, "facts": dict(facts)})
+    for old in folder.glob("step-*"):
+        if not old.name.startswith(f"step-{step:07d}."):
+            old.unlink(missing_ok=True)
+    return path
+
+
+def find_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint in a folder of them, if any."""
+    found = sorted(folder.glob("step-*.json"))
+    return read_checkpoint(found[-1]) if found else None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint's JSON; its tensors are read, and their hashes checked, when asked for."""
+    if path.suffix in {".pt", ".pth", ".ckpt", ".bin", ".pkl"}:
+        raise BadInput(
+            "a pickled checkpoint is never loaded: it could run any program",
+            where=str(path),
+            do="give the run folder, or the .json beside the .safetensors files",
+        )
+    table = read_json(path)
+    try:
+        files = {part: (Path(name).name, str(digest)) for part, (name, digest) in table["files"].items()}
+        if table["format"] != FORMAT or not isinstance(table["facts"], dict) or "model" not in files:
+            raise ValueError(f"format {table['format']}")
+        return Checkpoint(path, int(table["step"]), int(table["steps"]), table["facts"], files)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput("not a checkpoint of smiler", where=str(path), got=repr(error)) from error
+
+
+def load_weights(network: torch.nn.Module, checkpoint: Checkpoint) -> None:
+    """Put the checkpoint's weights into a network; keys, shapes and finiteness are checked before anything changes."""
+    tensors = checkpoint.tensors("model")
+    own = network.state_dict()
+    where = str(checkpoint.path)
+    wrong = sorted(set(own) ^ set(tensors))
+    if wrong:
+        raise BadInput("the weights belong to another network (keys differ)", where=where, got=", ".join(wrong[:3]))
+    for key, value in tensors.items():
+        if value.shape != own[key].shape:
+            got = f"{tuple(value.shape)} instead of {tuple(own[key].shape)}"
+            raise BadInput("the weights belong to another network (shapes differ)", where=f"{where}, {key}", got=got)
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise BadInput("the weights are not finite", where=f"{where}, {key}", do="take an earlier checkpoint")
+    network.load_state_dict(tensors)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as flat tensors: 'parameter number.name'."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": torch.as_tensor(value) for i, values in state.items() for name, value in values.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Put flat tensors back into an optimiser of the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    full = optimizer.state_dict()
+    full["state"] = state
+    optimizer.load_state_dict(full)
+

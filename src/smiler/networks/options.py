@@ -1,0 +1,41 @@
+"""Which network to build, and how large: the options a plan file writes down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+
+class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
+    """Everything that decides a network's shape, except the number of classes."""
+
+    name: Literal["deeplab", "unet"] = Field(default="unet", description="Which network to build.")
+    context: int = Field(
+        default=0, ge=0, le=8, description="Neighbouring slices on each side given as channels: 2 * context + 1 in all."
+    )
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="Probability that a feature channel is dropped before the classifier."
+    )
+    width: int = Field(
+        default=24, ge=8, le=128, description="unet: features at full resolution; doubled on each level below."
+    )
+    depth: Literal[18, 34, 50, 101] = Field(default=18, description="deeplab: layers of the ResNet backbone.")
+    output_stride: Literal[8, 16] = Field(
+        default=16, description="deeplab: input pixels for one feature pixel; 8 is finer and slower."
+    )
+    weights: Path | None = Field(
+        default=None, description="deeplab: local file of ImageNet ResNet weights (.safetensors, .pt or .pth)."
+    )
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input image: the slice itself and its neighbours on both sides."""
+        return 2 * self.context + 1
+
+    @model_validator(mode="after")
+    def _weights_have_a_backbone(self) -> Self:
+        if self.weights is not None and self.name != "deeplab":
+            raise ValueError(f"weights are read by the deeplab backbone only, and name is {self.name!r}: drop weights")
+        return self

@@ -1,0 +1,89 @@
+"""A trained network with everything that is needed to use it, read from a checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from smiler.domain.errors import BadInput
+from smiler.domain.organs import Organ, OrganSet
+from smiler.losses import build_loss
+from smiler.losses.options import LossOptions
+from smiler.losses.targets import Loss
+from smiler.networks import build
+from smiler.networks.base import SegmentationNet
+from smiler.networks.checkpoint import Checkpoint, load_weights
+from smiler.networks.options import NetworkOptions
+from smiler.sampling.augment import Normalisation
+from smiler.store.options import DataOptions
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a checkpoint must tell about its network."""
+
+    organs: OrganSet
+    network: NetworkOptions
+    loss: LossOptions
+    data: DataOptions
+    normalisation: Normalisation
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        organs = [
+            {"key": o.key, "title": o.title, "snomed": o.snomed, "colour": o.colour, "part_of": o.part_of,
+             "overlaps": sorted(o.overlaps)}
+            for o in self.organs
+        ]  # fmt: skip
+        grey = {"mean": self.normalisation.mean, "sd": self.normalisation.sd, "air": self.normalisation.air}
+        network = self.network.model_copy(update={"weights": None})
+        options = {"network": network, "loss": self.loss, "data": self.data}
+        return {"organs": organs, "normalisation": grey} | {
+            name: value.model_dump(mode="json") for name, value in options.items()
+        }
+
+    @classmethod
+    def from_json(cls, facts: Any, where: Path) -> "ModelFacts":
+        """From plain JSON; BadInput for anything that is not what `to_json` writes."""
+        try:
+            organs = tuple(Organ(**{**row, "overlaps": frozenset(row["overlaps"])}) for row in facts["organs"])
+            return cls(
+                OrganSet(organs),
+                NetworkOptions(**facts["network"]),
+                LossOptions(**facts["loss"]),
+                DataOptions(**facts["data"]),
+                Normalisation(**{key: float(value) for key, value in facts["normalisation"].items()}),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadInput("the checkpoint does not describe its network", where=str(where), got=repr(error)) from error
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network on its device, ready to predict."""
+
+    facts: ModelFacts
+    network: SegmentationNet
+    loss: Loss
+    fabric: Fabric
+    made_by: str
+
+    @property
+    def organs(self) -> OrganSet:
+        """Organs in channel order."""
+        return self.facts.organs
+
+
+def load_model(checkpoint: Checkpoint, fabric: Fabric) -> Model:
+    """Build the checkpoint's network and load its weights."""
+    facts = ModelFacts.from_json(checkpoint.facts, checkpoint.path)
+    loss = build_loss(facts.loss, facts.organs)
+    network = build(facts.network, loss.outputs)
+    load_weights(network, checkpoint)
+    return as_model(facts, network, fabric, checkpoint.model_hash)
+
+
+def as_model(facts: ModelFacts, network: SegmentationNet, fabric: Fabric, made_by: str) -> Model:
+    """A network in memory as a model; it goes to the device."""
+    return Model(facts, network.to(fabric.device), build_loss(facts.loss, facts.organs), fabric, made_by)

@@ -1,0 +1,149 @@
+"""The recipe: defaults, then a method's file, then the user's file, then `--set`; wrong names are met with the nearest."""
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from smiler.curriculum.options import CurriculumOptions
+from smiler.domain.errors import BadInput, raise_all
+from smiler.formats.labels import LabelOptions
+from smiler.formats.nifti import ReadOptions
+from smiler.losses.options import LossOptions
+from smiler.networks.options import NetworkOptions
+from smiler.prediction.options import PredictionOptions
+from smiler.sampling.options import SamplingOptions
+from smiler.store.options import DataOptions
+from smiler.training.options import TrainingOptions
+
+METHODS: dict[str, str] = {
+    "baseline": "softmax over organs and background; whatever is not annotated is background (the usual tools)",
+    "smile": "one sigmoid an organ; what nobody knows is ignored (Petit et al. 2018)",
+    "smiler": "SMILE, then rounds that relabel missing organs with the safest predictions (Petit et al. 2018)",
+    "smiler-faithful": "SMILEr as in the authors' code: shares per slice, union of rounds, every round up to 100 %",
+    "marginal": "softmax with the marginal loss: unannotated organs and background count together",
+}
+
+
+class Recipe(BaseModel):
+    """All options of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str = Field("smiler", description="the shipped recipe that this one began with")
+    organs: tuple[str, ...] = Field((), description="organs to train, in this order of channels; empty: all of the cohort")
+    reading: ReadOptions = ReadOptions()
+    labels: LabelOptions = LabelOptions()
+    data: DataOptions = DataOptions()  # type: ignore[call-arg]
+    sampling: SamplingOptions = SamplingOptions()  # type: ignore[call-arg]
+    network: NetworkOptions = NetworkOptions()  # type: ignore[call-arg]
+    loss: LossOptions = LossOptions()  # type: ignore[call-arg]
+    training: TrainingOptions = TrainingOptions()  # type: ignore[call-arg]
+    curriculum: CurriculumOptions = CurriculumOptions()  # type: ignore[call-arg]
+    prediction: PredictionOptions = PredictionOptions()  # type: ignore[call-arg]
+
+    def to_toml(self) -> str:
+        """As TOML; options that are unset are left out, which means unset."""
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+
+def load_recipe(method: str = "smiler", path: Path | None = None, changes: Iterable[str] = ()) -> Recipe:
+    """The resolved recipe. `changes` are texts such as 'training.steps=500'."""
+    if method not in METHODS:
+        raise BadInput("no such method", where="--method", got=repr(method), do=_nearest(method, METHODS))
+    table: dict[str, Any] = {"method": method}
+    shipped = resources.files("smiler.recipe").joinpath("recipes", f"{method}.toml").read_text(encoding="utf-8")
+    _merge(table, tomllib.loads(shipped))
+    if path is not None:
+        _merge(table, read_toml(path))
+    for change in changes:
+        _merge(table, parse_change(change))
+    return check_recipe(table, str(path or f"method {method}"))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A resolved recipe as a run folder holds it."""
+    return check_recipe(read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a table."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise BadInput("the recipe does not exist", where=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise BadInput("the recipe is not readable TOML", where=str(path), got=str(error)) from error
+
+
+def parse_change(change: str) -> dict[str, Any]:
+    """'a.b=c' as {'a': {'b': c}}; c is read as TOML, and as a text where it is none; 'none' unsets."""
+    name, sign, text = change.partition("=")
+    if not sign or not name.strip():
+        raise BadInput("not a change of the recipe", where="--set", got=repr(change), do="write training.steps=500")
+    value: Any
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = None if text.strip() == "none" else text.strip()
+    for key in reversed(name.strip().split(".")):
+        value = {key: value}
+    return typing.cast("dict[str, Any]", value)
+
+
+def check_recipe(table: Mapping[str, Any], where: str) -> Recipe:
+    """A table as a recipe; every unknown name, wrong type and value out of range at once."""
+    try:
+        return Recipe.model_validate(dict(table))
+    except ValidationError as error:
+        faults = [_fault(row, where) for row in error.errors()]
+    raise_all(faults)
+    raise AssertionError("unreachable")
+
+
+def _fault(row: Any, where: str) -> BadInput:
+    location = [str(part) for part in row["loc"]]
+    name = ".".join(location)
+    if row["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        return BadInput("unknown option", where=f"{where}: {name}", got=repr(location[-1]), do=_nearest(location[-1], known))
+    return BadInput(row["msg"], where=f"{where}: {name}", got=repr(row["input"])[:80], do="see smiler methods --options")
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        if isinstance(annotation, types.UnionType):
+            annotation = annotation.__args__[0]
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"choose among {', '.join(names)}"
+
+
+def _merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(table.get(key), dict):
+            _merge(table[key], value)
+        else:
+            table[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value

@@ -1,0 +1,136 @@
+"""Random changes of a batch: sampled first, applied then, so that each can be replayed and tested alone.
+
+One map from patch to slice does crop, rotation, scale and shift together; image voxels are interpolated, bit fields
+take the nearest. What lies outside the slice is invented: its evidence is UNKNOWN for every organ.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from smiler.domain.evidence import Fields
+from smiler.sampling.options import AugmentOptions
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Raw slices of a batch, padded to one size: image int16 (B, C, Y, X) in HU, bit fields int32 (B, Y, X).
+
+    `extent`: (B, 2), the size (y, x) of each slice before padding; `centre`: (B, 2), where its patch is centred.
+    """
+
+    image: NDArray[np.int16]
+    drawn: NDArray[np.int32]
+    pseudo: NDArray[np.int32]
+    known: NDArray[np.int32]
+    extent: NDArray[np.int64]
+    centre: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """One draw of all random changes: `matrix` (B, 2, 3) from patch offset (y, x, 1) to slice position, the others (B,)."""
+
+    matrix: NDArray[np.float32]
+    contrast: NDArray[np.float32]
+    brightness: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    noise_seed: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a network is trained on: image float32 (B, C, H, W), normalised, and bit fields int32 (B, H, W)."""
+
+    image: Tensor
+    fields: Fields
+
+
+def sample(rng: np.random.Generator, centre: NDArray[np.float64], patch: int, options: AugmentOptions) -> Changes:
+    """Draw the changes of a batch whose patches are centred at `centre` (B, 2)."""
+    count = len(centre)
+
+    def spread(strength: float) -> NDArray[np.float32]:
+        return rng.uniform(-strength, strength, count).astype(np.float32)
+
+    angle = np.deg2rad(spread(options.rotate_deg))
+    size = np.exp(spread(float(np.log1p(options.scale))))
+    shift = np.stack([spread(options.shift), spread(options.shift)], axis=1) * patch
+    cos, sin = np.cos(angle) / size, np.sin(angle) / size
+    matrix = np.zeros((count, 2, 3), dtype=np.float32)
+    matrix[:, 0, 0], matrix[:, 0, 1] = cos, -sin
+    matrix[:, 1, 0], matrix[:, 1, 1] = sin, cos
+    matrix[:, :, 2] = centre + shift
+    contrast, brightness = 1 + spread(options.contrast), spread(options.brightness)
+    return Changes(matrix, contrast, brightness, np.abs(spread(options.noise)), int(rng.integers(2**62)))
+
+
+def unchanged(centre: NDArray[np.float64]) -> Changes:
+    """No change but the crop."""
+    count = len(centre)
+    matrix = np.zeros((count, 2, 3), dtype=np.float32)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = 1
+    matrix[:, :, 2] = centre
+    zero = np.zeros(count, dtype=np.float32)
+    return Changes(matrix, zero + 1, zero, zero, 0)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Grey values to network input: (HU - mean) / sd; outside the slice stands `air`, the window's lowest HU."""
+
+    mean: float
+    sd: float
+    air: float
+
+
+def apply(slices: Slices, changes: Changes, patch: int, normalisation: Normalisation, device: torch.device) -> Batch:
+    """Cut and change a batch of slices into patches of `patch` x `patch`, on the device."""
+    position = _positions(torch.from_numpy(changes.matrix).to(device), patch)
+    extent = torch.from_numpy(slices.extent).to(device)
+    nearest = position.round().long()
+    inside = ((nearest >= 0) & (nearest < extent[:, None, None, :])).all(dim=3)
+    index = (nearest[..., 0].clamp(min=0) * slices.image.shape[3] + nearest[..., 1].clamp(min=0)) * inside
+    fields = Fields(
+        *(_gather(bits, index, inside) for bits in (slices.drawn, slices.known, slices.pseudo)),
+    )
+    image = torch.from_numpy(slices.image).to(device).float() - normalisation.air
+    image = _interpolate(image, position) + normalisation.air
+    image = (image - normalisation.mean) / normalisation.sd
+    return Batch(_grey(image, changes), fields)
+
+
+def _positions(matrix: Tensor, patch: int) -> Tensor:
+    """(B, patch, patch, 2): where each patch voxel lies in its slice, as (y, x)."""
+    steps = torch.arange(patch, dtype=torch.float32, device=matrix.device) - (patch - 1) / 2
+    y = matrix[:, None, None, :, 0] * steps[None, :, None, None]
+    x = matrix[:, None, None, :, 1] * steps[None, None, :, None]
+    return y + x + matrix[:, None, None, :, 2]
+
+
+def _interpolate(image: Tensor, position: Tensor) -> Tensor:
+    size = torch.tensor(image.shape[2:], dtype=torch.float32, device=image.device)
+    unit = (2 * position + 1) / size - 1
+    return F.grid_sample(image, unit.flip(3), mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _gather(bits: NDArray[np.int32], index: Tensor, inside: Tensor) -> Tensor:
+    flat = torch.from_numpy(bits).to(index.device).flatten(1)
+    taken = flat.gather(1, index.flatten(1)).view_as(index)
+    return taken * inside
+
+
+def _grey(image: Tensor, changes: Changes) -> Tensor:
+    def column(values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(values).to(image.device)[:, None, None, None]
+
+    changed = image * column(changes.contrast) + column(changes.brightness)
+    if not changes.noise.any():
+        return changed
+    rng = torch.Generator(device=image.device).manual_seed(changes.noise_seed)
+    noise = torch.randn(image.shape, generator=rng, device=image.device)
+    return changed + noise * column(changes.noise)

@@ -1,0 +1,94 @@
+"""Batches of a training stage: each a pure function of (seed, stage, step), read ahead by one thread."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from smiler.sampling.augment import Batch, Changes, Normalisation, Slices, apply, sample
+from smiler.sampling.draws import Draw, Plan, generator
+from smiler.sampling.options import SamplingOptions
+from smiler.store.store import Store
+
+READ_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches for one stage (0: first training, t: after curriculum round t). `proposals`: case id -> bits on disk."""
+
+    store: Store
+    options: SamplingOptions
+    context: int
+    seed: int
+    stage: int = 0
+    proposals: Mapping[str, Any] = field(default_factory=dict)
+
+    def normalisation(self) -> Normalisation:
+        """Grey-value normalisation from the voxels that experts drew."""
+        return Normalisation(*self.store.normalisation, air=float(self.store.data.window_hu[0]))
+
+    def steps(self, start: int, stop: int, device: torch.device) -> Iterator[Batch]:
+        """The batches of steps [start, stop). The network thread never waits for the disk."""
+        plan, normalisation = Plan.of(self.store), self.normalisation()
+        with ThreadPoolExecutor(1) as reader:
+            ahead: deque[Future[tuple[Slices, Changes]]] = deque()
+            for step in range(start, stop):
+                ahead.append(reader.submit(self._read, plan, step))
+                if len(ahead) > READ_AHEAD:
+                    yield self._batch(ahead.popleft().result(), normalisation, device)
+            while ahead:
+                yield self._batch(ahead.popleft().result(), normalisation, device)
+
+    def _batch(self, read: tuple[Slices, Changes], normalisation: Normalisation, device: torch.device) -> Batch:
+        return apply(*read, self.options.patch_size, normalisation, device)
+
+    def _read(self, plan: Plan, step: int) -> tuple[Slices, Changes]:
+        rng = generator(self.seed, self.stage, step)
+        slices = read_slices(self, plan.draw(rng, self.options), rng)
+        return slices, sample(rng, slices.centre, self.options.patch_size, self.options.augment)
+
+
+def read_slices(batches: Batches, draws: list[Draw], rng: np.random.Generator) -> Slices:
+    """Read the drawn slices with their neighbours, padded to the largest; choose where each patch is centred."""
+    cases = batches.store.cases
+    extent = np.array([cases[draw.case].geometry.shape[1:] for draw in draws], dtype=np.int64)
+    height, width = extent.max(axis=0)
+    count, channels = len(draws), 2 * batches.context + 1
+    image = np.zeros((count, channels, height, width), dtype=np.int16)
+    drawn, pseudo, known = (np.zeros((count, height, width), dtype=np.int32) for _ in range(3))
+    for i, draw in enumerate(draws):
+        case, (y, x) = cases[draw.case], extent[i]
+        image[i, :, :y, :x] = neighbours(case.image, draw.z, batches.context)
+        drawn[i, :y, :x] = case.drawn[draw.z]
+        known[i, :y, :x] = case.known[draw.z]
+        if case.case.id in batches.proposals:
+            pseudo[i, :y, :x] = batches.proposals[case.case.id][draw.z]
+    centre = np.stack([_centre(drawn[i], draw, extent[i], batches.options, rng) for i, draw in enumerate(draws)])
+    return Slices(image, drawn, pseudo, known, extent, centre)
+
+
+def neighbours(image: Any, z: int, context: int) -> NDArray[np.int16]:
+    """Slices z - context to z + context (C, y, x); beyond the volume the outermost slice stands."""
+    depth = image.shape[0]
+    first, last = max(0, z - context), min(depth - 1, z + context)
+    block: NDArray[np.int16] = image[first : last + 1]
+    return block[np.clip(np.arange(z - context, z + context + 1), 0, depth - 1) - first]
+
+
+def _centre(
+    drawn: NDArray[np.int32], draw: Draw, extent: NDArray[np.int64], options: SamplingOptions, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Where the patch is centred: the slice's middle where it fits, else at random, on the organ that was drawn."""
+    middle = (extent - 1) / 2
+    room = np.maximum(0, extent - options.patch_size) / 2
+    wanted = middle + rng.uniform(-1, 1, 2) * room
+    if draw.organ >= 0 and room.any():
+        voxels = np.argwhere(drawn >> draw.organ & 1)
+        wanted = voxels[rng.integers(len(voxels))] + rng.uniform(-0.25, 0.25, 2) * options.patch_size
+    return np.clip(wanted, middle - room, middle + room)

@@ -1,0 +1,212 @@
+"""The store: every case of a cohort on its working grid, built once and keyed by content and options."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smiler.domain.cohort import Case, Cohort
+from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.files import hash_json, read_json, sha256, write_json
+from smiler.domain.geometry import Geometry
+from smiler.domain.organs import OrganSet
+from smiler.domain.progress import Progress, Silent
+from smiler.formats.labels import LabelOptions, read_case_labels
+from smiler.formats.nifti import ReadOptions, read_ct
+from smiler.store.arrays import open_array, save_array
+from smiler.store.options import DataOptions
+from smiler.store.resample import Resampler, working_geometry
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """How cases are read and brought to the working grid."""
+
+    data: DataOptions = DataOptions()  # type: ignore[call-arg]
+    reading: ReadOptions = ReadOptions()
+    labels: LabelOptions = LabelOptions()
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """One case on its working grid (z, y, x).
+
+    `image`: int16 HU, windowed; `drawn`: int32, bit k where an expert drew organ k; `known`: int32 (z,), bit k on the
+    slices where an expert's word about organ k counts. `voxels`: (z, K) drawn voxels a slice. `moments`: count, sum and
+    sum of squares of the HU of drawn voxels.
+    """
+
+    case: Case
+    geometry: Geometry
+    folder: Path
+    image_key: str
+    label_key: str
+    known: NDArray[np.int32]
+    voxels: NDArray[np.int64]
+    moments: tuple[float, float, float]
+
+    @cached_property
+    def image(self) -> Any:
+        """HU on disk, read by the slice."""
+        return open_array(self.folder / f"{self.image_key}.b2nd")
+
+    @cached_property
+    def drawn(self) -> Any:
+        """Expert masks on disk, read by the slice."""
+        return open_array(self.folder / f"{self.label_key}.b2nd")
+
+
+@dataclass(frozen=True)
+class Store:
+    """All cases of a cohort, ready to be sampled."""
+
+    organs: OrganSet
+    data: DataOptions
+    cases: tuple[StoredCase, ...]
+
+    def __iter__(self) -> Iterator[StoredCase]:
+        return iter(self.cases)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @cached_property
+    def normalisation(self) -> tuple[float, float]:
+        """Mean and standard deviation of windowed HU over voxels that experts drew, never over unknown ones."""
+        count, total, squares = np.sum([case.moments for case in self.cases], axis=0)
+        if count < 1:
+            raise BadInput("no expert mask in any case: nothing to learn from", where="cohort")
+        mean = total / count
+        return float(mean), float(np.sqrt(max(squares / count - mean**2, 1.0)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that training can see through this store."""
+        return hash_json([[case.case.id, case.image_key, case.label_key] for case in self.cases])
+
+
+def build_store(
+    cohort: Cohort, cache: Path, options: StoreOptions | None = None, progress: Progress | None = None
+) -> Store:
+    """Bring every case to the working grid; entries that are there already and still match are kept.
+
+    Every fault of every case is listed at once.
+    """
+    options = options or StoreOptions()
+    faults: list[BadInput] = []
+    stored: list[StoredCase] = []
+
+    def build(case: Case) -> StoredCase | BadInput:
+        try:
+            return _stored_case(cohort, case, cache, options)
+        except BadInput as error:
+            return error
+
+    with ThreadPoolExecutor(2) as pool:
+        built = pool.map(build, cohort.cases)
+        for result in (progress or Silent()).track(built, "reading volumes", len(cohort)):
+            (faults if isinstance(result, BadInput) else stored).append(result)  # type: ignore[arg-type]
+    raise_all(faults)
+    return Store(cohort.organs, options.data, tuple(stored))
+
+
+def _stored_case(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> StoredCase:
+    image_key, label_key = _keys(cohort, case, options)
+    about = cache / f"{label_key}.json"
+    ready = all((cache / name).exists() for name in (f"{image_key}.b2nd", f"{label_key}.b2nd", about.name))
+    if not ready:
+        _build(cohort, case, cache, options)
+    entry = read_json(about)
+    return StoredCase(
+        case,
+        Geometry.of(entry["shape"], entry["affine"]),
+        cache,
+        image_key,
+        label_key,
+        np.asarray(entry["known"], dtype=np.int32),
+        np.asarray(entry["voxels"], dtype=np.int64).reshape(-1, len(cohort.organs)),
+        tuple(entry["moments"]),
+    )
+
+
+def _keys(cohort: Cohort, case: Case, options: StoreOptions) -> tuple[str, str]:
+    image = {
+        "version": VERSION,
+        "content": _content(cohort.image_path(case), f"case {case.id}"),
+        "data": options.data.model_dump(mode="json"),
+        "reading": options.reading.model_dump(mode="json"),
+    }
+    cells = {}
+    for key in cohort.organs.keys:
+        cell = case.cell(key)
+        content = _content(cohort.mask_path(case, key), f"case {case.id}, organ {key}") if cell.path else ""
+        cells[key] = [cell.status.value, cell.auto, content, list(cell.labels), [str(part) for part in cell.ranges]]
+    image_key = hash_json(image)[:32]
+    relations = {organ.key: [organ.part_of, sorted(organ.overlaps)] for organ in cohort.organs}
+    labels = {"image": image_key, "cells": cells, "organs": relations, "order": list(cohort.organs.keys)}
+    labels |= {"labels": options.labels.model_dump(mode="json")}
+    return f"image-{image_key}", f"labels-{hash_json(labels)[:32]}"
+
+
+def _content(path: Path, where: str) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise BadInput("the file can't be read", where=f"{where}, {path}", got=error.strerror or "") from error
+
+
+def _build(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> None:
+    image_key, label_key = _keys(cohort, case, options)
+    ct = read_ct(cohort.image_path(case), options.reading)
+    labels = read_case_labels(cohort, case, ct.geometry, options.labels)
+    data = options.data
+    working = working_geometry(ct.geometry, data.spacing_zyx_mm)
+    resampler = Resampler(ct.geometry.shape, working.shape)
+    image = window(resampler.volume(ct.hu), data)
+    drawn, voxels = resample_bits(labels.drawn, resampler, len(cohort.organs))
+    known = _known_slices(labels.known, resampler)
+    drawn &= known[:, None, None]
+    save_array(cache / f"{image_key}.b2nd", image)
+    save_array(cache / f"{label_key}.b2nd", drawn)
+    hu = image[drawn != 0].astype(np.float64)
+    about = {
+        "shape": working.shape,
+        "affine": working.affine,
+        "known": known.tolist(),
+        "voxels": voxels.tolist(),
+        "moments": [float(hu.size), float(hu.sum()), float((hu**2).sum())],
+    }
+    write_json(cache / f"{label_key}.json", about)
+
+
+def window(hu: NDArray[np.float32], data: DataOptions) -> NDArray[np.int16]:
+    """HU clipped to the window and rounded, (z, y, x)."""
+    return np.rint(np.clip(hu, *data.window_hu)).astype(np.int16)
+
+
+def resample_bits(
+    bits: NDArray[np.int32], resampler: Resampler, organs: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """A bit field on another grid, organ by organ, and the voxels (z, K) of each organ a slice."""
+    out = np.zeros(resampler.target, dtype=np.int32)
+    voxels = np.zeros((resampler.target[0], organs), dtype=np.int64)
+    present = int(np.bitwise_or.reduce(bits, axis=None)) if bits.size else 0
+    for k in range(organs):
+        if present >> k & 1:
+            mask = resampler.mask((bits >> k & 1).astype(bool))
+            voxels[:, k] = mask.sum(axis=(1, 2))
+            out |= mask.astype(np.int32) << np.int32(k)
+    return out, voxels
+
+
+def _known_slices(known: NDArray[np.int32], resampler: Resampler) -> NDArray[np.int32]:
+    """A working slice is known where every file slice that it is made of is."""
+    spans: Sequence[tuple[int, int]] = [resampler.needed(z, z + 1) for z in range(resampler.target[0])]
+    return np.array([np.bitwise_and.reduce(known[first:last]) for first, last in spans], dtype=np.int32)

@@ -1,0 +1,1 @@
+"""One visible training loop, its checkpoints, its events and its plot."""

@@ -1,0 +1,50 @@
+"""A run's events: one JSON object a line, read by the report, the plot and TensorBoard."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from smiler.domain.errors import BadInput
+from smiler.domain.files import cannot_write, write_text
+
+Event = Mapping[str, Any]
+
+
+class Events:
+    """Appends to `events.jsonl`. After a kill, `rewind` drops what the resumed run will do again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, kind: str, **facts: Any) -> None:
+        """Append one event."""
+        line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts})
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def rewind(self, keep: Callable[[Event], bool]) -> None:
+        """Keep only some events."""
+        if self.path.exists():
+            kept = [json.dumps(event) + "\n" for event in read_events(self.path) if keep(event)]
+            write_text(self.path, "".join(kept))
+
+
+def read_events(path: Path) -> list[Event]:
+    """All whole lines of an event file; a line cut off by a kill at the very end is passed over."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    events = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            events.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise BadInput("not an event", where=f"{path}, line {number}", got=line[:60]) from error
+    return events

@@ -1,0 +1,199 @@
+"""The training loop, from the first step to the last, readable from top to bottom."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from smiler.domain.errors import CheckFailed, Stopped
+from smiler.domain.evidence import Relations, derive
+from smiler.domain.progress import Progress, Silent
+from smiler.losses.targets import Loss, Reading
+from smiler.sampling.augment import Batch
+from smiler.sampling.batches import Batches
+from smiler.networks.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    load_weights,
+    optimizer_tensors,
+    read_checkpoint,
+    restore_optimizer,
+    save_checkpoint,
+)
+from smiler.training.events import Events
+from smiler.training.options import TrainingOptions
+from smiler.training.plot import plot_progress
+
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: a loss of a reading of the evidence of these organs."""
+
+    loss: Loss
+    reading: Reading
+    relations: Relations
+    pseudo_excludes: bool = False
+
+    def __call__(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Scalar loss of one batch."""
+        codes = derive(batch.fields, self.relations, torch, pseudo_excludes=self.pseudo_excludes)
+        targets = self.reading.targets(codes)
+        logits = network(batch.image.contiguous(memory_format=torch.channels_last))
+        return self.loss(logits, targets)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training: where it writes, how many steps, what its checkpoints must tell."""
+
+    run: Path
+    folder: Path
+    number: int
+    steps: int
+    options: TrainingOptions
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fit(
+    fabric: Fabric,
+    network: nn.Module,
+    batches: Batches,
+    objective: Objective,
+    stage: Stage,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Train from the stage's newest checkpoint (or from the network as it is) to the stage's last step.
+
+    Stops at SIGINT and SIGTERM with a checkpoint. The weights after the last step do not depend on how often it stopped.
+    """
+    done = find_checkpoint(stage.folder)
+    if done and done.finished:
+        load_weights(network, done)
+        return done
+    trainer = _Trainer(fabric, network, stage)
+    start = trainer.restore(done)
+    stream = batches.steps(start, stage.steps, fabric.device)
+    title = "training" if stage.number == 0 else f"training, round {stage.number}"
+    with _stop_requests() as asked:
+        steps = (progress or Silent()).track(range(start, stage.steps), title, stage.steps - start)
+        for step, batch in zip(steps, stream, strict=True):
+            trainer.step(step, batch, objective)
+            if asked():
+                trainer.save(step + 1)
+                raise Stopped(f"stopped at step {step + 1} of {stage.steps}; --resume goes on from here")
+            if trainer.due():
+                trainer.save(step + 1)
+    return trainer.save(stage.steps)
+
+
+class _Trainer:
+    """Network, optimiser and clock of one stage."""
+
+    def __init__(self, fabric: Fabric, network: nn.Module, stage: Stage) -> None:
+        self.fabric, self.stage, self.options = fabric, stage, stage.options
+        self.plain = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(
+            self.plain.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+        )
+        self.network, self.optimizer = fabric.setup(self.plain, optimizer)
+        self.events = Events(stage.run / "events.jsonl")
+        self.saved = time.monotonic()
+        self.losses: list[Tensor] = []
+
+    def restore(self, checkpoint: Checkpoint | None) -> int:
+        """The step to begin with, after loading the checkpoint's weights and optimiser state."""
+        start = 0
+        if checkpoint:
+            load_weights(self.plain, checkpoint)
+            restore_optimizer(self.optimizer, checkpoint.tensors("optimizer"))
+            start = checkpoint.step
+        number = self.stage.number
+        self.events.rewind(
+            lambda event: event.get("stage", -1) < number
+            or (event.get("stage") == number and event.get("step", 0) <= start)
+        )
+        self.network.train()
+        return start
+
+    def step(self, step: int, batch: Batch, objective: Objective) -> None:
+        """One optimiser step. Dropout is seeded by (seed, stage, step), so that a resumed run draws the same."""
+        torch.manual_seed(hash((self.options.seed, self.stage.number, step)) & 0x7FFFFFFF)
+        rate = learning_rate(step, self.stage.steps, self.options)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = objective(self.network, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.options.clip_norm)
+        self.optimizer.step()
+        self.losses.append(loss.detach())
+        if (step + 1) % LOG_EVERY == 0 or step + 1 == self.stage.steps:
+            self._log(step + 1, rate)
+
+    def _log(self, step: int, rate: float) -> None:
+        mean = float(torch.stack(self.losses).mean())
+        self.losses.clear()
+        if not math.isfinite(mean):
+            raise CheckFailed(f"the loss is not finite at step {step}; try a smaller training.learning_rate")
+        if self.fabric.is_global_zero:
+            self.events.add("step", stage=self.stage.number, step=step, loss=round(mean, 5), lr=rate)
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self.saved > 60 * self.options.checkpoint_minutes
+
+    def save(self, step: int) -> Checkpoint:
+        """Write a checkpoint and the plot."""
+        self.saved = time.monotonic()
+        path = self.stage.folder / f"step-{step:07d}.json"
+        if self.fabric.is_global_zero:
+            parts = {"model": self.plain.state_dict()}
+            if step < self.stage.steps:
+                parts["optimizer"] = optimizer_tensors(self.optimizer)
+            path = save_checkpoint(self.stage.folder, step, self.stage.steps, self.stage.facts, parts)
+            plot_progress(self.stage.run)
+        self.fabric.barrier()
+        return read_checkpoint(path)
+
+
+def learning_rate(step: int, steps: int, options: TrainingOptions) -> float:
+    """Learning rate of a step: a cosine to zero, with one_cycle after a linear rise over the first tenth."""
+    warm = max(1, steps // 10) if options.schedule == "one_cycle" else 0
+    if step < warm:
+        return options.learning_rate * (step + 1) / warm
+    done = (step - warm) / max(1, steps - warm)
+    return options.learning_rate * max(0.5 * (1 + math.cos(math.pi * done)), 1e-3)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a question the loop can ask; a second SIGINT interrupts at once."""
+    asked: list[int] = []
+    old: dict[int, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            old[number] = signal.signal(number, ask)
+        except ValueError:  # not the main thread: whoever runs us handles signals
+            break
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""What a user does: train, predict, relabel, evaluate. The command line and the Python API call these."""

@@ -1,0 +1,167 @@
+"""Complete a cohort: empty cells become `auto:` masks with their provenance; expert cells stay as they are."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smiler.curriculum.relabel import accept
+from smiler.domain.cells import Cell, Status, proposed
+from smiler.domain.cohort import Case, Cohort
+from smiler.domain.errors import BadInput
+from smiler.domain.evidence import Code, Fields, Relations, derive
+from smiler.domain.files import read_json, sha256
+from smiler.domain.locks import writing
+from smiler.domain.progress import Progress, Silent
+from smiler.domain.provenance import Provenance
+from smiler.formats.labels import LabelOptions, Labels, read_case_labels
+from smiler.formats.nifti import CT, ReadOptions, read_ct, write_labels
+from smiler.prediction.model import Model
+from smiler.prediction.options import PredictionOptions
+from smiler.prediction.scores import predict_working
+from smiler.prediction.volume import predict_bits, to_working
+from smiler.selection import NEEDS_SPREAD
+from smiler.selection.propose import Selection
+from smiler.store.resample import Resampler
+
+FOLDER = "completed"
+
+
+@dataclass(frozen=True)
+class RelabelRequest:
+    """How much of the predictions becomes proposals, ranked by which rule; `stage`: the model's round, for provenance."""
+
+    out: Path
+    fraction: float = 1.0
+    rule: str = "score"
+    passes: int = 10
+    stage: int = 0
+    options: PredictionOptions = PredictionOptions()  # type: ignore[call-arg]
+    reading: ReadOptions = ReadOptions()
+    labels: LabelOptions = LabelOptions()
+
+
+def relabel(model: Model, cohort: Cohort, request: RelabelRequest, progress: Progress | None = None) -> Cohort:
+    """A completed cohort in `out`: same images, same expert cells, `auto:` masks where nobody looked.
+
+    A proposal never lies on a voxel about which something is known. An organ that is not found stays unannotated.
+    """
+    if request.out.resolve() == cohort.folder.resolve():
+        raise BadInput("a completed cohort is a new folder", where=str(request.out), do="choose another folder")
+    for key in model.organs.keys:
+        cohort.organs.index(key)
+    with writing(request.out):
+        cases = [
+            _complete(model, cohort, case, index, request)
+            for index, case in (progress or Silent()).track(enumerate(cohort), "relabelling", len(cohort))
+        ]
+        completed = replace(cohort, folder=request.out, cases=tuple(cases))
+        completed.save()
+        Provenance("relabel", {"model": model.made_by}, {"fraction": request.fraction, "rule": request.rule}).save(
+            request.out / "provenance.json"
+        )
+    return completed
+
+
+def _complete(model: Model, cohort: Cohort, case: Case, index: int, request: RelabelRequest) -> Case:
+    moved = relocate(cohort, case, request.out)
+    wanted = [key for key in model.organs.keys if case.status(key) is Status.UNANNOTATED]
+    if not wanted:
+        return moved
+    image = cohort.image_path(case)
+    masks = {key: request.out / FOLDER / f"{case.id}_{key}.nii.gz" for key in wanted}
+    parents = {"image": sha256(image), "model": model.made_by}
+    if not all(_is_done(mask, parents, request) for mask in masks.values()):
+        ct = read_ct(image, request.reading)
+        labels = read_case_labels(cohort, case, ct.geometry, request.labels)
+        bits = _proposals(model, cohort, ct, labels, (index, request))
+        for key, mask in masks.items():
+            _write(mask, (bits >> model.organs.index(key) & 1).astype(np.uint8), ct, parents, request)
+    found = {key: mask for key, mask in masks.items() if mask.exists()}
+    return moved.with_cells({key: proposed(f"{FOLDER}/{mask.name}") for key, mask in found.items()})
+
+
+def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) -> bool:
+    about = mask.with_name(mask.name.replace(".nii.gz", ".json"))
+    if not about.exists():
+        return False
+    old = read_json(about)
+    same = old["parents"] == parents and old["facts"]["fraction"] == request.fraction
+    return bool(same and old["facts"]["rule"] == request.rule)
+
+
+def _write(mask: Path, array: NDArray[np.uint8], ct: CT, parents: Mapping[str, str], request: RelabelRequest) -> None:
+    """The mask first, then what says that it is complete. Nothing found: no mask, only the note of it."""
+    voxels = int(array.sum())
+    mask.unlink(missing_ok=True)
+    if voxels:
+        write_labels(mask, array, ct.grid)
+    facts = {"round": request.stage, "rule": request.rule, "fraction": request.fraction, "voxels": voxels}
+    facts["ml"] = round(voxels * ct.geometry.voxel_ml, 3)
+    Provenance("relabel", parents, facts).save(mask.with_name(mask.name.replace(".nii.gz", ".json")))
+
+
+def _proposals(
+    model: Model, cohort: Cohort, ct: CT, labels: Labels, step: tuple[int, RelabelRequest]
+) -> NDArray[np.int32]:
+    """Bit field (z, y, x) in the model's channels: predicted, safe enough, and not known otherwise."""
+    index, request = step
+    bits = predict_bits(model, ct.hu, ct.geometry, request.options)
+    fields = _in_channels(model, cohort, labels)
+    for start in range(0, len(bits), 16):
+        part = slice(start, start + 16)
+        known = np.broadcast_to(fields.known[part, None, None], bits[part].shape)
+        codes = derive(Fields(fields.drawn[part], known, np.zeros_like(bits[part])), Relations.of(model.organs), np)
+        for k, code in enumerate(codes):
+            bits[part] &= ~(((code != int(Code.UNKNOWN)).astype(np.int32)) << np.int32(k))
+    if request.fraction < 1:
+        bits &= _safest(model, ct, fields, (index, request))
+    return bits
+
+
+def _in_channels(model: Model, cohort: Cohort, labels: Labels) -> Fields:
+    """The case's bit fields in the order of the model's organs."""
+    drawn, known = np.zeros_like(labels.drawn), np.zeros_like(labels.known)
+    for k, key in enumerate(model.organs.keys):
+        own = cohort.organs.index(key)
+        drawn |= (labels.drawn >> own & 1) << np.int32(k)
+        known |= (labels.known >> own & 1) << np.int32(k)
+    return Fields(drawn, known, None)
+
+
+def _safest(model: Model, ct: CT, fields: Fields, step: tuple[int, RelabelRequest]) -> NDArray[np.int32]:
+    """The best-ranked share on the working grid, brought to the CT's."""
+    index, request = step
+    image = to_working(model, ct.hu, ct.geometry)
+    passes = request.passes if request.rule in NEEDS_SPREAD else 0
+    channels = tuple(range(len(model.organs)))
+    prediction = predict_working(model, image.hu, image.geometry, channels, request.options.batch_size, passes)
+    there = Resampler(ct.geometry.shape, image.geometry.shape)
+    nearest = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(there.target, there.source, strict=True)]
+    drawn = fields.drawn[np.ix_(*nearest)]
+    known = np.broadcast_to(fields.known[nearest[0]][:, None, None], drawn.shape)
+    selection = Selection(request.fraction, "volume", (request.stage, index))
+    safe = accept(prediction, Fields(drawn, known, np.zeros_like(drawn)), model.organs, request.rule, selection)
+    back = Resampler(image.geometry.shape, ct.geometry.shape)
+    out = np.zeros(ct.geometry.shape, dtype=np.int32)
+    for k in channels:
+        out |= back.mask((safe >> k & 1).astype(bool)).astype(np.int32) << np.int32(k)
+    return out
+
+
+def relocate(cohort: Cohort, case: Case, folder: Path) -> Case:
+    """The case with its paths written from another cohort folder: relative within it, else absolute."""
+
+    def move(path: str) -> str:
+        target = Path(os.path.abspath(cohort.folder / path))  # noqa: PTH100  keep links as the user wrote them
+        base = Path(os.path.abspath(folder))  # noqa: PTH100
+        return target.relative_to(base).as_posix() if target.is_relative_to(base) else target.as_posix()
+
+    def move_cell(cell: Cell) -> Cell:
+        return replace(cell, path=move(cell.path)) if cell.path else cell
+
+    cells = {key: move_cell(cell) for key, cell in case.cells.items()}
+    return replace(case, image=move(case.image), cells=cells)

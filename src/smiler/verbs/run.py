@@ -1,0 +1,66 @@
+"""A run folder: the resolved recipe, events, checkpoints, rounds and provenance of one training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from smiler.domain.errors import BadInput
+from smiler.networks.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
+from smiler.networks.device import make_fabric
+from smiler.prediction.model import Model, load_model
+from smiler.recipe.recipe import Recipe, read_recipe
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of a run lies."""
+
+    path: Path
+
+    @property
+    def recipe_path(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.toml"
+
+    @property
+    def provenance_path(self) -> Path:
+        """Where the run came from."""
+        return self.path / "provenance.json"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run began here."""
+        return self.recipe_path.exists()
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe; BadInput if this is no run folder."""
+        if not self.exists:
+            raise BadInput("not a run folder: there is no recipe.toml", where=str(self.path), do="train first")
+        return read_recipe(self.recipe_path)
+
+    def stage_folder(self, number: int) -> Path:
+        """Checkpoints of the first training (0) or of a round."""
+        return self.path / "checkpoints" if number == 0 else self.path / "rounds" / str(number) / "checkpoints"
+
+    def newest(self) -> Checkpoint:
+        """The checkpoint of the last finished stage; without any, the newest of the first."""
+        rounds = self.recipe().curriculum.rounds
+        found = [find_checkpoint(self.stage_folder(number)) for number in range(rounds, -1, -1)]
+        usable = [checkpoint for checkpoint in found if checkpoint]
+        if not usable:
+            raise BadInput("the run has no checkpoint yet", where=str(self.path), do="smiler train ... --resume")
+        return next((checkpoint for checkpoint in usable if checkpoint.finished), usable[-1])
+
+
+def open_model(path: Path, device: str = "auto", precision: str = "auto") -> tuple[Model, Recipe]:
+    """The model of a run folder, or of one of its checkpoint files, on a device, and its recipe."""
+    fabric: Fabric = make_fabric(device, precision)
+    if path.is_dir():
+        run = RunFolder(path)
+        return load_model(run.newest(), fabric), run.recipe()
+    checkpoint = read_checkpoint(path)
+    for folder in path.parents:
+        if RunFolder(folder).exists:
+            return load_model(checkpoint, fabric), RunFolder(folder).recipe()
+    return load_model(checkpoint, fabric), Recipe()

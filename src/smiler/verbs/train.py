@@ -1,0 +1,143 @@
+"""Train a run: from a cohort and a recipe to checkpoints, round by round."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from smiler.curriculum.estimate import Estimate, estimate
+from smiler.curriculum.rounds import Plan, Round, curriculum
+from smiler.domain.cohort import Cohort
+from smiler.domain.errors import BadInput
+from smiler.domain.files import hash_json, read_json, write_json, write_text
+from smiler.domain.locks import writing
+from smiler.domain.organs import OrganSet
+from smiler.domain.progress import Progress, Silent
+from smiler.domain.provenance import Provenance
+from smiler.networks.device import make_fabric
+from smiler.recipe.recipe import Recipe
+from smiler.sampling.draws import Plan as SlicePlan
+from smiler.store.store import Store, StoreOptions, build_store
+from smiler.verbs.run import RunFolder
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train, where to, and what bounds it. `cache` None: `.smiler/cache` in the cohort's folder."""
+
+    cohort: Cohort
+    run: Path
+    recipe: Recipe
+    cache: Path | None = None
+    resume: bool = False
+    budget_minutes: float | None = None
+
+
+def train(request: TrainRequest, progress: Progress | None = None) -> RunFolder:
+    """Train to the end; a run that was stopped or killed goes on with `resume`, to the same weights."""
+    for _ in train_rounds(request, progress):
+        pass
+    return RunFolder(request.run)
+
+
+def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Iterator[Round]:
+    """Train, handing out each finished round: who knows the truth may audit it."""
+    shown = progress or Silent()
+    run = RunFolder(request.run)
+    _check_folder(run, resume=request.resume)
+    with writing(run.path):
+        recipe = run.recipe() if run.exists else request.recipe
+        cohort = select_organs(request.cohort, recipe)
+        store = open_store(cohort, recipe, request.cache, shown)
+        _check_annotations(store, shown)
+        training = recipe.training
+        fabric = make_fabric(training.device, training.precision, training.devices)
+        if not run.exists:
+            recipe = _begin(run, request, recipe, store, fabric, shown)
+        _check_same_data(run, store)
+        yield from curriculum(fabric, store, plan_of(recipe), run.path, shown)
+
+
+def plan_of(recipe: Recipe) -> Plan:
+    """The part of a recipe that decides what is computed."""
+    facts = {"method": recipe.method, "recipe": hash_json(recipe.model_dump(mode="json"))}
+    return Plan(recipe.network, recipe.loss, recipe.sampling, recipe.training, recipe.curriculum, facts)
+
+
+def open_store(cohort: Cohort, recipe: Recipe, cache: Path | None, progress: Progress) -> Store:
+    """The cohort on the recipe's working grid."""
+    options = StoreOptions(recipe.data, recipe.reading, recipe.labels)
+    return build_store(cohort, cache or cohort.folder / ".smiler" / "cache", options, progress)
+
+
+def select_organs(cohort: Cohort, recipe: Recipe) -> Cohort:
+    """The cohort with only the organs that the recipe trains, in its order."""
+    if not recipe.organs:
+        return cohort
+    kept = [cohort.organs[key] for key in recipe.organs]
+    keys = {organ.key for organ in kept}
+    organs = OrganSet(
+        tuple(
+            replace(o, part_of=o.part_of if o.part_of in keys else None, overlaps=o.overlaps & keys) for o in kept
+        )
+    )
+    cases = (replace(c, cells={k: cell for k, cell in c.cells.items() if k in keys}) for c in cohort)
+    return replace(cohort, organs=organs, cases=tuple(cases))
+
+
+def _check_folder(run: RunFolder, *, resume: bool) -> None:
+    if run.exists and not resume:
+        raise BadInput("a run is here already", where=str(run.path), do="go on with --resume, or choose another folder")
+    if run.path.exists() and not run.path.is_dir():
+        raise BadInput("the run's place is taken by a file", where=str(run.path))
+
+
+def _check_annotations(store: Store, progress: Progress) -> None:
+    """Before anything is computed: every organ must be drawn somewhere, and every case should teach something."""
+    if not len(store):
+        raise BadInput("the cohort has no case", where="cohort", do="smiler import SOURCE COHORT")
+    keys = store.organs.keys
+    empty = [keys[k] for k in SlicePlan.of(store).organs_without_positive()]
+    if empty:
+        rest = [key for key in keys if key not in empty]
+        raise BadInput(
+            "no case has a voxel drawn of the organ, so that it can't be learned",
+            where=f"organ {', '.join(empty)}",
+            do=f"annotate it somewhere, or leave it out with --organs {','.join(rest)}",
+        )
+    silent = [case.case.id for case in store if not case.known.any()]
+    if silent:
+        progress.note(f"{len(silent)} cases without any annotation teach nothing at first: {', '.join(silent[:5])}")
+
+
+def _begin(
+    run: RunFolder, request: TrainRequest, recipe: Recipe, store: Store, fabric: Fabric, progress: Progress
+) -> Recipe:
+    """Estimate, fit the steps to the budget, write recipe and provenance: from here on the run can be resumed."""
+    expected = estimate(fabric, plan_of(recipe), store)
+    if request.budget_minutes is not None:
+        steps = expected.steps_within(request.budget_minutes * 60)
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": steps})})
+    progress.note(_tell(expected, recipe.training.steps))
+    parents = {"cohort": hash_json([str(request.cohort.folder.resolve()), store.fingerprint])}
+    write_json(run.path / "store.json", {"fingerprint": store.fingerprint, "cohort": str(request.cohort.folder.resolve())})
+    Provenance("train", parents, {"method": recipe.method, "cases": len(store)}).save(run.provenance_path)
+    write_text(run.recipe_path, recipe.to_toml())
+    return recipe
+
+
+def _tell(expected: Estimate, steps: int) -> str:
+    minutes = steps * expected.seconds_a_step / 60
+    return f"{steps} steps, about {minutes:.1f} min and {expected.memory_gb:.1f} GB for network and batch"
+
+
+def _check_same_data(run: RunFolder, store: Store) -> None:
+    expected = read_json(run.path / "store.json")
+    if expected.get("fingerprint") != store.fingerprint:
+        raise BadInput(
+            "the cohort has changed since the run began",
+            where=str(run.path),
+            do="begin a new run: what is resumed must see the same data",
+        )
+

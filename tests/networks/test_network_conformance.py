@@ -1,0 +1,129 @@
+"""The conformance suite: what every network of the registry must do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+import torch
+from conftest import Make
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from smiler.domain.errors import BadInput
+from smiler.networks import NETWORKS, NetworkOptions, build
+from smiler.networks.base import SegmentationNet
+
+
+def test_registry_and_options_name_the_same_networks() -> None:
+    assert set(NETWORKS) == set(get_args(NetworkOptions.model_fields["name"].annotation))
+
+
+@pytest.mark.parametrize("context", [0, 1, 4])
+@pytest.mark.parametrize("outputs", [1, 5, 13])
+def test_logits_have_a_channel_for_each_class_at_the_size_of_the_image(make: Make, context: int, outputs: int) -> None:
+    net = make(outputs, context=context)
+    with torch.inference_mode():
+        logits = net(torch.randn(2, 2 * context + 1, 32, 48))
+    assert logits.shape == (2, outputs, 32, 48)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_multiple_of_the_stride_is_a_valid_size(name: str) -> None:
+    net = build(NetworkOptions.model_validate({"name": name, "width": 8}), 2).eval()
+
+    @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    @given(rows=st.integers(1, 4), columns=st.integers(1, 4))
+    def law(rows: int, columns: int) -> None:
+        size = (rows * net.stride, columns * net.stride)
+        with torch.inference_mode():
+            assert net(torch.randn(1, 1, *size)).shape == (1, 2, *size)
+
+    law()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 40, 32), (1, 1, 32, 33), (1, 32, 32)])
+def test_other_sizes_are_refused_with_the_stride_to_pad_to(make: Make, shape: tuple[int, ...]) -> None:
+    with pytest.raises(BadInput, match=r"multiples of 16.*got \(1, .*pad or crop"):
+        make()(torch.randn(shape))
+
+
+def test_a_network_without_classes_is_refused(make: Make) -> None:
+    with pytest.raises(BadInput, match=r"at least one output channel.*got 0"):
+        make(0)
+
+
+def test_gradients_reach_every_parameter(make: Make) -> None:
+    net = make(context=1)
+    net(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_forward_is_head_of_trunk_in_eval_mode(make: Make) -> None:
+    net = make(dropout=0.5).eval()
+    image = torch.randn(2, 1, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(image), net.head(net.trunk(image), (32, 32)), rtol=0, atol=0)
+
+
+def test_the_head_keeps_the_feature_resolution_on_request(make: Make) -> None:
+    net = make().eval()
+    with torch.inference_mode():
+        features = net.trunk(torch.randn(1, 1, 64, 64))
+        size = (features.shape[2], features.shape[3])
+        torch.testing.assert_close(net.head(features, size), net.classifier(features), rtol=0, atol=0)
+
+
+def test_the_classifier_starts_without_preference(make: Make) -> None:
+    assert not make(7).classifier.state_dict()["bias"].any()
+
+
+def test_the_seed_before_build_decides_the_weights(make: Make) -> None:
+    def weights(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return torch.nn.utils.parameters_to_vector(make().parameters())
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_saved_state_gives_the_same_logits(make: Make) -> None:
+    first, second = make().eval(), make().eval()
+    image = torch.randn(1, 1, 32, 32)
+    assert not torch.equal(first(image), second(image))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first(image), second(image))
+
+
+def warmed(net: SegmentationNet, image: torch.Tensor) -> SegmentationNet:
+    """The network in eval mode, with BatchNorm statistics of the image rather than of nothing."""
+    net.train()
+    with torch.no_grad():
+        for _ in range(20):
+            net(image)
+    return net.eval()
+
+
+def test_bfloat16_and_channels_last_agree_with_float32(make: Make) -> None:
+    image = torch.randn(2, 1, 64, 64)
+    net = warmed(make(4, dropout=0), image)
+    with torch.inference_mode():
+        exact = net(image)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        image = image.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(net(image), exact, rtol=1e-4, atol=1e-4)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = net(image).float()
+    assert (rough - exact).square().mean().sqrt() < 0.1 * exact.std()
+
+
+def test_importing_the_registry_loads_no_network() -> None:
+    code = "import sys, smiler.networks; print(sorted({'torch', 'monai'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
