@@ -1,1 +1,1 @@
-"""TODO-audit"""
+"""The audit: what a cohort says of each organ, what a loss will see of it, and every fault at once. No torch."""

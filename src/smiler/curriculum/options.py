@@ -10,16 +10,23 @@ class CurriculumOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rounds: int = Field(0, ge=0, le=20, description="T: rounds of relabelling; 0 trains once")
-    gamma_max: float = Field(1.0, gt=0, le=1, description="share accepted in the last round; round t accepts t/T of it")
-    first_share: float = Field(0.5, gt=0, le=1, description="share of all steps spent before the first round")
-    learning_rate_scale: float = Field(0.5, gt=0, le=1, description="peak learning rate of a warm-started round")
-    rule: Literal["score", "mc_dropout"] = Field("score", description="what ranks proposals: the score, or the lowest spread")
-    passes: int = Field(10, ge=2, le=100, description="stochastic passes for rules that need a spread")
+    rounds: int = Field(default=0, ge=0, le=20, description="T: rounds of relabelling; 0 trains once")
+    gamma_max: float = Field(
+        default=1.0, gt=0, le=1, description="share accepted in the last round; round t accepts t/T of it"
+    )
+    first_share: float = Field(default=0.5, gt=0, le=1, description="share of all steps spent before the first round")
+    learning_rate_scale: float = Field(
+        default=0.5, gt=0, le=1, description="peak learning rate of a warm-started round"
+    )
+    rule: Literal["score", "mc_dropout"] = Field(
+        default="score", description="what ranks proposals: the score, or the lowest spread"
+    )
+    passes: int = Field(default=10, ge=2, le=100, description="stochastic passes for rules that need a spread")
     scope: Literal["volume", "slice"] = Field(
-        "volume", description="the share is taken of an organ's voxels in the volume, or in each slice (the authors' code)"
+        default="volume",
+        description="the share is taken of an organ's voxels in the volume, or in each slice (the authors' code)",
     )
     keep: Literal["replace", "union"] = Field(
-        "replace", description="proposals of a round replace earlier ones, or join them (the paper)"
+        default="replace", description="proposals of a round replace earlier ones, or join them (the paper)"
     )
-    warm_start: bool = Field(True, description="a round goes on from the last network, or starts from scratch")
+    warm_start: bool = Field(default=True, description="a round goes on from the last network, or starts from scratch")

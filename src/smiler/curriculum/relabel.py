@@ -62,7 +62,12 @@ def relabel_store(
             bits = propose_case(model, case, selection, options)
             if case.case.id in earlier.accepted:
                 bits |= np.where(bits == 0, earlier.bits(case.case.id)[:], 0).astype(np.int32)
-            _save(about, bits, store.organs, {"made_by": model.made_by, "round": number, "gamma": gamma, "rule": options.rule})
+            _save(
+                about,
+                bits,
+                store.organs,
+                {"made_by": model.made_by, "round": number, "gamma": gamma, "rule": options.rule},
+            )
         accepted[case.case.id] = read_json(about)["voxels"]
     return Proposals(folder, accepted)
 

@@ -122,7 +122,9 @@ class _Rounds:
         kept = earlier if options.keep == "union" else Proposals(folder, {})
         gamma = self.plan.gamma(number)
         made = relabel_store(model, self.store, folder, (number, gamma, options), kept, self.progress)
-        Events(self.run / "events.jsonl").add("relabelled", stage=number - 1, round=number, gamma=gamma, **made.summary())
+        Events(self.run / "events.jsonl").add(
+            "relabelled", stage=number - 1, round=number, gamma=gamma, **made.summary()
+        )
         return made
 
 

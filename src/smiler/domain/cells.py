@@ -1,10 +1,10 @@
 """One cell of the ledger: what is known of one organ in one volume, as text and as a value.
 
-    (empty)            nobody looked: unannotated
-    absent             an expert looked, the organ is not in this volume
-    PATH  PATH#3  PATH#2+5   annotated: any voxel > 0, label 3, labels 2 or 5
-    ...@0:40           only axial slices 0 to 39 (from the feet up) are annotated
-    auto:PATH          proposed by a model, accepted by nobody
+(empty)            nobody looked: unannotated
+absent             an expert looked, the organ is not in this volume
+PATH  PATH#3  PATH#2+5   annotated: any voxel > 0, label 3, labels 2 or 5
+...@0:40           only axial slices 0 to 39 (from the feet up) are annotated
+auto:PATH          proposed by a model, accepted by nobody
 """
 
 import re

@@ -1,5 +1,6 @@
 """A cohort: the organs and, for each volume, what is known of each of them. References only, no voxels."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -112,3 +113,18 @@ class Cohort:
         if not self.cases:
             return 0.0
         return sum(case.status(organ) is Status.UNANNOTATED for case in self.cases) / len(self.cases)
+
+
+def relocate(cohort: Cohort, case: Case, folder: Path) -> Case:
+    """The case with its paths written from another cohort folder: relative within it, else absolute."""
+
+    def move(path: str) -> str:
+        target = Path(os.path.abspath(cohort.folder / path))  # noqa: PTH100  keep links as the user wrote them
+        base = Path(os.path.abspath(folder))  # noqa: PTH100
+        return target.relative_to(base).as_posix() if target.is_relative_to(base) else target.as_posix()
+
+    def move_cell(cell: Cell) -> Cell:
+        return replace(cell, path=move(cell.path)) if cell.path else cell
+
+    cells = {key: move_cell(cell) for key, cell in case.cells.items()}
+    return replace(case, image=move(case.image), cells=cells)

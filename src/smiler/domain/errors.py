@@ -1,10 +1,10 @@
 """The errors of smiler: each says what is wrong, where, what was found and what to do.
 
-    SmilerError
-    ├── BadInput        the user's data, options or files can't be used (exit code 2)
-    │   └── Faults      several of them, found in one pass and listed together
-    ├── CheckFailed     the work was done and a check did not pass (exit code 1)
-    └── Stopped         ended on request; a later --resume goes on from here (exit code 130)
+SmilerError
+├── BadInput        the user's data, options or files can't be used (exit code 2)
+│   └── Faults      several of them, found in one pass and listed together
+├── CheckFailed     the work was done and a check did not pass (exit code 1)
+└── Stopped         ended on request; a later --resume goes on from here (exit code 130)
 """
 
 from collections.abc import Sequence

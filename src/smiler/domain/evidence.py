@@ -1,6 +1,6 @@
 """Evidence: one small code per organ and voxel that says what is known, and how.
 
-The rule (docs/science.md; Petit et al. 2018, section 2, with part_of added) works on bit fields, so that 32 organs
+The rule (docs/science.md; Petit et al. 2018, section 2, with part_of added) works on bit fields, so that 31 organs
 cost one integer a voxel: bit k of `drawn` is set where an expert drew organ k, bit k of `known` where an expert's word
 about organ k counts (annotated or absent), bit k of `pseudo` where a curriculum round proposed it.
 """
@@ -69,7 +69,9 @@ def derive(fields: Fields, relations: Relations, xp: ModuleType, *, pseudo_exclu
     drawn = fields.drawn & fields.known
     negative = fields.known & ~drawn
     rivals = drawn | fields.pseudo if pseudo_excludes else drawn
-    return xp.stack([_codes_of(k, Fields(drawn, negative, fields.pseudo), rivals, relations, xp) for k in _all(relations)])
+    return xp.stack(
+        [_codes_of(k, Fields(drawn, negative, fields.pseudo), rivals, relations, xp) for k in _all(relations)]
+    )
 
 
 def _all(relations: Relations) -> range:

@@ -34,7 +34,7 @@ class Geometry:
             raise BadInput("the affine is singular: two axes run along one line", where="geometry", got=_show(matrix))
         unit = matrix[:3, :3] / norms
         shear = float(np.abs(unit.T @ unit - np.eye(3)).max())
-        if shear > 1e-3:
+        if not shear <= 1e-3:
             raise BadInput(
                 "the affine is sheared: its axes are not at right angles",
                 where="geometry",

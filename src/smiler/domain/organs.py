@@ -7,7 +7,7 @@ from functools import cached_property
 
 from smiler.domain.errors import BadInput
 
-MAX_ORGANS = 32
+MAX_ORGANS = 31
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -38,7 +38,7 @@ class Organ:
 
 @dataclass(frozen=True)
 class OrganSet:
-    """Organs in channel order with their relations. At most 32, so that a voxel's organs fit 32 bits."""
+    """Organs in channel order with their relations. At most 31: they fit a signed 32-bit integer."""
 
     organs: tuple[Organ, ...]
 

@@ -1,1 +1,1 @@
-"""TODO-experiments"""
+"""Experiments that know the truth: phantom cohorts, hiding annotations, the demo."""

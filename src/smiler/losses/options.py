@@ -11,15 +11,22 @@ class LossOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["bce", "dice", "bce_dice", "softmax"] = Field(
-        "bce_dice", description="bce, dice and bce_dice: one sigmoid an organ; softmax: organs and background compete"
+        default="bce_dice",
+        description="bce, dice and bce_dice: one sigmoid an organ; softmax: organs and background compete",
     )
     reading: Literal["smile", "naive", "annotated"] = Field(
-        "smile", description="how evidence is read: smile ignores what nobody knows, naive takes it as background, "
-        "annotated uses an organ only in the volumes in which it is annotated"
+        default="smile",
+        description="how evidence is read: smile ignores what nobody knows, naive takes it as background, "
+        "annotated uses an organ only in the volumes in which it is annotated",
     )
     positive_share: float | None = Field(
-        None, gt=0, lt=1, description="weigh positives and negatives separately, with this share for positives; "
-        "unset: one plain mean over all known voxels of an organ"
+        default=None,
+        gt=0,
+        lt=1,
+        description="weigh positives and negatives separately, with this share for positives; "
+        "unset: one plain mean over all known voxels of an organ",
     )
-    dice_weight: float = Field(1.0, gt=0, description="weight of the Dice term in bce_dice")
-    pseudo_excludes: bool = Field(False, description="whether a proposed organ excludes its rivals at its voxels")
+    dice_weight: float = Field(default=1.0, gt=0, description="weight of the Dice term in bce_dice")
+    pseudo_excludes: bool = Field(
+        default=False, description="whether a proposed organ excludes its rivals at its voxels"
+    )

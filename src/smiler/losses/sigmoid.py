@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from smiler.domain.organs import OrganSet
 from smiler.losses.options import LossOptions
-from smiler.losses.targets import Targets, known, mean_where
+from smiler.losses.targets import Targets, mean_where
 
 _SPACE = (0, 2, 3)
 
@@ -44,15 +44,16 @@ class BceLoss(_Sigmoid):
 
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """Scalar loss of logits (B, K, H, W)."""
-        logits = known(logits.float(), targets.weight)
+        logits = logits.float() * targets.weight
         voxels = F.binary_cross_entropy_with_logits(logits, targets.value, reduction="none")
         share = self.options.positive_share
         if share is None:
             per_organ, counted = mean_where(voxels, targets.weight, _SPACE)
         else:
-            positive, some = mean_where(voxels, targets.weight * targets.value, _SPACE)
-            negative, any_negative = mean_where(voxels, targets.weight * (1 - targets.value), _SPACE)
-            per_organ, counted = share * positive + (1 - share) * negative, some | any_negative
+            drawn = targets.weight * targets.value
+            positive, some = mean_where(voxels, drawn, _SPACE)
+            negative, any_negative = mean_where(voxels, targets.weight - drawn, _SPACE)
+            per_organ, counted = share * positive + (1 - share) * negative, some.maximum(any_negative)
         return mean_where(per_organ, counted, (0,))[0]
 
 
@@ -68,11 +69,12 @@ class DiceLoss(_Sigmoid):
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """Scalar loss of logits (B, K, H, W)."""
         weight = targets.weight * targets.complete[:, :, None, None]
-        probability = known(logits.float(), weight).sigmoid() * weight
+        probability = (logits.float() * weight).sigmoid() * weight
         value = targets.value * weight
         both = (probability * value).sum(_SPACE)
-        total = (probability + value).sum(_SPACE)
-        return mean_where(1 - (2 * both + 1) / (total + 1), weight.sum(_SPACE) > 0, (0,))[0]
+        total = probability.sum(_SPACE) + value.sum(_SPACE)
+        some = (weight.sum(_SPACE) > 0).float()
+        return mean_where(1 - (2 * both + 1) / (total + 1), some, (0,))[0]
 
 
 @dataclass(frozen=True)

@@ -57,15 +57,14 @@ class SoftmaxLoss:
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """Scalar loss of logits (B, K+1, H, W)."""
         allowed, positive = self.allowed(targets)
-        told = ~allowed.all(dim=1)
-        logits = torch.where(told[:, None], logits.float(), 0.0)
+        told = (~allowed.all(dim=1)).float()
+        logits = logits.float() * told[:, None]
         voxels = torch.logsumexp(logits, dim=1) - torch.logsumexp(logits.masked_fill(~allowed, -torch.inf), dim=1)
-        voxels = torch.where(told, voxels, 0.0)
         share = self.options.positive_share
         if share is None:
             return mean_where(voxels, told, (0, 1, 2))[0]
-        per_organ, counted = mean_where(voxels[:, None], positive, _SPACE)
-        negative, _ = mean_where(voxels, told & ~positive.any(dim=1), (0, 1, 2))
+        per_organ, counted = mean_where(voxels[:, None], positive.float(), _SPACE)
+        negative, _ = mean_where(voxels, told * (~positive.any(dim=1)).float(), (0, 1, 2))
         return share * mean_where(per_organ, counted, (0,))[0] + (1 - share) * negative
 
     def allowed(self, targets: Targets) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""From scores to masks: each organ where its score is above 0, and the best score among organs that exclude each other."""
+"""From scores to masks: an organ is where its score is above 0 and the best among the organs that exclude it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from smiler.domain.evidence import Relations
 
 
 def compose(scores: NDArray[np.floating], relations: Relations) -> NDArray[np.int32]:
-    """Bit field (*space) from scores (K, *space). Nested organs may overlap; exclusive ones never do (first wins a tie)."""
+    """Bit field (*space) from scores (K, *space). Nested organs may overlap, exclusive ones never do; first wins ties."""
     bits = np.zeros(scores.shape[1:], dtype=np.int32)
     present = [k for k in range(len(scores)) if scores[k].max(initial=-np.inf) > 0]
     for k in present:

@@ -8,5 +8,5 @@ class PredictionOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_size: int = Field(8, ge=1, le=1024, description="slices a pass")
-    largest_component: bool = Field(False, description="keep only the largest connected piece of each organ")
+    batch_size: int = Field(default=8, ge=1, le=1024, description="slices a pass")
+    largest_component: bool = Field(default=False, description="keep only the largest connected piece of each organ")

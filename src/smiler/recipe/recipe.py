@@ -1,8 +1,7 @@
-"""The recipe: defaults, then a method's file, then the user's file, then `--set`; wrong names are met with the nearest."""
+"""The recipe: defaults, a method's file, the user's file, then `--set`; wrong names are met with the nearest."""
 
 import difflib
 import tomllib
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -13,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smiler.curriculum.options import CurriculumOptions
-from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.errors import BadInput, Faults
 from smiler.formats.labels import LabelOptions
 from smiler.formats.nifti import ReadOptions
 from smiler.losses.options import LossOptions
@@ -37,17 +36,19 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: str = Field("smiler", description="the shipped recipe that this one began with")
-    organs: tuple[str, ...] = Field((), description="organs to train, in this order of channels; empty: all of the cohort")
+    method: str = Field(default="smiler", description="the shipped recipe that this one began with")
+    organs: tuple[str, ...] = Field(
+        default=(), description="organs to train, in this order of channels; empty: all of the cohort"
+    )
     reading: ReadOptions = ReadOptions()
     labels: LabelOptions = LabelOptions()
-    data: DataOptions = DataOptions()  # type: ignore[call-arg]
-    sampling: SamplingOptions = SamplingOptions()  # type: ignore[call-arg]
-    network: NetworkOptions = NetworkOptions()  # type: ignore[call-arg]
-    loss: LossOptions = LossOptions()  # type: ignore[call-arg]
-    training: TrainingOptions = TrainingOptions()  # type: ignore[call-arg]
-    curriculum: CurriculumOptions = CurriculumOptions()  # type: ignore[call-arg]
-    prediction: PredictionOptions = PredictionOptions()  # type: ignore[call-arg]
+    data: DataOptions = DataOptions()
+    sampling: SamplingOptions = SamplingOptions()
+    network: NetworkOptions = NetworkOptions()
+    loss: LossOptions = LossOptions()
+    training: TrainingOptions = TrainingOptions()
+    curriculum: CurriculumOptions = CurriculumOptions()
+    prediction: PredictionOptions = PredictionOptions()
 
     def to_toml(self) -> str:
         """As TOML; options that are unset are left out, which means unset."""
@@ -104,8 +105,7 @@ def check_recipe(table: Mapping[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(dict(table))
     except ValidationError as error:
         faults = [_fault(row, where) for row in error.errors()]
-    raise_all(faults)
-    raise AssertionError("unreachable")
+        raise (Faults(faults) if len(faults) > 1 else faults[0]) from error
 
 
 def _fault(row: Any, where: str) -> BadInput:
@@ -113,16 +113,18 @@ def _fault(row: Any, where: str) -> BadInput:
     name = ".".join(location)
     if row["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
-        return BadInput("unknown option", where=f"{where}: {name}", got=repr(location[-1]), do=_nearest(location[-1], known))
-    return BadInput(row["msg"], where=f"{where}: {name}", got=repr(row["input"])[:80], do="see smiler methods --options")
+        return BadInput(
+            "unknown option", where=f"{where}: {name}", got=repr(location[-1]), do=_nearest(location[-1], known)
+        )
+    return BadInput(
+        row["msg"], where=f"{where}: {name}", got=repr(row["input"])[:80], do="see smiler methods --options"
+    )
 
 
 def _fields_at(location: list[str]) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in location:
         annotation = model.model_fields[part].annotation
-        if isinstance(annotation, types.UnionType):
-            annotation = annotation.__args__[0]
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

@@ -33,7 +33,7 @@ class Slices:
 
 @dataclass(frozen=True)
 class Changes:
-    """One draw of all random changes: `matrix` (B, 2, 3) from patch offset (y, x, 1) to slice position, the others (B,)."""
+    """One draw of all changes: `matrix` (B, 2, 3) from patch offset (y, x, 1) to slice position, the others (B,)."""
 
     matrix: NDArray[np.float32]
     contrast: NDArray[np.float32]

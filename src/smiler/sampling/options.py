@@ -8,12 +8,14 @@ class AugmentOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rotate_deg: float = Field(12.0, ge=0, le=180, description="largest rotation in the axial plane, in degrees")
-    scale: float = Field(0.15, ge=0, lt=0.9, description="largest relative change of size")
-    shift: float = Field(0.05, ge=0, le=0.5, description="largest shift, as a share of the patch")
-    contrast: float = Field(0.15, ge=0, lt=1, description="largest relative change of contrast")
-    brightness: float = Field(0.15, ge=0, le=2, description="largest change of brightness, in standard deviations")
-    noise: float = Field(0.05, ge=0, le=2, description="largest standard deviation of added noise")
+    rotate_deg: float = Field(default=12.0, ge=0, le=180, description="largest rotation in the axial plane, in degrees")
+    scale: float = Field(default=0.15, ge=0, lt=0.9, description="largest relative change of size")
+    shift: float = Field(default=0.05, ge=0, le=0.5, description="largest shift, as a share of the patch")
+    contrast: float = Field(default=0.15, ge=0, lt=1, description="largest relative change of contrast")
+    brightness: float = Field(
+        default=0.15, ge=0, le=2, description="largest change of brightness, in standard deviations"
+    )
+    noise: float = Field(default=0.05, ge=0, le=2, description="largest standard deviation of added noise")
 
 
 class SamplingOptions(BaseModel):
@@ -21,9 +23,11 @@ class SamplingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_size: int = Field(12, ge=1, le=4096, description="slices a batch")
-    patch_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="edge of the square patch, in working voxels")
-    foreground: float = Field(
-        0.5, ge=0, le=1, description="share of a batch drawn from slices with a voxel that an expert drew"
+    batch_size: int = Field(default=12, ge=1, le=4096, description="slices a batch")
+    patch_size: int = Field(
+        default=256, ge=32, le=2048, multiple_of=32, description="edge of the square patch, in working voxels"
     )
-    augment: AugmentOptions = AugmentOptions()  # type: ignore[call-arg]
+    foreground: float = Field(
+        default=0.5, ge=0, le=1, description="share of a batch drawn from slices with a voxel that an expert drew"
+    )
+    augment: AugmentOptions = AugmentOptions()

@@ -51,7 +51,7 @@ def propose(
     """Bit field (z, y, x) of accepted proposals.
 
     ranks, predicted, codes: (K, z, y, x), rank (higher is safer), the network's positives, evidence without proposals.
-    Only UNKNOWN voxels are ever proposed. Where two exclusive organs are accepted at one voxel the better-ranked owns it.
+    Only UNKNOWN voxels are proposed. Where two exclusive organs are accepted at one voxel, the better-ranked owns it.
     """
     accepted = np.zeros(predicted.shape, dtype=bool)
     for k in range(len(predicted)):

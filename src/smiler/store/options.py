@@ -13,12 +13,12 @@ class DataOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     spacing_xy_mm: Millimetres | Literal["native"] = Field(
-        1.5, description="in-plane spacing of the working grid in mm, or native: the file's"
+        default=1.5, description="in-plane spacing of the working grid in mm, or native: the file's"
     )
     spacing_z_mm: Millimetres | Literal["native"] = Field(
-        "native", description="slice distance of the working grid in mm, or native: the file's"
+        default="native", description="slice distance of the working grid in mm, or native: the file's"
     )
-    window_hu: tuple[int, int] = Field((-160, 240), description="grey values outside are clipped, in HU")
+    window_hu: tuple[int, int] = Field(default=(-160, 240), description="grey values outside are clipped, in HU")
 
     @property
     def spacing_zyx_mm(self) -> tuple[float | None, float | None, float | None]:

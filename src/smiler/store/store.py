@@ -29,7 +29,7 @@ VERSION = 1
 class StoreOptions:
     """How cases are read and brought to the working grid."""
 
-    data: DataOptions = DataOptions()  # type: ignore[call-arg]
+    data: DataOptions = DataOptions()
     reading: ReadOptions = ReadOptions()
     labels: LabelOptions = LabelOptions()
 

@@ -18,8 +18,6 @@ from smiler.domain.errors import CheckFailed, Stopped
 from smiler.domain.evidence import Relations, derive
 from smiler.domain.progress import Progress, Silent
 from smiler.losses.targets import Loss, Reading
-from smiler.sampling.augment import Batch
-from smiler.sampling.batches import Batches
 from smiler.networks.checkpoint import (
     Checkpoint,
     find_checkpoint,
@@ -29,6 +27,8 @@ from smiler.networks.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from smiler.sampling.augment import Batch
+from smiler.sampling.batches import Batches
 from smiler.training.events import Events
 from smiler.training.options import TrainingOptions
 from smiler.training.plot import plot_progress
@@ -48,7 +48,7 @@ class Objective:
     def __call__(self, network: nn.Module, batch: Batch) -> Tensor:
         """Scalar loss of one batch."""
         codes = derive(batch.fields, self.relations, torch, pseudo_excludes=self.pseudo_excludes)
-        targets = self.reading.targets(codes)
+        targets = self.reading.targets(codes.transpose(0, 1).contiguous(memory_format=torch.channels_last))
         logits = network(batch.image.contiguous(memory_format=torch.channels_last))
         return self.loss(logits, targets)
 
@@ -75,7 +75,7 @@ def fit(
 ) -> Checkpoint:
     """Train from the stage's newest checkpoint (or from the network as it is) to the stage's last step.
 
-    Stops at SIGINT and SIGTERM with a checkpoint. The weights after the last step do not depend on how often it stopped.
+    Stops at SIGINT and SIGTERM with a checkpoint. The last weights do not depend on how often it stopped.
     """
     done = find_checkpoint(stage.folder)
     if done and done.finished:
@@ -120,8 +120,9 @@ class _Trainer:
             start = checkpoint.step
         number = self.stage.number
         self.events.rewind(
-            lambda event: event.get("stage", -1) < number
-            or (event.get("stage") == number and event.get("step", 0) <= start)
+            lambda event: (
+                event.get("stage", -1) < number or (event.get("stage") == number and event.get("step", 0) <= start)
+            )
         )
         self.network.train()
         return start
@@ -182,12 +183,12 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     asked: list[int] = []
     old: dict[int, Any] = {}
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if asked and number == int(signal.SIGINT):
             raise KeyboardInterrupt
         asked.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         try:
             old[number] = signal.signal(number, ask)
         except ValueError:  # not the main thread: whoever runs us handles signals

@@ -32,7 +32,7 @@ class PredictRequest:
     organs: tuple[str, ...] = ()
     labelmap: bool = False
     probabilities: bool = False
-    options: PredictionOptions = PredictionOptions()  # type: ignore[call-arg]
+    options: PredictionOptions = PredictionOptions()
     reading: ReadOptions = ReadOptions()
 
 
@@ -85,7 +85,7 @@ def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -
     about = request.out / name / "provenance.json"
     ct = read_ct(path, request.reading)
     parents = {"image": sha256(path), "model": model.made_by}
-    facts = {"organs": list(request.organs or model.organs.keys), "request": _fingerprint(request)}
+    facts: dict[str, Any] = {"organs": list(request.organs or model.organs.keys), "request": _fingerprint(request)}
     if about.exists():
         old = read_json(about)
         if old.get("parents") == parents and all(old["facts"].get(key) == value for key, value in facts.items()):
@@ -100,12 +100,12 @@ def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -
 
 
 def _fingerprint(request: PredictRequest) -> str:
-    return hash_json([request.labelmap, request.probabilities, request.options.model_dump(), request.reading.model_dump()])
+    return hash_json(
+        [request.labelmap, request.probabilities, request.options.model_dump(), request.reading.model_dump()]
+    )
 
 
-def _write_masks(
-    model: Model, name: str, ct: CT, bits: NDArray[np.int32], request: PredictRequest
-) -> dict[str, float]:
+def _write_masks(model: Model, name: str, ct: CT, bits: NDArray[np.int32], request: PredictRequest) -> dict[str, float]:
     volumes = {}
     flat = np.zeros(bits.shape if request.labelmap else (0, 0, 0), dtype=np.uint8)
     for key in _parts_last(model.organs, request.organs or model.organs.keys):

@@ -1,6 +1,5 @@
 """Complete a cohort: empty cells become `auto:` masks with their provenance; expert cells stay as they are."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.curriculum.relabel import accept
-from smiler.domain.cells import Cell, Status, proposed
-from smiler.domain.cohort import Case, Cohort
+from smiler.domain.cells import Status, proposed
+from smiler.domain.cohort import Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import Code, Fields, Relations, derive
 from smiler.domain.files import read_json, sha256
@@ -32,14 +31,14 @@ FOLDER = "completed"
 
 @dataclass(frozen=True)
 class RelabelRequest:
-    """How much of the predictions becomes proposals, ranked by which rule; `stage`: the model's round, for provenance."""
+    """How much of the predictions is proposed, ranked by which rule; `stage`: the model's round, for provenance."""
 
     out: Path
     fraction: float = 1.0
     rule: str = "score"
     passes: int = 10
     stage: int = 0
-    options: PredictionOptions = PredictionOptions()  # type: ignore[call-arg]
+    options: PredictionOptions = PredictionOptions()
     reading: ReadOptions = ReadOptions()
     labels: LabelOptions = LabelOptions()
 
@@ -150,18 +149,3 @@ def _safest(model: Model, ct: CT, fields: Fields, step: tuple[int, RelabelReques
     for k in channels:
         out |= back.mask((safe >> k & 1).astype(bool)).astype(np.int32) << np.int32(k)
     return out
-
-
-def relocate(cohort: Cohort, case: Case, folder: Path) -> Case:
-    """The case with its paths written from another cohort folder: relative within it, else absolute."""
-
-    def move(path: str) -> str:
-        target = Path(os.path.abspath(cohort.folder / path))  # noqa: PTH100  keep links as the user wrote them
-        base = Path(os.path.abspath(folder))  # noqa: PTH100
-        return target.relative_to(base).as_posix() if target.is_relative_to(base) else target.as_posix()
-
-    def move_cell(cell: Cell) -> Cell:
-        return replace(cell, path=move(cell.path)) if cell.path else cell
-
-    cells = {key: move_cell(cell) for key, cell in case.cells.items()}
-    return replace(case, image=move(case.image), cells=cells)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 
@@ -15,7 +16,7 @@ from smiler.domain.locks import writing
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
-from smiler.networks.device import make_fabric
+from smiler.networks.device import make_fabric, precision_of
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
 from smiler.store.store import Store, StoreOptions, build_store
@@ -78,9 +79,7 @@ def select_organs(cohort: Cohort, recipe: Recipe) -> Cohort:
     kept = [cohort.organs[key] for key in recipe.organs]
     keys = {organ.key for organ in kept}
     organs = OrganSet(
-        tuple(
-            replace(o, part_of=o.part_of if o.part_of in keys else None, overlaps=o.overlaps & keys) for o in kept
-        )
+        tuple(replace(o, part_of=o.part_of if o.part_of in keys else None, overlaps=o.overlaps & keys) for o in kept)
     )
     cases = (replace(c, cells={k: cell for k, cell in c.cells.items() if k in keys}) for c in cohort)
     return replace(cohort, organs=organs, cases=tuple(cases))
@@ -116,12 +115,15 @@ def _begin(
 ) -> Recipe:
     """Estimate, fit the steps to the budget, write recipe and provenance: from here on the run can be resumed."""
     expected = estimate(fabric, plan_of(recipe), store)
+    decided: dict[str, Any] = {"precision": precision_of(recipe.training.precision, fabric.device.type)}
     if request.budget_minutes is not None:
-        steps = expected.steps_within(request.budget_minutes * 60)
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": steps})})
+        decided["steps"] = expected.steps_within(request.budget_minutes * 60)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=decided)})
     progress.note(_tell(expected, recipe.training.steps))
     parents = {"cohort": hash_json([str(request.cohort.folder.resolve()), store.fingerprint])}
-    write_json(run.path / "store.json", {"fingerprint": store.fingerprint, "cohort": str(request.cohort.folder.resolve())})
+    write_json(
+        run.path / "store.json", {"fingerprint": store.fingerprint, "cohort": str(request.cohort.folder.resolve())}
+    )
     Provenance("train", parents, {"method": recipe.method, "cases": len(store)}).save(run.provenance_path)
     write_text(run.recipe_path, recipe.to_toml())
     return recipe
@@ -140,4 +142,3 @@ def _check_same_data(run: RunFolder, store: Store) -> None:
             where=str(run.path),
             do="begin a new run: what is resumed must see the same data",
         )
-

@@ -1,0 +1,39 @@
+# Everything sets itself up: a machine with Python >= 3.11 and make is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench real setup clean help
+
+help:   ## what there is
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: $(READY)   ## a virtual environment with smiler in it
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(READY)
+
+demo: $(READY)   ## the whole method on a synthetic cohort, in minutes: demo/report.html
+	$(BIN)/smiler demo --out demo
+
+test: $(READY)   ## all tests that need neither network, GPU nor real CT
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: $(READY)   ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)   ## speed of the pieces, as shares of the network's own time
+	$(BIN)/python benchmarks/bench.py
+
+real: $(READY)   ## the checks on real CT (SMILER_REAL_DATA or ../shared/data), with results under results/
+	$(BIN)/python benchmarks/real_ct.py
+
+clean:   ## forget the environment and the demo
+	rm -rf $(VENV) demo

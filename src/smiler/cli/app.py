@@ -1,0 +1,38 @@
+"""The commands and their order in the help. Nothing heavy is imported before a command runs."""
+
+import typer
+
+from smiler.cli import cohorts, networks, reports
+
+app = typer.Typer(
+    name="smiler",
+    help="Train organ segmentation on CT cohorts in which every volume is only partly annotated, complete the missing "
+    "annotations, and report honestly.\n\nBegin with: smiler demo",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+app.command()(reports.demo)
+app.command("import")(cohorts.import_)
+app.command()(cohorts.audit)
+app.command()(networks.train)
+app.command()(networks.relabel)
+app.command()(networks.predict)
+app.command()(networks.evaluate)
+app.command()(reports.report)
+app.command()(cohorts.phantom)
+app.command()(cohorts.hide)
+app.command()(reports.methods)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from smiler.domain.provenance import tool_version
+
+        typer.echo(f"smiler {tool_version()}")
+        raise typer.Exit

@@ -1,0 +1,149 @@
+"""Commands about cohorts: phantom, import, audit, hide."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+CohortArgument = Annotated[Path, typer.Argument(help="Folder with cohort.toml and cases.csv.", metavar="COHORT")]
+
+
+def phantom(
+    cohort: Annotated[Path, typer.Argument(help="Folder to make.", metavar="COHORT")],
+    cases: Annotated[int, typer.Option("--cases", "-n", min=1, max=100000, help="How many volumes.")] = 24,
+    size: Annotated[str, typer.Option(help="Voxels as ZxYxX.")] = "40x128x128",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other patients.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Make a synthetic, completely annotated cohort.
+
+    Example: smiler phantom my-phantom --cases 12 --size 32x96x96
+    """
+    from smiler.cli.console import Bars, out, print_json
+    from smiler.experiments.phantom_cohort import make_phantom_cohort, parse_size
+
+    made = make_phantom_cohort(cohort, cases, parse_size(size), seed, Bars(quiet=as_json))
+    if as_json:
+        print_json({"cohort": str(cohort), "cases": len(made), "organs": list(made.organs.keys)})
+    else:
+        out.print(f"{len(made)} synthetic cases with {len(made.organs)} organs in {cohort}")
+
+
+def import_(  # noqa: PLR0913  one option each for what a layout can't say itself
+    source: Annotated[Path, typer.Argument(help="Data set folder; it stays where it is and as it is.")],
+    cohort: Annotated[Path, typer.Argument(help="Cohort folder to make or to merge into.", metavar="COHORT")],
+    format_name: Annotated[
+        str | None, typer.Option("--format", "-f", help="nnunet, msd, totalsegmentator or folder; else detected.")
+    ] = None,
+    absent_means: Annotated[
+        str, typer.Option(help="A label without any voxel in a case means: absent, unannotated, or ask.")
+    ] = "ask",
+    organs: Annotated[str, typer.Option(help="Import only these organs, separated by commas.")] = "",
+    image: Annotated[Path | None, typer.Option(help="folder format: image file or folder of images.")] = None,
+    labelmap: Annotated[Path | None, typer.Option(help="folder format: label map file or folder of them.")] = None,
+    labels: Annotated[
+        str, typer.Option(help="folder format: totalsegmentator-v2, btcv, ..., FILE.toml or 5=liver,1=spleen.")
+    ] = "",
+    mask: Annotated[list[str] | None, typer.Option(help="folder format: ORGAN=PATH of masks; repeatable.")] = None,
+    patient_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression whose group finds the patient in a case id.")
+    ] = None,
+    synonyms: Annotated[Path | None, typer.Option(help="TOML with your own organ names.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Import a data set in place; several calls merge into one cohort.
+
+    Example: smiler import Task09_Spleen my-cohort
+    """
+    import sys
+
+    from smiler.cli.console import print_json
+    from smiler.cli.importing import import_asking
+    from smiler.formats.numbering import label_table
+
+    values: dict[str, Any] = {
+        "absent_means": absent_means,
+        "organs": split(organs),
+        "labels": label_table(labels) if labels else {},
+        "images": image,
+        "labelmaps": labelmap,
+        "masks": _pairs(mask or []),
+        "patient_pattern": patient_pattern,
+        "synonyms": synonyms,
+    }
+    report = import_asking(source, cohort, values, format_name, ask=sys.stdin.isatty() and not as_json)
+    if as_json:
+        print_json(
+            {
+                "added": list(report.added),
+                "organs_added": list(report.organs_added),
+                "notes": list(report.notes),
+                "conflicts": list(report.conflicts),
+            }
+        )
+
+
+def audit(
+    cohort: CohortArgument,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every CT voxel.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Coverage matrix, what the loss will see per organ, and every fault at once. Exit code 1 on faults.
+
+    Example: smiler audit my-cohort
+    """
+    from smiler.audit.audit import AuditOptions, audit_cohort
+    from smiler.cli.audit_view import show
+    from smiler.cli.console import Bars, out, print_json
+    from smiler.domain.cohort import Cohort
+
+    found = audit_cohort(Cohort.open(cohort), AuditOptions(deep=deep), Bars(quiet=as_json))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show(found, out)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def hide(
+    cohort: CohortArgument,
+    out: Annotated[Path, typer.Argument(help="Folder to make: OUT/cohort to train on, OUT/truth sealed.")],
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Share of annotations to hide, per organ.")] = 0.7,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed hides nested sets for every alpha.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Hide annotations of a completely annotated cohort; the truth is sealed apart.
+
+    Example: smiler hide my-cohort hidden --alpha 0.7
+    """
+    from smiler.cli.console import Bars, print_json
+    from smiler.cli.console import out as console
+    from smiler.domain.cohort import Cohort
+    from smiler.experiments.hide import hide as hide_cohort
+
+    hidden = hide_cohort(Cohort.open(cohort), out, alpha, seed, Bars(quiet=as_json))
+    kept = {key: round(1 - hidden.missing_share(key), 4) for key in hidden.organs.keys}
+    if as_json:
+        print_json({"cohort": str(out / "cohort"), "truth": str(out / "truth"), "annotated_share": kept})
+    else:
+        console.print(f"{out / 'cohort'} keeps {', '.join(f'{k} {v:.0%}' for k, v in kept.items())}")
+        console.print(f"{out / 'truth'} is sealed: only smiler evaluate opens it")
+
+
+def split(text: str) -> tuple[str, ...]:
+    """A list written with commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _pairs(texts: list[str]) -> dict[str, Path]:
+    from smiler.domain.errors import BadInput
+
+    pairs = {}
+    for text in texts:
+        name, sign, path = text.partition("=")
+        if not (name and sign and path):
+            raise BadInput("not a mask folder", where="--mask", got=repr(text), do="write --mask liver=masks/liver")
+        pairs[name] = Path(path)
+    return pairs

@@ -1,0 +1,25 @@
+"""The demo's result in the terminal."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_TITLES = {
+    "baseline": "baseline: a missing organ is background",
+    "smile": "SMILE: what nobody knows is ignored",
+    "smiler": "SMILEr: SMILE and rounds of relabelling",
+    "full": "full annotation: nothing missing",
+}
+
+
+def show(summary: Mapping[str, Any], folder: Path, console: Console) -> None:
+    """Mean Dice per arm on patients held out."""
+    title = f"{summary['alpha']:.0%} of the annotations missing; {summary['n_test']} patients held out"
+    table = Table("arm", "mean Dice", title=title, title_justify="left")
+    for arm, text in _TITLES.items():
+        table.add_row(text, f"{summary['dice'][arm]:.1f}")
+    console.print(table)
+    console.print(f"{summary['seconds']:.0f} s; open {folder / 'report.html'}")

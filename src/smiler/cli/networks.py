@@ -1,0 +1,155 @@
+"""Commands around a network: train, predict, relabel, evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smiler.cli.cohorts import CohortArgument, Json, split
+
+RunArgument = Annotated[Path, typer.Argument(help="Run folder (or one of its checkpoint .json files).", metavar="RUN")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+
+
+def train(  # noqa: PLR0913  shortcuts for the options people change most
+    cohort: CohortArgument,
+    run: Annotated[Path, typer.Argument(help="Run folder to make.", metavar="RUN")],
+    method: Annotated[str, typer.Option("--method", "-m", help="See: smiler methods.")] = "smiler",
+    recipe: Annotated[Path | None, typer.Option("--recipe", "-r", help="TOML file with your own options.")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", "-s", help="One option, as training.steps=500.")] = None,
+    organs: Annotated[str, typer.Option(help="Train only these organs, separated by commas.")] = "",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
+    time_budget: Annotated[float | None, typer.Option(min=0.01, help="Minutes of training; sets the steps.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Where resampled volumes are kept.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a network on a partly annotated cohort.
+
+    Example: smiler train my-cohort runs/first --method smiler --time-budget 60
+    """
+    from smiler.cli.console import Bars, out, print_json
+    from smiler.domain.cohort import Cohort
+    from smiler.recipe.recipe import load_recipe
+    from smiler.verbs.train import TrainRequest
+    from smiler.verbs.train import train as run_training
+
+    changes = [*(change or []), *([f"training.steps={steps}"] if steps else [])]
+    if organs:
+        changes.append(f"organs={list(split(organs))!r}".replace("'", '"'))
+    resolved = load_recipe(method, recipe, changes)
+    request = TrainRequest(Cohort.open(cohort), run, resolved, cache, resume, time_budget)
+    done = run_training(request, Bars(quiet=as_json))
+    checkpoint = done.newest()
+    if as_json:
+        print_json({"run": str(run), "checkpoint": str(checkpoint.path), "model": checkpoint.model_hash})
+    else:
+        out.print(f"trained: {checkpoint.path}")
+        out.print(f"next: smiler relabel {run} {cohort} OUT, or smiler predict {run} IMAGE... --out DIR")
+
+
+def predict(  # noqa: PLR0913  what to write is the user's choice
+    run: RunArgument,
+    images: Annotated[list[Path], typer.Argument(help="NIfTI files, or cohort folders.", metavar="IMAGE...")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks.")],
+    organs: Annotated[str, typer.Option(help="Only these organs, separated by commas.")] = "",
+    labelmap: Annotated[bool, typer.Option("--labelmap", help="One label map a case, not one mask an organ.")] = False,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
+    largest_component: Annotated[
+        bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
+    ] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Predict masks on each CT's own grid, with volumes in ml.
+
+    Example: smiler predict runs/first ct.nii.gz --out masks
+    """
+    from smiler.cli.console import Bars, print_json
+    from smiler.cli.console import out as console
+    from smiler.verbs.predict import PredictRequest
+    from smiler.verbs.predict import predict as run_prediction
+    from smiler.verbs.run import open_model
+
+    model, recipe = open_model(run, device)
+    largest = largest_component or recipe.prediction.largest_component
+    options = recipe.prediction.model_copy(update={"largest_component": largest})
+    request = PredictRequest(out, split(organs), labelmap, probabilities, options, recipe.reading)
+    done = run_prediction(model, images, request, Bars(quiet=as_json))
+    if as_json:
+        print_json({row.name: {"volumes_ml": row.volumes_ml} for row in done})
+        return
+    for row in done:
+        console.print(f"{row.name}: " + ", ".join(f"{key} {ml:.1f} ml" for key, ml in row.volumes_ml.items()))
+    console.print(f"masks and volumes.csv in {out}")
+
+
+def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
+    run: RunArgument,
+    cohort: CohortArgument,
+    out: Annotated[Path, typer.Argument(help="Folder for the completed cohort.", metavar="OUT")],
+    fraction: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the predictions to propose.")] = 1.0,
+    rule: Annotated[str, typer.Option(help="What ranks them: score or mc_dropout.")] = "score",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Complete a cohort: empty cells become auto: masks with their provenance. Expert cells stay as they are.
+
+    Example: smiler relabel runs/first my-cohort completed
+    """
+    from smiler.cli.console import Bars, print_json
+    from smiler.cli.console import out as console
+    from smiler.domain.cohort import Cohort
+    from smiler.domain.errors import BadInput
+    from smiler.selection import RULES
+    from smiler.verbs.relabel import RelabelRequest
+    from smiler.verbs.relabel import relabel as run_relabelling
+    from smiler.verbs.run import open_model
+
+    if rule not in RULES:
+        raise BadInput("no such rule", where="--rule", got=repr(rule), do=f"choose among {', '.join(RULES)}")
+    model, recipe = open_model(run, device)
+    stage = recipe.curriculum.rounds
+    request = RelabelRequest(
+        out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels
+    )
+    completed = run_relabelling(model, Cohort.open(cohort), request, Bars(quiet=as_json))
+    filled = {case.id: [key for key, cell in case.cells.items() if cell.auto] for case in completed}
+    if as_json:
+        print_json({"cohort": str(out), "proposed": filled})
+        return
+    for case, keys in filled.items():
+        console.print(f"{case}: " + (", ".join(keys) if keys else "nothing to complete"))
+    console.print(f"completed cohort in {out}")
+
+
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(help="Run folder, or folder of masks.", metavar="RUN|DIR")],
+    cohort: Annotated[Path, typer.Argument(help="Cohort (or sealed truth) to measure against.", metavar="COHORT")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for scores.csv; else RUN|DIR.")] = None,
+    cases: Annotated[str, typer.Option(help="Only these cases, separated by commas.")] = "",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Dice, NSD and HD95 per organ and patient, only where an expert annotated; n beside every mean.
+
+    Example: smiler evaluate runs/first hidden/truth
+    """
+    from smiler.cli.console import Bars, print_json
+    from smiler.cli.console import out as console
+    from smiler.cli.score_view import show, to_json
+    from smiler.evaluation.scores import write_scores
+    from smiler.evaluation.truth import Truth
+    from smiler.verbs.evaluate import evaluate as run_evaluation
+
+    truth = Truth.open(cohort)
+    if cases:
+        truth = Truth(truth.cohort.only(split(cases)))
+    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json))
+    path = (out or predicted) / "scores.csv"
+    write_scores(path, scores)
+    if as_json:
+        print_json(to_json(scores))
+    else:
+        show(scores, console)
+        console.print(f"every patient and organ: {path}")

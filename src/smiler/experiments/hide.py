@@ -1,0 +1,80 @@
+"""Hide annotations of a complete cohort: nested over alpha, a fixed count per organ, the truth sealed apart."""
+
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from smiler.domain.cells import UNANNOTATED, Cell, Status, annotated
+from smiler.domain.cohort import LEDGER, Case, Cohort, relocate
+from smiler.domain.errors import BadInput
+from smiler.domain.locks import writing
+from smiler.domain.progress import Progress, Silent
+from smiler.domain.provenance import Provenance
+from smiler.formats.nifti import read_labels, write_labels
+
+
+def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progress | None = None) -> Cohort:
+    """Make OUT/cohort with a share alpha of the annotations gone, and OUT/truth, sealed, with all of them.
+
+    The masks that stay are copied one by one, so that no file of OUT/cohort holds a hidden organ.
+    """
+    if (out / "cohort" / LEDGER).exists():
+        raise BadInput("a hidden cohort is here already", where=str(out), do="choose another folder")
+    kept = kept_pairs(cohort, alpha, seed)
+    with writing(out):
+        folder = out / "cohort"
+        cases = [
+            _hide_case(cohort, case, folder, kept)
+            for case in (progress or Silent()).track(cohort, "hiding annotations", len(cohort))
+        ]
+        sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
+        replace(cohort, folder=out / "truth", cases=sealed, sealed=True).save()
+        hidden = replace(cohort, folder=folder, cases=tuple(cases), name=f"{cohort.name} alpha {alpha:g}".strip())
+        hidden.save()
+        Provenance("hide", {}, {"alpha": alpha, "seed": seed, "kept": len(kept)}).save(folder / "provenance.json")
+    return hidden
+
+
+def kept_pairs(cohort: Cohort, alpha: float, seed: int) -> frozenset[tuple[str, str]]:
+    """(case, organ) pairs that stay: of each organ's N known pairs the round((1 - alpha) N) (at least one) drawn first.
+
+    One draw a pair, whatever alpha: what is hidden at a lower alpha is hidden at a higher one too. A pair with voxels
+    comes first, so that no organ is left with nothing but `absent`.
+    """
+    kept: set[tuple[str, str]] = set()
+    for key in cohort.organs.keys:
+        known = [case for case in cohort if case.status(key) is not Status.UNANNOTATED]
+        order = sorted(known, key=lambda case: _draw(seed, case.id, key))
+        first = next((case for case in order if case.status(key) is Status.ANNOTATED), None)
+        if first is not None:
+            order.remove(first)
+            order.insert(0, first)
+        kept |= {(case.id, key) for case in order[: max(1, round((1 - alpha) * len(known)))]}
+    return frozenset(kept)
+
+
+def _draw(seed: int, case: str, organ: str) -> float:
+    entropy = (seed, zlib.crc32(case.encode()), zlib.crc32(organ.encode()))
+    return float(np.random.default_rng(np.random.SeedSequence(entropy)).random())
+
+
+def _hide_case(cohort: Cohort, case: Case, folder: Path, kept: frozenset[tuple[str, str]]) -> Case:
+    moved = relocate(cohort, case, folder)
+    cells: dict[str, Cell] = {}
+    for key, cell in case.cells.items():
+        if (case.id, key) not in kept:
+            cells[key] = UNANNOTATED
+        elif cell.status is Status.ANNOTATED:
+            cells[key] = _copy_mask(cohort, case, key, folder)
+    return moved.with_cells(cells)
+
+
+def _copy_mask(cohort: Cohort, case: Case, key: str, folder: Path) -> Cell:
+    cell = case.cell(key)
+    labels, grid = read_labels(cohort.mask_path(case, key))
+    mask = np.isin(labels, cell.labels) if cell.labels else labels > 0
+    name = f"labels/{case.id}_{key}.nii.gz"
+    write_labels(folder / name, mask.astype(np.uint8), grid)
+    return annotated(name, (), cell.ranges)

@@ -1,0 +1,65 @@
+"""A phantom cohort on disk: synthetic CT with a label map each, every organ annotated or absent."""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from smiler.domain.cells import ABSENT, Cell, annotated
+from smiler.domain.cohort import LEDGER, Case, Cohort
+from smiler.domain.errors import BadInput
+from smiler.domain.geometry import Geometry
+from smiler.domain.locks import writing
+from smiler.domain.organs import OrganSet
+from smiler.domain.progress import Progress, Silent
+from smiler.formats.anatomy import organ_of
+from smiler.formats.nifti import grid_of, write_ct, write_labels
+from smiler.phantom import ORGANS, PhantomOptions, generate
+
+Size = tuple[int, int, int]
+
+
+def make_phantom_cohort(
+    folder: Path, cases: int, size: Size, seed: int = 0, progress: Progress | None = None
+) -> Cohort:
+    """Make `cases` synthetic patients of `size` (z, y, x) voxels in two processes; the ledger is written last."""
+    if (folder / LEDGER).exists():
+        raise BadInput("a cohort is here already", where=str(folder), do="choose another folder")
+    jobs = [(folder, f"phantom{i:03d}", size, seed * 100003 + i) for i in range(cases)]
+    with writing(folder), ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        made = list((progress or Silent()).track(pool.map(_make_case, jobs), "making phantoms", cases))
+        keys = tuple(organ_of(organ.key, {o.key for o in ORGANS}) for organ in ORGANS)
+        cohort = Cohort(folder, OrganSet(keys), tuple(made), "phantom")
+        cohort.save()
+    return cohort
+
+
+def parse_size(text: str) -> Size:
+    """'40x128x128' as (z, y, x)."""
+    try:
+        z, y, x = (int(part) for part in text.lower().split("x"))
+    except ValueError as error:
+        raise BadInput("not a size", where="--size", got=repr(text), do="write it as 40x128x128 (z, y, x)") from error
+    if not (8 <= z <= 1024 and 32 <= y <= 1024 and 32 <= x <= 1024):
+        raise BadInput(
+            "the size is out of range", where="--size", got=text, do="at least 8x32x32, at most 1024 an axis"
+        )
+    return z, y, x
+
+
+def _make_case(job: tuple[Path, str, Size, int]) -> Case:
+    folder, name, size, seed = job
+    phantom = generate(seed, PhantomOptions(shape=size))
+    geometry = Geometry.canonical(phantom.hu.shape, phantom.spacing)
+    labels = np.zeros(phantom.hu.shape, dtype=np.uint8)
+    cells: dict[str, Cell] = {}
+    for value, organ in enumerate(ORGANS, start=1):
+        labels[phantom.masks[organ.key]] = value
+        own = [value, *(n for n, other in enumerate(ORGANS, start=1) if other.part_of == organ.key)]
+        present = [n for n in own if phantom.masks[ORGANS[n - 1].key].any()]
+        path = f"labels/{name}.nii.gz"
+        cells[organ.key] = ABSENT if organ.key in phantom.absent else annotated(path, present)
+    write_ct(folder / "images" / f"{name}.nii.gz", phantom.hu, geometry)
+    write_labels(folder / "labels" / f"{name}.nii.gz", labels, grid_of(geometry))
+    return Case(name, name, f"images/{name}.nii.gz", cells)
