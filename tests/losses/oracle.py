@@ -87,7 +87,7 @@ def _cross_entropy(logit: float, value: float) -> float:
 
 
 def bce(logits: Array, targets: Targets, options: LossOptions) -> float:
-    """Per organ a mean over the batch's known voxels (or one over positives and one over negatives), then over organs."""
+    """Per organ a mean over the batch's known voxels (or one over positives, one over negatives), then over organs."""
     value, weight = targets.value.double().numpy(), targets.weight.double().numpy()
     terms = []
     for k in range(value.shape[1]):

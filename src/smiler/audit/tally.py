@@ -53,7 +53,7 @@ class Tally:
 
 
 def _slices(labels: Labels) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-    """Per slice: its known bits, its n keys (drawn, and proposed 32 bits higher), and their (n, 2) voxels and x sums."""
+    """Per slice: its known bits, its n keys (drawn, and proposed 32 bits higher), their (n, 2) voxels and x sums."""
     _, rows, columns = labels.drawn.shape
     x_before = np.concatenate([[0], np.cumsum(np.tile(np.arange(columns, dtype=np.int64), rows))])
     for known, drawn, proposed in zip(labels.known.tolist(), labels.drawn, labels.proposed, strict=True):

@@ -28,8 +28,7 @@ _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 def show(audit: Audit, console: Console) -> None:
     """Print the audit; faults last, where the eye is."""
     if audit.cases:
-        matrix = _matrix if len(audit.cases) <= MOST_COLUMNS else _totals
-        console.print(matrix(audit, ascii_only=console.options.ascii_only))
+        _print_coverage(audit, console, ascii_only=console.options.ascii_only)
         console.print()
         console.print(_evidence(audit))
         console.print(Text(_explanation(audit), style="dim"))
@@ -64,12 +63,18 @@ def plain(text: str) -> str:
 
 
 def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    table.caption_justify, table.caption_style = "left", "dim"
-    return table
+    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
 
 
-def _matrix(audit: Audit, *, ascii_only: bool) -> Table:
+def _print_coverage(audit: Audit, console: Console, *, ascii_only: bool) -> None:
+    if len(audit.cases) > MOST_COLUMNS:
+        console.print(_totals(audit, ascii_only))
+    else:
+        console.print(_matrix(audit, ascii_only))
+        console.print(_legend(audit, ascii_only))
+
+
+def _matrix(audit: Audit, ascii_only: bool) -> Table:
     """Organs as rows, one mark per case."""
     named = sum(len(case) + 2 for case in audit.cases) <= WIDEST_IDS
     table = _table("Coverage")
@@ -81,7 +86,6 @@ def _matrix(audit: Audit, *, ascii_only: bool) -> Table:
         marks = [_mark(status, ascii_only) for status in column]
         cells = marks if named else [Text("").join(marks)]
         table.add_row(_title(audit, organ), *cells, f"{100 * audit.alpha(organ):.0f} %")
-    table.caption = _legend(audit, ascii_only)
     return table
 
 
@@ -92,7 +96,7 @@ def _ruler(count: int) -> str:
     return f"cases in the ledger's order\n{tens}\n{units}"
 
 
-def _totals(audit: Audit, *, ascii_only: bool) -> Table:
+def _totals(audit: Audit, ascii_only: bool) -> Table:
     """Organs as rows, how many cases have each coverage."""
     table = _table(f"Coverage of {len(audit.cases)} cases")
     table.add_column("organ", no_wrap=True)
@@ -140,8 +144,9 @@ def _evidence(audit: Audit) -> Table:
 
 def _explanation(audit: Audit) -> str:
     text = (
-        "excluded: another organ was drawn here. implied: a part of it was drawn here. unknown: ignored by SMILE, "
-        "background for a usual baseline, which so learns about as many wrong negatives as the last column says."
+        "excluded: another organ was drawn here, or its whole is not here. implied: a part of it was "
+        "drawn here. unknown: ignored by SMILE, background for a usual baseline, which "
+        "so learns about as many wrong negatives as the last column says."
     )
     if any(codes[Code.PSEUDO] for codes in audit.voxels.values()):
         text += " proposed: by a model (auto:), not learned from until an expert accepts it."
@@ -150,7 +155,7 @@ def _explanation(audit: Audit) -> str:
 
 def _title(audit: Audit, organ: str) -> Text:
     title = plain(audit.titles[organ])
-    return Text(title if len(title) <= 26 else f"{title[:25]}…")
+    return Text(title if len(title) <= 26 else f"{title[:23]}...")
 
 
 def _print_list(console: Console, noun: str, items: Sequence[str], style: str, most: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from rich.progress import Progress as RichProgress
 from smiler.domain.errors import BadInput, Faults, SmilerError
 
 T = TypeVar("T")
+LINE_SECONDS = 30.0
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -29,6 +31,9 @@ class Bars:
         """Yield the items under a bar."""
         if self.quiet:
             yield from items
+            return
+        if not err.is_terminal:
+            yield from _told_in_lines(items, title, total)
             return
         bars = self._start()
         task = bars.add_task(title, total=total)
@@ -63,7 +68,19 @@ class Bars:
     def note(self, text: str) -> None:
         """One line for the user."""
         if not self.quiet:
-            err.print(escape(text))
+            err.print(escape(text), soft_wrap=True)
+
+
+def _told_in_lines(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """For logs: a line every half minute instead of a bar."""
+    begin = told = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if now - told > LINE_SECONDS and done:
+            left = (now - begin) / done * (total - done)
+            err.print(f"{title}: {done} of {total}, about {left / 60:.1f} min left", soft_wrap=True)
+            told = now
+        yield item
 
 
 def show_error(error: SmilerError) -> None:

@@ -18,7 +18,7 @@ from smiler.sampling.options import AugmentOptions
 
 @dataclass(frozen=True)
 class Slices:
-    """Raw slices of a batch, padded to one size: image int16 (B, C, Y, X) in HU, bit fields int32 (B, Y, X).
+    """Raw slices of a batch, padded to one size: image int16 (B, C, Y, X) in HU (air around), bit fields int32 (B, Y, X).
 
     `extent`: (B, 2), the size (y, x) of each slice before padding; `centre`: (B, 2), where its patch is centred.
     """
@@ -92,7 +92,7 @@ def apply(slices: Slices, changes: Changes, patch: int, normalisation: Normalisa
     """Cut and change a batch of slices into patches of `patch` x `patch`, on the device."""
     position = _positions(torch.from_numpy(changes.matrix).to(device), patch)
     extent = torch.from_numpy(slices.extent).to(device)
-    nearest = position.round().long()
+    nearest = (position + 0.5).floor().long()  # round() goes to even: half way it doubles one voxel and skips the next
     inside = ((nearest >= 0) & (nearest < extent[:, None, None, :])).all(dim=3)
     index = (nearest[..., 0].clamp(min=0) * slices.image.shape[3] + nearest[..., 1].clamp(min=0)) * inside
     fields = Fields(

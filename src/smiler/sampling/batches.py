@@ -60,7 +60,8 @@ def read_slices(batches: Batches, draws: list[Draw], rng: np.random.Generator) -
     extent = np.array([cases[draw.case].geometry.shape[1:] for draw in draws], dtype=np.int64)
     height, width = extent.max(axis=0)
     count, channels = len(draws), 2 * batches.context + 1
-    image = np.zeros((count, channels, height, width), dtype=np.int16)
+    air = batches.store.data.window_hu[0]
+    image = np.full((count, channels, height, width), air, dtype=np.int16)
     drawn, pseudo, known = (np.zeros((count, height, width), dtype=np.int32) for _ in range(3))
     for i, draw in enumerate(draws):
         case, (y, x) = cases[draw.case], extent[i]

@@ -35,7 +35,8 @@ class Plan:
         """Every slice of the store that teaches something."""
         trainable = _stack([_pairs(i, case.known != 0) for i, case in enumerate(store)])
         positive = tuple(
-            _stack([_pairs(i, case.voxels[:, k] > 0) for i, case in enumerate(store)]) for k in range(len(store.organs))
+            _stack([_pairs(i, (case.voxels[:, k] > 0) & (case.known >> k & 1 != 0)) for i, case in enumerate(store)])
+            for k in range(len(store.organs))
         )
         if not len(trainable):
             raise BadInput("nothing is annotated in any slice: nothing to learn from", where="cohort")

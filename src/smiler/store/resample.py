@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from smiler.domain.geometry import Geometry
 
 Array = NDArray[np.float32]
+HALF = 0.5 + 1e-5
+"""A hair more than half: rounding must not give a voxel that two organs share equally to both."""
 
 
 def axis_weights(inputs: int, outputs: int) -> Array:
@@ -95,5 +97,5 @@ class Resampler:
             stop = min(start + 16, self.target[0])
             first, last = self.needed(start, stop)
             if mask[first:last].any():
-                out[start:stop] = self.block(mask[first:last], start, stop) > 0.5
+                out[start:stop] = self.block(mask[first:last], start, stop) > HALF
         return out

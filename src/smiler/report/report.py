@@ -1,0 +1,135 @@
+"""`report.html`: everything that a folder holds of a cohort, a run or a comparison, on one page without scripts.
+
+| input in the folder | section |
+|---|---|
+| `summary.json` | headline, relabelling |
+| `audit.json` | who annotated what, what the loss sees |
+| `scores.csv` | Dice, NSD, HD95 by organ and arm; differences |
+| `overlays.npz` | CT slices with contours |
+| `events.jsonl`, `runs/*/events.jsonl` | training curves |
+| `recipe.toml`, `provenance.json` | shown as they are |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from smiler.domain.errors import BadInput
+from smiler.domain.files import read_json, write_text
+from smiler.report import coverage, overlays, scorebook
+from smiler.report.coverage import Cover, make_cover
+from smiler.report.curves import Relabelling, make_relabelling, training_curves
+from smiler.report.headline import Headline, make_headline
+from smiler.report.inputs import Audit, Summary, read_model, read_text
+from smiler.report.names import Organs, arm_title
+from smiler.report.overlays import Overlays, make_overlays, read_stack
+from smiler.report.scorebook import Scorebook, make_scorebook, organ_title, read_scores
+
+INPUTS = ("summary.json", "audit.json", "scores.csv", "overlays.npz", "events.jsonl", "runs/*/events.jsonl")
+
+
+@dataclass(frozen=True)
+class Page:
+    """The sections; None or empty where the folder holds nothing for one."""
+
+    name: str
+    organs: Organs
+    headline: Headline | None
+    cover: Cover | None
+    scores: Scorebook | None
+    overlays: Overlays | None
+    relabelling: Relabelling | None
+    curves: Sequence[Markup]
+    sources: Sequence[tuple[str, str]]
+
+
+def write_report(folder: Path) -> Path:
+    """Write `folder/report.html` from what is in the folder and return its path.
+
+    The same inputs give the same page. Raises BadInput naming the file when one can't be used or none is there.
+    """
+    path = folder / "report.html"
+    write_text(path, render(read_page(folder)))
+    return path
+
+
+def read_page(folder: Path) -> Page:
+    """Read and compute all that the page shows."""
+    if not any(found for pattern in INPUTS for found in folder.glob(pattern)):
+        raise BadInput("nothing to report", where=str(folder), do=f"give a folder with one of {', '.join(INPUTS)}")
+    audit = read_model(folder / "audit.json", Audit)
+    summary = read_model(folder / "summary.json", Summary)
+    arms = read_scores(folder / "scores.csv")
+    stack = read_stack(folder / "overlays.npz")
+    organs = Organs(audit.organs, audit.titles) if audit else Organs()
+    scores = make_scorebook(arms, organs) if arms else None
+    return Page(
+        name=folder.resolve().name,
+        organs=organs,
+        headline=make_headline(summary, scores.differences if scores else []) if summary else None,
+        cover=make_cover(audit, organs) if audit else None,
+        scores=scores,
+        overlays=make_overlays(stack, organs) if stack else None,
+        relabelling=make_relabelling(summary.relabel, organs) if summary and summary.relabel else None,
+        curves=training_curves(folder),
+        sources=_sources(folder),
+    )
+
+
+def render(page: Page) -> str:
+    """The page as HTML; every text of the user's is escaped."""
+    return _template().render(page=page, css=Markup(_packaged("report.css")))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals.update(
+        arm_title=arm_title,
+        organ_title=organ_title,
+        evidence=coverage.EVIDENCE,
+        statuses=coverage.MEANINGS,
+        few=scorebook.FEW,
+        glyph=coverage.glyph,
+        window=(overlays.LEVEL_HU, overlays.WIDTH_HU),
+    )
+    environment.filters.update(number=_number, percent=_percent, p_value=_p_value)
+    return environment.from_string(_packaged("template.html.j2"))
+
+
+def _packaged(name: str) -> str:
+    return resources.files("smiler.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _sources(folder: Path) -> list[tuple[str, str]]:
+    """The recipe and the provenance as they are; the latter must be JSON."""
+    if (folder / "provenance.json").exists():
+        read_json(folder / "provenance.json")
+    texts = [(name, read_text(folder / name)) for name in ("recipe.toml", "provenance.json")]
+    return [(name, text) for name, text in texts if text is not None]
+
+
+def _number(value: float, digits: int = 1, sign: str = "") -> str:
+    """A number with a real minus sign and thousands apart."""
+    return f"{value:{sign},.{digits}f}".replace("-", "−")
+
+
+def _percent(share: float | None) -> str:
+    """A share as per cent, small ones with more digits; – where it is not known."""
+    if share is None:
+        return "–"
+    if share == 0:
+        return "0 %"
+    value = 100 * share
+    if value < 0.01:
+        return "< 0.01 %"
+    return f"{value:.2f} %" if value < 1 else f"{value:.1f} %" if value < 99.95 else f"{value:.0f} %"
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,112 @@
+"""kill -9 in training and in a curriculum round, then --resume: the same final weights, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from smiler.experiments.hide import hide
+from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.networks.checkpoint import find_checkpoint
+from smiler.verbs.run import RunFolder
+
+STEPS, ROUNDS = 24, 2
+OPTIONS = (
+    f"training.steps={STEPS}",
+    f"curriculum.rounds={ROUNDS}",
+    "training.checkpoint_minutes=0.0001",
+    "training.precision='32'",
+    "training.device=cpu",
+    "sampling.patch_size=32",
+    "sampling.batch_size=2",
+    "network.width=8",
+    "data.spacing_xy_mm=native",
+)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kill")
+    hide(make_phantom_cohort(folder / "all", 4, (8, 32, 32)), folder / "hidden", 0.5)
+    return folder / "hidden" / "cohort"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert start(cohort, run).wait() == 0
+    return RunFolder(run)
+
+
+def start(cohort: Path, run: Path, *extra: str) -> "subprocess.Popen[bytes]":
+    options = [word for option in OPTIONS for word in ("--set", option)]
+    command = [sys.executable, "-c", "from smiler.cli import main; main()", "train", str(cohort), str(run), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*command, *extra], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def kill_when(process: "subprocess.Popen[bytes]", run: Path, pattern: str) -> None:
+    """kill -9 as soon as a file of that pattern is there."""
+    deadline = time.monotonic() + 120
+    while not any(run.glob(pattern)):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def final_hash(run: RunFolder) -> str:
+    checkpoint = run.newest()
+    assert checkpoint.finished
+    assert checkpoint.path.parent == run.stage_folder(ROUNDS)
+    return checkpoint.model_hash
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "checkpoints/step-000000[3-9].json",  # in the first training
+        "rounds/2/proposals/*.json",  # while round 2 relabels
+        "rounds/2/checkpoints/step-000000[2-5].json",  # while round 2 trains
+    ],
+)
+def test_a_killed_run_resumes_to_the_same_weights(
+    pattern: str, cohort: Path, undisturbed: RunFolder, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    kill_when(start(cohort, run), run, pattern)
+    assert start(cohort, run, "--resume").wait() == 0
+    assert final_hash(RunFolder(run)) == final_hash(undisturbed)
+    assert (run / "events.jsonl").read_text().count('"event": "step"') >= ROUNDS + 1
+
+
+def test_sigterm_stops_with_a_checkpoint_and_resumes(cohort: Path, undisturbed: RunFolder, tmp_path: Path) -> None:
+    run = tmp_path / "stopped"
+    process = start(cohort, run, "--set", "training.checkpoint_minutes=60")
+    deadline = time.monotonic() + 120
+    while not (run / "recipe.toml").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    code = process.wait()
+    if code == 130:  # stopped in training: a checkpoint is there, wherever it was
+        assert any(find_checkpoint(run / name) for name in ("checkpoints", "rounds/1/checkpoints", "rounds/2/checkpoints"))
+    assert start(cohort, run, "--resume").wait() == 0
+    assert final_hash(RunFolder(run)) == final_hash(undisturbed)
+
+
+def test_a_changed_cohort_is_not_resumed(cohort: Path, undisturbed: RunFolder, tmp_path: Path) -> None:
+    other = hide(make_phantom_cohort(tmp_path / "other", 4, (8, 32, 32), seed=5), tmp_path / "hidden", 0.5)
+    process = subprocess.run(
+        [sys.executable, "-c", "from smiler.cli import main; main()", "train", str(other.folder), str(undisturbed.path), "--resume"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert "the cohort has changed since the run began" in process.stderr
