@@ -1,1 +1,25 @@
-"""smiler: train organ segmentation on partly annotated CT cohorts and complete their annotations."""
+"""smiler: train organ segmentation on partly annotated CT cohorts and complete their annotations.
+
+The verbs of the command line, in Python: `Cohort.open`, `train`, `predict`, `relabel`, `evaluate`. Importing this
+package loads nothing else; each name is loaded when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smiler.api import evaluate, predict, relabel, train
+    from smiler.domain.cohort import Cohort
+
+__all__ = ["Cohort", "evaluate", "predict", "relabel", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Cohort":
+        from smiler.domain.cohort import Cohort
+
+        return Cohort
+    if name in __all__:
+        from smiler import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'smiler' has no attribute {name!r}")

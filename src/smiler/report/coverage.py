@@ -30,7 +30,7 @@ EVIDENCE: dict[str, str] = {
     "pseudo": "proposed by a round",
     "negative": "known not to be it",
     "excluded": "taken by another organ",
-    "unknown": "unknown, left out",
+    "unknown": "nobody said, left out of the loss",
 }
 
 
@@ -59,12 +59,13 @@ class LossRow:
 
 @dataclass(frozen=True)
 class Cover:
-    """What the page shows of an audit."""
+    """What the page shows of an audit; `evidence` are the kinds that occur, with their meanings."""
 
     blocks: Sequence[Block]
     counts: Mapping[Coverage, int]
     drawn: Mapping[str, int]
     cases: int
+    evidence: Mapping[str, str]
     rows: Sequence[LossRow]
     exact: bool
     largest: float
@@ -76,11 +77,13 @@ def make_cover(audit: Audit, organs: Organs) -> Cover:
     """Everything the page shows of an audit."""
     cells = [status for row in audit.coverage for status in row]
     rows = [_loss_row(audit, key) for key in audit.organs if key in audit.voxels]
+    evidence = {name: text for name, text in EVIDENCE.items() if any(row.shares[name] for row in rows)}
     return Cover(
         list(_blocks(audit, organs)),
         {status: cells.count(status) for status in Coverage},
         {key: _drawn(audit, place) for place, key in enumerate(audit.organs)},
         len(audit.cases),
+        evidence,
         rows,
         audit.false_negatives is not None,
         max([1.5, *(row.multiple for row in rows if row.multiple is not None)]),

@@ -92,7 +92,6 @@ def _template() -> Template:
     environment.globals.update(
         arm_title=arm_title,
         organ_title=organ_title,
-        evidence=coverage.EVIDENCE,
         statuses=coverage.MEANINGS,
         few=scorebook.FEW,
         glyph=coverage.glyph,

@@ -18,7 +18,7 @@ from smiler.sampling.options import AugmentOptions
 
 @dataclass(frozen=True)
 class Slices:
-    """Raw slices of a batch, padded to one size: image int16 (B, C, Y, X) in HU (air around), bit fields int32 (B, Y, X).
+    """Raw slices of a batch, padded to one size: image int16 (B, C, Y, X) in HU, with air, bit fields int32 (B, Y, X).
 
     `extent`: (B, 2), the size (y, x) of each slice before padding; `centre`: (B, 2), where its patch is centred.
     """

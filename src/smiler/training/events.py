@@ -17,6 +17,7 @@ class Events:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._writer: Any = None
 
     def add(self, kind: str, **facts: Any) -> None:
         """Append one event."""
@@ -27,6 +28,13 @@ class Events:
                 stream.write(line + "\n")
         except OSError as error:
             raise cannot_write(self.path, error) from error
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Also hand numbers to TensorBoard, in the run's folder `tensorboard`."""
+        if self._writer is None:
+            self._writer = tensorboard_writer(self.path.parent / "tensorboard")
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
 
     def rewind(self, keep: Callable[[Event], bool]) -> None:
         """Keep only some events."""
@@ -48,3 +56,14 @@ def read_events(path: Path) -> list[Event]:
             if number < len(lines):
                 raise BadInput("not an event", where=f"{path}, line {number}", got=line[:60]) from error
     return events
+
+
+def tensorboard_writer(folder: Path) -> Any:
+    """A TensorBoard writer; BadInput if the extra is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise BadInput(
+            "TensorBoard is not installed", where="training.tensorboard", do="pip install 'smiler-seg[tracking]'"
+        ) from error
+    return SummaryWriter(str(folder))

@@ -149,6 +149,9 @@ class _Trainer:
             raise CheckFailed(f"the loss is not finite at step {step}; try a smaller training.learning_rate")
         if self.fabric.is_global_zero:
             self.events.add("step", stage=self.stage.number, step=step, loss=round(mean, 5), lr=rate)
+            if self.options.tensorboard:
+                names = {f"loss/stage{self.stage.number}": mean, f"lr/stage{self.stage.number}": rate}
+                self.events.scalars(step, names)
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""

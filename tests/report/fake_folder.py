@@ -14,7 +14,12 @@ LEVELS = {
     "smiler": (86, 58, 41, 49),
     "full": (88, 60, 43, 60),
 }
-PLACES = {"liver": (0.45, 0.33, 0.17), "stomach": (0.42, 0.64, 0.11), "pancreas": (0.5, 0.52, 0.06), "wild_organ": (0.6, 0.7, 0.06)}
+PLACES = {
+    "liver": (0.45, 0.33, 0.17),
+    "stomach": (0.42, 0.64, 0.11),
+    "pancreas": (0.5, 0.52, 0.06),
+    "wild_organ": (0.6, 0.7, 0.06),
+}
 
 
 def make_folder(folder: Path, patients: int = 12, seed: int = 0, cases: int = 30) -> Path:
@@ -64,9 +69,21 @@ def audit(rng: np.random.Generator, cases: int) -> dict[str, object]:
 
 def summary(patients: int) -> dict[str, object]:
     relabel = [
-        {"round": number, "organ": organ, "gamma": number / 3, "precision": start - drop * (number - 1), "recall": 0.25 * number, "voxels": 9000 * number}
+        {
+            "round": number,
+            "organ": organ,
+            "gamma": number / 3,
+            "precision": start - drop * (number - 1),
+            "recall": 0.25 * number,
+            "voxels": 9000 * number,
+        }
         for number in (1, 2, 3)
-        for organ, start, drop in (("liver", 0.98, 0.05), ("stomach", 0.91, 0.17), ("pancreas", 0.8, 0.18), ("wild_organ", 0.93, 0.04))
+        for organ, start, drop in (
+            ("liver", 0.98, 0.05),
+            ("stomach", 0.91, 0.17),
+            ("pancreas", 0.8, 0.18),
+            ("wild_organ", 0.93, 0.04),
+        )
     ]
     relabel.append({"round": 3, "organ": "spleen", "gamma": 1.0, "precision": None, "recall": 0.0, "voxels": 0})
     return {
@@ -94,7 +111,9 @@ def write_scores(path: Path, rng: np.random.Generator, patients: int, arms: bool
                     if organ == "wild_organ" and number % 3 == 0:
                         continue
                     dice = float(np.clip(level + ease[number] + rng.normal(0, 5), 0, 97)) / 100
-                    values = [f"{value:.5f}" for value in (dice, min(1, dice * 1.08), 60 * (1.05 - dice), 900 * dice, 880)]
+                    values = [
+                        f"{value:.5f}" for value in (dice, min(1, dice * 1.08), 60 * (1.05 - dice), 900 * dice, 880)
+                    ]
                     case = f"{EVIL}-{number}"
                     writer.writerow([*([arm] if arms else []), case, f"p{number}", organ, "annotated", *values])
 
@@ -105,7 +124,11 @@ def write_events(path: Path, rng: np.random.Generator, rounds: int = 0) -> None:
     for stage in range(rounds + 1):
         for step in range(10, (1500 if stage == 0 else 500) + 1, 10):
             loss = 0.12 + (0.6 if stage == 0 else 0.05) * np.exp(-step / 300) + rng.normal(0, 0.012)
-            lines.append(json.dumps({"time": 1.0, "event": "step", "stage": stage, "step": step, "loss": round(loss, 5), "lr": 0.001}))
+            lines.append(
+                json.dumps(
+                    {"time": 1.0, "event": "step", "stage": stage, "step": step, "loss": round(loss, 5), "lr": 0.001}
+                )
+            )
         lines.append(json.dumps({"time": 1.0, "event": "relabelled", "stage": stage, "round": stage + 1}))
     path.write_text("\n".join(lines) + "\n")
 

@@ -1,0 +1,149 @@
+"""Checks on real CT, each through the real command line; the outcome goes to results/real/.
+
+    make real        # SMILER_REAL_DATA, else ../shared/data beside the repository
+
+Import two data sets of different layout into one cohort, audit, train on one volume until it is known, predict,
+relabel; predict a 512x512x300 volume within 4 GB. Needs about ten minutes on two cores.
+"""
+
+import datetime
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+REPOSITORY = Path(__file__).parents[1]
+DATA = Path(os.environ.get("SMILER_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
+SMILER = [sys.executable, "-c", "from smiler.cli import main; main()"]
+ORGANS = "liver,spleen,stomach,pancreas,kidney_right,kidney_left,aorta,gallbladder"
+MINUTES = 4.0
+SMALL = ["-s", "data.spacing_xy_mm=3", "-s", "network.width=16", "-s", "sampling.patch_size=128"]
+
+
+def smiler(*words: object) -> tuple[str, float, float]:
+    """Run a command: its standard output, seconds, and peak memory of all commands so far in GB."""
+    begin = time.monotonic()
+    done = subprocess.run([*SMILER, *map(str, words)], capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - begin
+    print(f"$ smiler {' '.join(map(str, words))}\n{done.stdout}{done.stderr}", flush=True)
+    if done.returncode:
+        raise SystemExit(f"failed with exit code {done.returncode}")
+    return done.stdout, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+
+
+def import_both(work: Path) -> dict[str, Any]:
+    """Two data sets with different layouts and organs into one cohort."""
+    example = DATA / "totalsegmentator_example"
+    cohort = work / "cohort"
+    image, labels = "example_ct_3mm.nii.gz", "example_ct_3mm_seg_v2fast_117classes.nii.gz"
+    options = ["--format", "folder", "--image", image, "--labelmap", labels, "--labels", "totalsegmentator-v2"]
+    smiler("import", example, cohort, *options, "--absent-means", "unannotated", "--organs", ORGANS)
+    smiler("import", DATA / "msd_task09_spleen", cohort)
+    found = json.loads(smiler("audit", cohort, "--json")[0])
+    smiler("audit", cohort)
+    first, second = (dict(zip(found["organs"], row, strict=True)) for row in found["coverage"])
+    assert first["spleen"] == second["spleen"] == "annotated"
+    assert first["liver"] == "annotated"
+    assert second["liver"] == "unannotated"
+    return {"coverage": [first, second], "notes": found["notes"]}
+
+
+def overfit(work: Path) -> dict[str, Any]:
+    """Train on the one completely annotated volume and predict it: no wrong axis, flip or window can pass this."""
+    cohort = work / "one"
+    example = DATA / "totalsegmentator_example"
+    image, labels = "example_ct_3mm.nii.gz", "example_ct_3mm_seg_v2fast_117classes.nii.gz"
+    options = ["--format", "folder", "--image", image, "--labelmap", labels, "--labels", "totalsegmentator-v2"]
+    smiler("import", example, cohort, *options, "--absent-means", "unannotated", "--organs", "liver,spleen")
+    train = ["--method", "smile", "--time-budget", MINUTES, *SMALL]
+    _, seconds, _ = smiler("train", cohort, work / "one-run", *train)
+    scores = json.loads(smiler("evaluate", work / "one-run", cohort, "--json")[0])
+    dice = {organ: round(value["mean"], 4) for organ, value in scores["dice"].items()}
+    assert seconds < 300, f"{seconds:.0f} s"
+    assert dice["liver"] >= 0.95, dice
+    assert dice["spleen"] >= 0.85, dice
+    return {"dice": dice, "train_seconds": round(seconds, 1)}
+
+
+def train_relabel_predict(work: Path) -> dict[str, Any]:
+    """Train on both volumes, fill the second one's empty cells, predict both CT on their own grids."""
+    cohort, run = work / "cohort", work / "run"
+    smiler("train", cohort, run, "--method", "smiler", "--time-budget", MINUTES, *SMALL)
+    smiler("relabel", run, cohort, work / "completed")
+    found = json.loads(smiler("audit", work / "completed", "--json")[0])
+    filled = [organ for organ, state in zip(found["organs"], found["coverage"][1], strict=True) if state == "auto"]
+    assert "liver" in filled, found["coverage"]
+    images = [
+        DATA / "totalsegmentator_example" / "example_ct_3mm.nii.gz",
+        DATA / "msd_task09_spleen" / "imagesTr" / "spleen_8.nii.gz",
+    ]
+    _, seconds, _ = smiler("predict", run, *images, "--out", work / "masks")
+    for image in images:
+        ct: Any = nib.load(image)
+        name = image.name.removesuffix(".nii.gz")
+        for mask_path in sorted((work / "masks" / name).glob("*.nii.gz")):
+            mask: Any = nib.load(mask_path)
+            assert mask.shape == ct.shape
+            assert np.array_equal(mask.affine, ct.affine)
+    volumes = (work / "masks" / "volumes.csv").read_text()
+    return {"filled": filled, "predict_seconds": round(seconds, 1), "volumes": volumes.splitlines()}
+
+
+def large_volume(work: Path) -> dict[str, Any]:
+    """Predict a 512x512x300 CT: seconds and peak memory of the whole command."""
+    source: Any = nib.load(DATA / "msd_task09_spleen" / "imagesTr" / "spleen_8.nii.gz")
+    voxels = np.repeat(np.asarray(source.dataobj).astype(np.int16), 10, axis=2)[:, :, :300]
+    affine = source.affine @ np.diag([1, 1, 0.1, 1])
+    path = work / "large.nii.gz"
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    code = (
+        "import resource, sys; from smiler.cli import main; sys.argv[0] = 'smiler'\n"
+        "try: main()\n"
+        "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    )
+    begin = time.monotonic()
+    words = [sys.executable, "-c", code, "predict", str(work / "run"), str(path), "--out", str(work / "large")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    seconds = time.monotonic() - begin
+    peak = int(done.stderr.rsplit("peak", 1)[1]) / 1e6
+    print(f"512x512x300: {seconds:.1f} s, peak {peak:.2f} GB (children before: {before / 1e6:.2f} GB)\n{done.stdout}")
+    assert peak < 4
+    return {"seconds": round(seconds, 1), "peak_gb": round(peak, 3), "shape": list(voxels.shape)}
+
+
+def main() -> None:
+    """All of it; a failure ends it."""
+    if not DATA.is_dir():
+        raise SystemExit(f"no real CT at {DATA}: set SMILER_REAL_DATA")
+    work = Path(tempfile.mkdtemp(prefix="smiler-real-"))
+    outcome: dict[str, Any] = {
+        "command": "make real",
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
+        "versions": {name: version(name) for name in ("smiler-seg", "torch", "monai", "numpy")},
+    }
+    try:
+        for step in (import_both, overfit, train_relabel_predict, large_volume):
+            outcome[step.__name__] = step(work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    target = REPOSITORY / "results" / "real" / "latest.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(outcome, indent=1) + "\n")
+    print(json.dumps(outcome, indent=1))
+
+
+if __name__ == "__main__":
+    main()

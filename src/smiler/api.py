@@ -1,0 +1,78 @@
+"""The Python API: the verbs of the command line as typed functions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from smiler.domain.cohort import Cohort
+from smiler.domain.progress import Progress
+from smiler.evaluation.scores import Score
+from smiler.evaluation.truth import Truth
+from smiler.recipe.recipe import Recipe, load_recipe
+from smiler.verbs import evaluate as evaluating
+from smiler.verbs import predict as predicting
+from smiler.verbs import relabel as relabelling
+from smiler.verbs import train as training
+from smiler.verbs.predict import Predicted
+from smiler.verbs.run import RunFolder, open_model
+
+PathLike = str | Path
+
+
+def train(
+    cohort: Cohort | PathLike,
+    run: PathLike,
+    recipe: Recipe | str = "smiler",
+    *,
+    changes: Sequence[str] = (),
+    resume: bool = False,
+    minutes: float | None = None,
+) -> RunFolder:
+    """Train into the folder `run`. `recipe`: a method's name or a Recipe; `changes` such as 'training.steps=500'.
+
+    `minutes` bounds the training by time instead of steps. Raises BadInput, before anything is computed, if the cohort
+    can't be used.
+    """
+    resolved = load_recipe(recipe, None, changes) if isinstance(recipe, str) else recipe
+    opened = cohort if isinstance(cohort, Cohort) else Cohort.open(cohort)
+    return training.train(training.TrainRequest(opened, Path(run), resolved, None, resume, minutes))
+
+
+def predict(
+    run: RunFolder | PathLike, images: Sequence[PathLike], out: PathLike, *, organs: Sequence[str] = ()
+) -> list[Predicted]:
+    """Masks OUT/NAME/ORGAN.nii.gz on each image's own grid; volumes in ml are returned and in OUT/volumes.csv."""
+    model, recipe = open_model(_path(run))
+    request = predicting.PredictRequest(Path(out), tuple(organs), options=recipe.prediction, reading=recipe.reading)
+    return predicting.predict(model, [Path(image) for image in images], request)
+
+
+def relabel(
+    run: RunFolder | PathLike, cohort: Cohort | PathLike, out: PathLike, *, fraction: float = 1.0, rule: str = "score"
+) -> Cohort:
+    """A completed cohort in `out`: `auto:` masks where nobody looked, the best-ranked `fraction` of each prediction."""
+    model, recipe = open_model(_path(run))
+    opened = cohort if isinstance(cohort, Cohort) else Cohort.open(cohort)
+    request = relabelling.RelabelRequest(
+        Path(out),
+        fraction,
+        rule,
+        recipe.curriculum.passes,
+        recipe.curriculum.rounds,
+        recipe.prediction,
+        recipe.reading,
+        recipe.labels,
+    )
+    return relabelling.relabel(model, opened, request)
+
+
+def evaluate(
+    predicted: RunFolder | PathLike, truth: Truth | Cohort | PathLike, *, progress: Progress | None = None
+) -> list[Score]:
+    """Dice, NSD, HD95 per patient and organ of a run or a folder of masks, where an expert annotated."""
+    if not isinstance(truth, Truth):
+        truth = Truth(truth) if isinstance(truth, Cohort) else Truth.open(truth)
+    return evaluating.evaluate(_path(predicted), truth, progress=progress)
+
+
+def _path(run: RunFolder | PathLike) -> Path:
+    return run.path if isinstance(run, RunFolder) else Path(run)
