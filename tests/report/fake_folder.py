@@ -22,7 +22,7 @@ PLACES = {
 }
 
 
-def make_folder(folder: Path, patients: int = 12, seed: int = 0, cases: int = 30) -> Path:
+def make_folder(folder: Path, patients: int = 12, seed: int = 0, cases: int = 30, slices: int = 3) -> Path:
     """Write all inputs into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def make_folder(folder: Path, patients: int = 12, seed: int = 0, cases: int = 30
     write_scores(folder / "scores.csv", rng, patients)
     for arm in LEVELS:
         write_events(folder / "runs" / arm / "events.jsonl", rng, rounds=3 if arm == "smiler" else 0)
-    np.savez(folder / "overlays.npz", **overlays(rng))
+    np.savez(folder / "overlays.npz", **overlays(rng, slices))
     (folder / "recipe.toml").write_text(f"# {EVIL}\n[training]\nsteps = 1500\n")
     (folder / "provenance.json").write_text(json.dumps({"made_by": "compare", "facts": {"note": EVIL}}, indent=1))
     return folder
@@ -133,7 +133,7 @@ def write_events(path: Path, rng: np.random.Generator, rounds: int = 0) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def overlays(rng: np.random.Generator, n: int = 6, size: tuple[int, int] = (96, 128)) -> dict[str, np.ndarray]:
+def overlays(rng: np.random.Generator, n: int, size: tuple[int, int] = (96, 128)) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {
         "hu": np.stack([_slice_hu(rng, size) for _ in range(n)]),
         "spacing": np.tile([3.4, 2.9], (n, 1)),

@@ -1,4 +1,4 @@
-"""Overlays and curves: contours enclose what the mask holds, in mm and the right way round; stages follow each other."""
+"""Overlays and curves: contours enclose what the mask holds, in mm the right way round; stages in a row."""
 
 import base64
 import io

@@ -112,7 +112,7 @@ def test_names_are_shown_as_they_are_and_never_as_markup(page: str) -> None:
 
 def test_pictures_are_png_in_base64(page: str) -> None:
     pictures = [attrs["href"] or "" for tag, attrs in Page(page).tags if tag == "image"]
-    assert len(pictures) == 6
+    assert len(pictures) == 3
     for picture in pictures:
         assert base64.b64decode(picture.split(",")[1], validate=True).startswith(b"\x89PNG")
 
@@ -144,7 +144,7 @@ def test_few_patients_are_called_few(page: str, tmp_path: Path) -> None:
     assert "With fewer than 20 patients" in Page(page).words()
     write_scores(tmp_path / "scores.csv", np.random.default_rng(0), 30, arms=False)
     words = Page(write_report(tmp_path).read_text()).words()
-    assert "With fewer than 20 patients" in words  # an organ that only 20 of them have
+    assert "With fewer than 20 patients" not in words
     assert "Arm" not in words.split()
 
 
@@ -233,9 +233,9 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     ),
     "event is a number": (_write("runs/smile/events.jsonl", b"3\n4\n"), "events.jsonl", "not an event"),
     "overlays are not an archive": (_write("overlays.npz", b"PK"), "overlays.npz", "doesn't hold overlays"),
-    "overlays hold objects": (_stack(case=np.array([{}] * 6)), "overlays.npz", "doesn't hold overlays"),
-    "overlays don't fit": (_stack(smile=np.zeros((6, 5, 5), np.int32)), "overlays.npz", "don't fit each other"),
-    "spacing of 0": (_stack(spacing=np.zeros((6, 2))), "overlays.npz, spacing", "must be positive"),
+    "overlays hold objects": (_stack(case=np.array([{}] * 3)), "overlays.npz", "doesn't hold overlays"),
+    "overlays don't fit": (_stack(smile=np.zeros((3, 5, 5), np.int32)), "overlays.npz", "don't fit each other"),
+    "spacing of 0": (_stack(spacing=np.zeros((3, 2))), "overlays.npz, spacing", "must be positive"),
     "provenance is not JSON": (_write("provenance.json", b"{,}"), "provenance.json", "not readable JSON"),
     "recipe is not text": (_write("recipe.toml", b"\xff"), "recipe.toml", "not readable text"),
 }
@@ -256,7 +256,7 @@ def test_a_file_that_cannot_be_used_is_named_and_the_old_report_stays(fault: str
 
 
 def test_an_empty_folder_is_told_what_it_could_hold(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="nothing to report.*summary.json, audit.json"):
+    with pytest.raises(BadInput, match=r"nothing to report.*summary.json, audit.json"):
         write_report(tmp_path)
 
 

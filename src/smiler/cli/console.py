@@ -15,7 +15,8 @@ from smiler.domain.errors import BadInput, Faults, SmilerError
 
 T = TypeVar("T")
 LINE_SECONDS = 30.0
-out = Console(highlight=False)
+LOG_WIDTH = 110
+out = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 

@@ -60,13 +60,6 @@ class Cell:
             raise BadInput("a mask belongs to an annotated or an auto cell", where="cell", got=repr(self))
         if self.ranges and not drawn:
             raise BadInput("only an annotated cell has slice ranges", where="cell", got=self.path)
-        if self.path and not _reads_back(self):
-            raise BadInput(
-                "the ledger can't hold this path or these labels: written down they would read as something else",
-                where="cell",
-                got=repr(str(self)),
-                do="rename the file: no '#' or '@' before its labels, no line break, no blank at its ends",
-            )
 
     def __str__(self) -> str:
         if not self.path:
@@ -106,31 +99,25 @@ def parse_cell(text: str, where: str = "cell") -> Cell:
         return UNANNOTATED
     if text == "absent":
         return ABSENT
+    auto = text.startswith("auto:")
+    match = _CELL.fullmatch(text.removeprefix("auto:"))
+    if match is None or set(text) & set("\0\n\r"):
+        raise _bad(where, text)
     try:
-        auto, path, labels, ranges = _read(text)
-        if auto and ranges:
-            raise ValueError(text)
-        return Cell(path=path, labels=labels, auto=True) if auto else annotated(path, labels, ranges)
+        labels = _labels(match["labels"])
+        ranges = _ranges(match["ranges"])
+        if auto:
+            return Cell(path=match["path"], labels=labels, ranges=ranges, auto=True)
+        return annotated(match["path"], labels, ranges)
     except (ValueError, BadInput) as error:
         raise _bad(where, text) from error
 
 
-def _read(text: str) -> tuple[bool, str, tuple[int, ...], tuple[SliceRange, ...]]:
-    """Auto, path, labels and ranges of a cell's text; ValueError or BadInput if it has no such parts."""
-    auto = text.startswith("auto:")
-    match = _CELL.fullmatch(text.removeprefix("auto:"))
-    if match is None or set(text) & set("\0\n\r"):
-        raise ValueError(text)
-    return auto, match["path"], _labels(match["labels"]), _ranges(match["ranges"])
-
-
-def _reads_back(cell: Cell) -> bool:
-    text = str(cell)
-    if text != text.strip() or text == "absent":
-        return False
+def reads_back(cell: Cell) -> bool:
+    """Whether the cell's text is read as this cell: a path may hold '#', 'auto:' or a line break."""
     try:
-        return _read(text) == (cell.auto, cell.path, cell.labels, cell.ranges)
-    except (ValueError, BadInput):
+        return parse_cell(str(cell)) == cell
+    except BadInput:
         return False
 
 

@@ -14,6 +14,11 @@ CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MANIFEST, LEDGER = "cohort.toml", "cases.csv"
 
 
+def fits_ledger(text: str) -> bool:
+    """Whether a text comes back from the ledger as it was: no line breaks, marks nobody sees, or blanks at its ends."""
+    return text.isprintable() and text == text.strip()
+
+
 @dataclass(frozen=True)
 class Case:
     """One volume: its image and one cell per organ (an organ without a cell is unannotated)."""
@@ -32,6 +37,9 @@ class Case:
             )
         if not self.image or not self.patient:
             raise BadInput("a case needs an image and a patient", where=f"case {self.id}")
+        for what, text in (("patient", self.patient), ("path of the image", self.image)):
+            if not fits_ledger(text):
+                raise BadInput(f"the {what} can't stand in the ledger", where=f"case {self.id}", got=ascii(text))
 
     def cell(self, organ: str) -> Cell:
         """What is known of an organ."""
@@ -69,7 +77,7 @@ class Cohort:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Cohort":
-        """Read `cohort.toml` and `cases.csv`; every fault of both is listed at once."""
+        """Read `cohort.toml`, then `cases.csv`; every fault of a file is listed at once."""
         from smiler.domain.ledger import read_cohort
 
         return read_cohort(Path(folder), sealed=False)

@@ -10,8 +10,8 @@ from typing import Any
 
 import tomli_w
 
-from smiler.domain.cells import Cell, parse_cell
-from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort
+from smiler.domain.cells import Cell, parse_cell, reads_back
+from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort, fits_ledger
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.files import cannot_write, write_text
 from smiler.domain.organs import Organ, OrganSet
@@ -36,12 +36,22 @@ def read_cohort(folder: Path, *, sealed: bool) -> Cohort:
 
 def write_cohort(cohort: Cohort) -> None:
     """Write both files, each atomically; the ledger last, since it is what names the cases."""
+    raise_all([_unwritable(case, key) for case in cohort for key, cell in case.cells.items() if not reads_back(cell)])
     try:
         cohort.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(cohort.folder, error) from error
     write_text(cohort.folder / MANIFEST, manifest_text(cohort))
     write_text(cohort.folder / LEDGER, ledger_text(cohort))
+
+
+def _unwritable(case: Case, organ: str) -> BadInput:
+    return BadInput(
+        "the cell can't stand in the ledger: it would be read as something else",
+        where=f"case {case.id}, organ {organ}",
+        got=ascii(str(case.cell(organ))),
+        do="rename the file: no 'auto:' before it, no '#' or '@' at its end, no line break",
+    )
 
 
 def manifest_text(cohort: Cohort) -> str:
@@ -71,7 +81,7 @@ def read_manifest(path: Path) -> tuple[OrganSet, str, bool]:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise BadInput("not a cohort: the file does not exist", where=str(path)) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput("the file is not readable TOML", where=str(path), got=str(error)) from error
     faults = [
         BadInput("unknown key", where=str(path), got=repr(key), do=f"use {', '.join(sorted(_MANIFEST_KEYS))}")
@@ -80,6 +90,10 @@ def read_manifest(path: Path) -> tuple[OrganSet, str, bool]:
     ]
     if table.get("format") != FORMAT:
         faults.append(BadInput(f"only format = {FORMAT} is known", where=str(path), got=repr(table.get("format"))))
+    for key, kind, word in (("name", str, "a text"), ("sealed", bool, "true or false"), ("organ", list, "a list")):
+        if not isinstance(table.get(key, kind()), kind):
+            faults.append(BadInput(f"{key} is {word}", where=str(path), got=repr(table[key])))
+    raise_all(faults)
     rows = table.get("organ", [])
     organs = [_organ(row, f"{path}, organ {i + 1}", faults) for i, row in enumerate(rows)]
     raise_all(faults)
@@ -87,7 +101,7 @@ def read_manifest(path: Path) -> tuple[OrganSet, str, bool]:
         organ_set = OrganSet(tuple(organ for organ in organs if organ))
     except BadInput as error:
         raise BadInput(error.what, where=f"{path}: {error.where}", got=error.got, do=error.do) from error
-    return organ_set, str(table.get("name", "")), table.get("sealed") is True
+    return organ_set, table.get("name", ""), table.get("sealed", False)
 
 
 def _organ(row: Any, where: str, faults: list[BadInput]) -> Organ | None:
@@ -196,6 +210,8 @@ class _LedgerReader:
         for column in ("patient", "image"):
             if not values[column]:
                 self.fault(number, column, "the cell is empty")
+            elif not fits_ledger(values[column]):
+                self.fault(number, column, "the cell holds characters that can't be seen", ascii(values[column]))
         try:
             Case(case_id, "-", "-")
         except BadInput as error:

@@ -110,9 +110,9 @@ def _drawn(audit: Audit, place: int) -> int:
 
 def _loss_row(audit: Audit, key: str) -> LossRow:
     voxels = audit.voxels[key]
-    false_negatives = (audit.false_negatives or audit.expected_false_negatives).get(key)
-    known = false_negatives is not None and voxels.positive > 0
-    multiple = false_negatives / voxels.positive if known and false_negatives is not None else None
+    exact = audit.false_negatives
+    wrong = (audit.expected_false_negatives if exact is None else exact).get(key)
+    multiple = None if wrong is None or not voxels.positive else wrong / voxels.positive
     return LossRow(key, audit.alpha.get(key), _shares(voxels), multiple)
 
 

@@ -21,12 +21,16 @@ class Relabelling:
     rows: Sequence[Relabelled]
 
 
-def training_curves(folder: Path) -> list[Markup]:
-    """A panel for every run that has logged a step: the folder's own, then runs/*."""
+def read_curves(folder: Path) -> list[Curve]:
+    """A curve for every run that has logged a step: the folder's own, then runs/*."""
     runs = {path.parent.name: path for path in sorted(folder.glob("runs/*/events.jsonl"))}
     own = {"": folder / "events.jsonl"} if (folder / "events.jsonl").exists() else {}
     files = {**own, **{arm: runs[arm] for arm in in_order(runs)}}
-    curves = [curve for arm, path in files.items() if (curve := read_curve(path, arm))]
+    return [curve for arm, path in files.items() if (curve := read_curve(path, arm))]
+
+
+def draw_curves(curves: Sequence[Curve]) -> list[Markup]:
+    """A panel a curve."""
     return [draw_curve(curve, f"curve{place}") for place, curve in enumerate(curves)]
 
 

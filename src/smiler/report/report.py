@@ -23,7 +23,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json, write_text
 from smiler.report import coverage, overlays, scorebook
 from smiler.report.coverage import Cover, make_cover
-from smiler.report.curves import Relabelling, make_relabelling, training_curves
+from smiler.report.curves import Relabelling, draw_curves, make_relabelling, read_curves
 from smiler.report.headline import Headline, make_headline
 from smiler.report.inputs import Audit, Summary, read_model, read_text
 from smiler.report.names import Organs, arm_title
@@ -59,13 +59,14 @@ def write_report(folder: Path) -> Path:
 
 
 def read_page(folder: Path) -> Page:
-    """Read and compute all that the page shows."""
+    """Read and check every input, then compute what the page shows."""
     if not any(found for pattern in INPUTS for found in folder.glob(pattern)):
         raise BadInput("nothing to report", where=str(folder), do=f"give a folder with one of {', '.join(INPUTS)}")
     audit = read_model(folder / "audit.json", Audit)
     summary = read_model(folder / "summary.json", Summary)
     arms = read_scores(folder / "scores.csv")
     stack = read_stack(folder / "overlays.npz")
+    curves, sources = read_curves(folder), _sources(folder)
     organs = Organs(audit.organs, audit.titles) if audit else Organs()
     scores = make_scorebook(arms, organs) if arms else None
     return Page(
@@ -76,8 +77,8 @@ def read_page(folder: Path) -> Page:
         scores=scores,
         overlays=make_overlays(stack, organs) if stack else None,
         relabelling=make_relabelling(summary.relabel, organs) if summary and summary.relabel else None,
-        curves=training_curves(folder),
-        sources=_sources(folder),
+        curves=draw_curves(curves),
+        sources=sources,
     )
 
 
