@@ -27,7 +27,7 @@ lint: $(READY)   ## style, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 bench: $(READY)   ## speed of the pieces, as shares of the network's own time
 	$(BIN)/python benchmarks/bench.py

@@ -20,6 +20,13 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def half_a_write(path: Path, error: BaseException) -> None:
+    with replacing(path, ".nii.gz") as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_text("half of the n")
+        raise error
+
+
 def test_new_content_replaces_old_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "a.txt"
     for text in ("old", "new\r\nü"):
@@ -32,18 +39,15 @@ def test_new_content_replaces_old_and_nothing_is_left_beside_it(tmp_path: Path) 
 def test_old_content_stays_when_the_block_raises(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(type(error)), replacing(path) as temporary:
-        temporary.write_text("half of the n")
-        raise error
+    with pytest.raises(type(error)):
+        half_a_write(path, error)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
 
 def test_nothing_appears_when_the_first_write_fails(tmp_path: Path) -> None:
-    with pytest.raises(ValueError), replacing(tmp_path / "a.txt", ".nii.gz") as temporary:
-        assert temporary.name.endswith(".nii.gz")
-        temporary.write_text("half")
-        raise ValueError
+    with pytest.raises(ValueError):
+        half_a_write(tmp_path / "a.txt", ValueError())
     assert names(tmp_path) == []
 
 
@@ -51,9 +55,9 @@ def test_nothing_appears_when_the_first_write_fails(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_error_and_the_old_content_stays(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(BadInput, match=r"a\.txt: cannot write the file.*No space left.*check space"), replacing(path):
-        with Path("/dev/full").open("wb", buffering=0) as full:
-            full.write(b"new")
+    text, full = r"a\.txt: cannot write the file.*No space left.*check space", Path("/dev/full")
+    with pytest.raises(BadInput, match=text), replacing(path), full.open("wb", buffering=0) as stream:
+        stream.write(b"new")
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -167,9 +171,9 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_if_it_was_kille
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
-        with pytest.raises(BadInput, match="run: another process is writing here.*choose another folder"):
-            with writing(tmp_path / "run"):
-                pass
+        text = r"run: another process is writing here.*choose another folder"
+        with pytest.raises(BadInput, match=text), writing(tmp_path / "run"):
+            pass
         assert first.poll() is None
         first.kill()
     with writing(tmp_path / "run"):

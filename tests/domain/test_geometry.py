@@ -84,7 +84,9 @@ def test_sheared_affines_are_refused_and_say_by_how_much(degrees: float) -> None
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.floats(-3, 3), st.tuples(*[st.floats(0.1, 10)] * 3), st.tuples(*[st.floats(-1e3, 1e3)] * 3))
-def test_every_rotated_rectangular_grid_exists(angle: float, spacing: tuple[float, ...], origin: tuple[float, ...]) -> None:
+def test_every_rotated_rectangular_grid_exists(
+    angle: float, spacing: tuple[float, ...], origin: tuple[float, ...]
+) -> None:
     matrix = rotation(angle) @ Geometry.canonical(SHAPE, spacing).matrix
     matrix[:3, 3] = origin
     geometry = Geometry.of(SHAPE, matrix)

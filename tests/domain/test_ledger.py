@@ -127,7 +127,7 @@ def test_a_case_that_the_ledger_could_not_hold_does_not_exist(patient: str, imag
 def test_a_path_that_would_be_read_as_something_else_is_not_written(folder: Path, path: str) -> None:
     cohort = Cohort.open(folder)
     changed = cohort.cases[1].with_cells({"liver": annotated(path)})
-    with pytest.raises(BadInput, match="case p002, organ liver: the cell can't stand in the ledger.*rename the file"):
+    with pytest.raises(BadInput, match=r"case p002, organ liver: the cell can't stand in the ledger.*rename the file"):
         replace(cohort, cases=(cohort.cases[0], changed)).save()
     assert Cohort.open(folder) == cohort
 

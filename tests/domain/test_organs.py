@@ -84,7 +84,7 @@ def test_31_organs_fit_and_no_more() -> None:
     keys = [f"o{i}" for i in range(MAX_ORGANS + 1)]
     assert MAX_ORGANS == 31
     assert OrganSet.of(*keys[:-1]).bits(keys[:-1]) == 2**31 - 1
-    with pytest.raises(BadInput, match="1 to 31 organs.*got 32"):
+    with pytest.raises(BadInput, match=r"1 to 31 organs.*got 32"):
         OrganSet.of(*keys)
     with pytest.raises(BadInput, match="got 0"):
         OrganSet(())
@@ -128,5 +128,5 @@ def test_snomed_codes_are_numbers(code: str) -> None:
 
 
 def test_an_unknown_organ_is_met_with_those_there_are() -> None:
-    with pytest.raises(BadInput, match="got 'heart'.*choose among liver, segment, tumour, vein, spleen"):
+    with pytest.raises(BadInput, match=r"got 'heart'.*choose among liver, segment, tumour, vein, spleen"):
         ANATOMY.index("heart")

@@ -95,7 +95,9 @@ def test_sigterm_stops_with_a_checkpoint_and_resumes(cohort: Path, undisturbed: 
     process.send_signal(signal.SIGTERM)
     code = process.wait()
     if code == 130:  # stopped in training: a checkpoint is there, wherever it was
-        assert any(find_checkpoint(run / name) for name in ("checkpoints", "rounds/1/checkpoints", "rounds/2/checkpoints"))
+        assert any(
+            find_checkpoint(run / name) for name in ("checkpoints", "rounds/1/checkpoints", "rounds/2/checkpoints")
+        )
     assert start(cohort, run, "--resume").wait() == 0
     assert final_hash(RunFolder(run)) == final_hash(undisturbed)
 
@@ -103,7 +105,15 @@ def test_sigterm_stops_with_a_checkpoint_and_resumes(cohort: Path, undisturbed: 
 def test_a_changed_cohort_is_not_resumed(cohort: Path, undisturbed: RunFolder, tmp_path: Path) -> None:
     other = hide(make_phantom_cohort(tmp_path / "other", 4, (8, 32, 32), seed=5), tmp_path / "hidden", 0.5)
     process = subprocess.run(
-        [sys.executable, "-c", "from smiler.cli import main; main()", "train", str(other.folder), str(undisturbed.path), "--resume"],
+        [
+            sys.executable,
+            "-c",
+            "from smiler.cli import main; main()",
+            "train",
+            str(other.folder),
+            str(undisturbed.path),
+            "--resume",
+        ],
         capture_output=True,
         text=True,
         check=False,

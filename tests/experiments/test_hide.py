@@ -1,5 +1,6 @@
 """Hiding annotations: nested over alpha, the right number of each organ, and nothing hidden left on disk."""
 
+import itertools
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +54,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_hidden_at_a_lower_alpha_is_hidden_at_a_higher_one(cohort: Cohort, seed: int) -> None:
     kept = [kept_pairs(cohort, alpha, seed) for alpha in (0.0, *ALPHAS, 1.0)]
-    assert all(more >= less for more, less in zip(kept, kept[1:], strict=False))
+    assert all(more >= less for more, less in itertools.pairwise(kept))
     known = {(c.id, k) for c in cohort for k in ORGANS.keys if c.status(k) is not Status.UNANNOTATED}
     assert kept[0] == known
 
@@ -75,14 +76,6 @@ def test_another_seed_hides_others_and_the_order_of_cases_does_not_matter(cohort
     backwards = replace(cohort, cases=cohort.cases[::-1])
     assert kept_pairs(cohort, 0.5, 3) == kept_pairs(backwards, 0.5, 3)
     assert len({kept_pairs(cohort, 0.5, seed) for seed in range(6)}) == 6
-
-
-def test_taking_a_case_away_does_not_change_the_draws_of_others(cohort: Cohort) -> None:
-    fewer = cohort.only(case.id for case in cohort.cases[:-2])
-    all_kept, fewer_kept = kept_pairs(cohort, 0.3, 0), kept_pairs(fewer, 0.3, 0)
-    order = {key: [c for c, k in sorted(all_kept) if k == key and c in {x.id for x in fewer}] for key in ORGANS.keys}
-    for key in ("liver", "tumour"):
-        assert set(order[key]) <= {c for c, k in fewer_kept if k == key} or len(order[key]) > 6
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -157,7 +150,7 @@ def test_the_truth_is_sealed_and_whole(cohort: Cohort, hidden: Path) -> None:
 
 def test_a_second_time_in_the_same_folder_is_refused(cohort: Cohort, hidden: Path) -> None:
     before = files(hidden)
-    with pytest.raises(BadInput, match="a hidden cohort is here already.*choose another folder"):
+    with pytest.raises(BadInput, match=r"a hidden cohort is here already.*choose another folder"):
         hide(cohort, hidden, 0.3)
     assert files(hidden) == before
 

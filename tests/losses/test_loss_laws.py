@@ -369,6 +369,17 @@ def test_where_softmax_predicts_a_part_it_predicts_the_whole(seed: int) -> None:
             assert not (inside & ~around).any()
 
 
+@pytest.mark.parametrize("organs", sorted(ORGAN_SETS))
+def test_a_softmax_score_is_the_log_odds_of_an_organ_against_background_and_what_surrounds_it(organs: str) -> None:
+    subject = Subject(LossOptions.model_validate({"name": "softmax"}), ORGAN_SETS[organs])
+    logits = subject.logits(4, torch.zeros(1, len(subject.organs), 3, 3))
+    chance = dict(zip(["", *subject.organs.keys], logits.double().softmax(dim=1)[0], strict=True))
+    for key, score in zip(subject.organs.keys, subject.loss.scores(logits)[0], strict=True):
+        inside = sum(chance[name] for name in {key} | subject.organs.parts(key))
+        outside = sum(chance[name] for name in {""} | subject.organs.wholes(key))
+        torch.testing.assert_close(score.double().exp(), inside / outside, rtol=1e-4, atol=0)
+
+
 @BY_NAME
 @pytest.mark.parametrize("organs", sorted(ORGAN_SETS))
 @pytest.mark.parametrize("prior", [0.001, 0.02, 0.15])

@@ -48,6 +48,7 @@ def _plain(value: Any) -> Any:
 
 def show(method: str, console: Console, *, with_options: bool) -> None:
     """In the terminal."""
+    options = list(each_option(load_recipe(method))) if with_options else []
     table = Table("method", "what it is", title="smiler train --method", title_justify="left")
     for name, text in METHODS.items():
         table.add_row(name, text)
@@ -56,6 +57,6 @@ def show(method: str, console: Console, *, with_options: bool) -> None:
         console.print(f"{title}: {', '.join(names)}")
     if with_options:
         rows = Table("option (--set name=value)", method, "meaning", title="options", title_justify="left")
-        for name, value, text in each_option(load_recipe(method)):
+        for name, value, text in options:
             rows.add_row(name, str(value), text)
         console.print(rows)

@@ -104,12 +104,12 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     from smiler.selection import RULES
     from smiler.verbs.relabel import RelabelRequest
     from smiler.verbs.relabel import relabel as run_relabelling
-    from smiler.verbs.run import open_model
+    from smiler.verbs.run import find_model, open_model
 
     if rule not in RULES:
         raise BadInput("no such rule", where="--rule", got=repr(rule), do=f"choose among {', '.join(RULES)}")
     model, recipe = open_model(run, device)
-    stage = recipe.curriculum.rounds
+    stage = int(find_model(run).facts.get("stage", 0))
     request = RelabelRequest(
         out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels
     )

@@ -73,7 +73,7 @@ class DiceLoss(_Sigmoid):
         value = targets.value * weight
         both = (probability * value).sum(_SPACE)
         total = probability.sum(_SPACE) + value.sum(_SPACE)
-        some = (weight.sum(_SPACE) > 0).float()
+        some = (value.sum(_SPACE) > 0).float()
         return mean_where(1 - (2 * both + 1) / (total + 1), some, (0,))[0]
 
 

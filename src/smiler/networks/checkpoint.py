@@ -42,6 +42,8 @@ class Checkpoint:
 
     def tensors(self, part: str) -> dict[str, Tensor]:
         """The tensors of 'model' or 'optimizer'; BadInput unless file and hash agree."""
+        if part not in self.files:
+            raise BadInput(f"the checkpoint has no {part}", where=str(self.path), do="begin a new run")
         name, expected = self.files[part]
         path = self.path.parent / name
         if not path.is_file():
@@ -59,7 +61,9 @@ class Checkpoint:
             raise BadInput("not a safetensors file", where=str(path), got=str(error)) from error
 
 
-def save_checkpoint(folder: Path, step: int, steps: int, facts: Mapping[str, Any], parts: Mapping[str, Tensors]) -> Path:
+def save_checkpoint(
+    folder: Path, step: int, steps: int, facts: Mapping[str, Any], parts: Mapping[str, Tensors]
+) -> Path:
     """Save tensors and facts under `folder`; older checkpoints there go once the new one is safe."""
     files = {}
     for part, tensors in parts.items():
@@ -83,7 +87,7 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint's JSON; its tensors are read, and their hashes checked, when asked for."""
-    if path.suffix in {".pt", ".pth", ".ckpt", ".bin", ".pkl"}:
+    if path.suffix.lower() in {".pt", ".pth", ".ckpt", ".bin", ".pkl"}:
         raise BadInput(
             "a pickled checkpoint is never loaded: it could run any program",
             where=str(path),
@@ -95,7 +99,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if table["format"] != FORMAT or not isinstance(table["facts"], dict) or "model" not in files:
             raise ValueError(f"format {table['format']}")
         return Checkpoint(path, int(table["step"]), int(table["steps"]), table["facts"], files)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput("not a checkpoint of smiler", where=str(path), got=repr(error)) from error
 
 
@@ -124,11 +128,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
     """Put flat tensors back into an optimiser of the same parameters."""
+    shapes = [value.shape for group in optimizer.param_groups for value in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
+        number, _, name = key.partition(".")
+        k = int(number) if name and number.isdecimal() else len(shapes)
+        if k >= len(shapes) or (value.ndim and value.shape != shapes[k]):
+            raise BadInput("the optimiser's state belongs to another network", where="checkpoint", got=key)
+        state.setdefault(k, {})[name] = value
     full = optimizer.state_dict()
     full["state"] = state
     optimizer.load_state_dict(full)
-

@@ -1,5 +1,6 @@
 """A trained network with everything that is needed to use it, read from a checkpoint."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,15 +49,19 @@ class ModelFacts:
         """From plain JSON; BadInput for anything that is not what `to_json` writes."""
         try:
             organs = tuple(Organ(**{**row, "overlaps": frozenset(row["overlaps"])}) for row in facts["organs"])
+            grey = {key: float(value) for key, value in facts["normalisation"].items()}
+            if not all(map(math.isfinite, grey.values())) or grey["sd"] <= 0:
+                raise ValueError(f"normalisation {grey}")
             return cls(
                 OrganSet(organs),
                 NetworkOptions(**facts["network"]),
                 LossOptions(**facts["loss"]),
                 DataOptions(**facts["data"]),
-                Normalisation(**{key: float(value) for key, value in facts["normalisation"].items()}),
+                Normalisation(**grey),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput("the checkpoint does not describe its network", where=str(where), got=repr(error)) from error
+        except (KeyError, TypeError, ValueError, AttributeError, BadInput) as error:
+            got = str(error) if isinstance(error, BadInput) else repr(error)
+            raise BadInput("the checkpoint does not describe its network", where=str(where), got=got) from error
 
 
 @dataclass(frozen=True)

@@ -56,16 +56,18 @@ class Recipe(BaseModel):
 
 
 def load_recipe(method: str = "smiler", path: Path | None = None, changes: Iterable[str] = ()) -> Recipe:
-    """The resolved recipe. `changes` are texts such as 'training.steps=500'."""
-    if method not in METHODS:
-        raise BadInput("no such method", where="--method", got=repr(method), do=_nearest(method, METHODS))
+    """The resolved recipe. `changes` are texts such as 'training.steps=500'.
+
+    A file or change that names its method begins with that one's options, so that no recipe bears another's name.
+    """
+    layers = [*([read_toml(path)] if path else []), *(parse_change(change) for change in changes)]
+    method = next((layer["method"] for layer in reversed(layers) if "method" in layer), method)
+    if not isinstance(method, str) or method not in METHODS:
+        raise BadInput("no such method", where="method", got=repr(method), do=_nearest(str(method), METHODS))
     table: dict[str, Any] = {"method": method}
     shipped = resources.files("smiler.recipe").joinpath("recipes", f"{method}.toml").read_text(encoding="utf-8")
-    _merge(table, tomllib.loads(shipped))
-    if path is not None:
-        _merge(table, read_toml(path))
-    for change in changes:
-        _merge(table, parse_change(change))
+    for layer in (tomllib.loads(shipped), *layers):
+        _merge(table, layer)
     return check_recipe(table, str(path or f"method {method}"))
 
 
@@ -80,7 +82,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise BadInput("the recipe does not exist", where=str(path)) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput("the recipe is not readable TOML", where=str(path), got=str(error)) from error
 
 

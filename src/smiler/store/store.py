@@ -22,7 +22,7 @@ from smiler.store.arrays import open_array, save_array
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,7 @@ def _build(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> No
     drawn, voxels = resample_bits(labels.drawn, resampler, len(cohort.organs))
     known = _known_slices(labels.known, resampler)
     drawn &= known[:, None, None]
+    voxels *= known[:, None] >> np.arange(len(cohort.organs)) & 1
     save_array(cache / f"{image_key}.b2nd", image)
     save_array(cache / f"{label_key}.b2nd", drawn)
     hu = image[drawn != 0].astype(np.float64)

@@ -1,8 +1,8 @@
 """What can be chosen about training."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class TrainingOptions(BaseModel):
@@ -27,3 +27,9 @@ class TrainingOptions(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**31, description="seed of weights, batches and augmentation")
     prior: float = Field(default=0.01, gt=0, lt=1, description="probability of every organ before the first step")
     tensorboard: bool = Field(default=False, description="also write TensorBoard events (needs the extra 'tracking')")
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _number_is_a_name(cls, value: Any) -> Any:
+        """TOML and --set read 32 as a number."""
+        return str(value) if type(value) is int else value

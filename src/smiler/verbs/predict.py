@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,10 @@ def _each_image(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         elif path.is_dir():
             raise BadInput("the folder is not a cohort", where=str(path), do="give NIfTI files or a cohort's folder")
         else:
-            yield path.name.removesuffix(".gz").removesuffix(".nii"), path
+            name = path.name.removesuffix(".gz").removesuffix(".nii")
+            if not name.strip("."):
+                raise BadInput("the file's name can't name a folder", where=str(path), do="rename it")
+            yield name, path
 
 
 def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -> Predicted:
@@ -86,10 +89,10 @@ def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -
     ct = read_ct(path, request.reading)
     parents = {"image": sha256(path), "model": model.made_by}
     facts: dict[str, Any] = {"organs": list(request.organs or model.organs.keys), "request": _fingerprint(request)}
-    if about.exists():
-        old = read_json(about)
-        if old.get("parents") == parents and all(old["facts"].get(key) == value for key, value in facts.items()):
-            return Predicted(name, old["facts"]["volumes_ml"])
+    finished = _finished(about, parents, facts)
+    if finished is not None and all(mask.exists() for mask in _files(name, request, facts["organs"])):
+        return Predicted(name, finished)
+    about.unlink(missing_ok=True)  # from here on the masks may be of two kinds
     bits = predict_bits(model, ct.hu, ct.geometry, request.options)
     volumes = _write_masks(model, name, ct, bits, request)
     if request.probabilities:
@@ -97,6 +100,23 @@ def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -
     facts |= {"volumes_ml": volumes, "notes": list(ct.notes)}
     Provenance("predict", parents, facts).save(about)
     return Predicted(name, volumes)
+
+
+def _finished(about: Path, parents: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, float] | None:
+    """The volumes of an image that was predicted with the same inputs before."""
+    old = read_json(about) if about.exists() else None
+    if not isinstance(old, dict) or old.get("parents") != parents:
+        return None
+    told = old.get("facts", {})
+    volumes: dict[str, float] | None = told.get("volumes_ml")
+    return volumes if all(told.get(key) == value for key, value in facts.items()) else None
+
+
+def _files(name: str, request: PredictRequest, organs: Sequence[str]) -> list[Path]:
+    """What is written for an image, besides its provenance."""
+    folder = request.out / name
+    masks = [request.out / f"{name}.nii.gz"] if request.labelmap else [folder / f"{key}.nii.gz" for key in organs]
+    return masks + [folder / f"{key}_probability.nii.gz" for key in organs if request.probabilities]
 
 
 def _fingerprint(request: PredictRequest) -> str:

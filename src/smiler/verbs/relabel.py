@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from smiler.domain.cells import Status, proposed
 from smiler.domain.cohort import Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import Code, Fields, Relations, derive
-from smiler.domain.files import read_json, sha256
+from smiler.domain.files import hash_json, read_json, sha256
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
@@ -72,7 +73,7 @@ def _complete(model: Model, cohort: Cohort, case: Case, index: int, request: Rel
         return moved
     image = cohort.image_path(case)
     masks = {key: request.out / FOLDER / f"{case.id}_{key}.nii.gz" for key in wanted}
-    parents = {"image": sha256(image), "model": model.made_by}
+    parents = {"image": _content(image), "model": model.made_by, "annotations": _annotations(cohort, case)}
     if not all(_is_done(mask, parents, request) for mask in masks.values()):
         ct = read_ct(image, request.reading)
         labels = read_case_labels(cohort, case, ct.geometry, request.labels)
@@ -83,24 +84,49 @@ def _complete(model: Model, cohort: Cohort, case: Case, index: int, request: Rel
     return moved.with_cells({key: proposed(f"{FOLDER}/{mask.name}") for key, mask in found.items()})
 
 
+def _annotations(cohort: Cohort, case: Case) -> str:
+    """Hash of all that experts said of the case: proposals made beside other annotations are not kept."""
+    known = {key: cell for key, cell in case.cells.items() if cell.status is not Status.UNANNOTATED}
+    masks = {cell.path: _content(cohort.folder / cell.path) for cell in known.values() if cell.path}
+    return hash_json([{key: str(cell) for key, cell in known.items()}, masks])
+
+
+def _content(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise BadInput("the file can't be read", where=str(path), got=error.strerror or str(error)) from error
+
+
+def _asked(request: RelabelRequest) -> dict[str, Any]:
+    """What decides the proposals besides model and case."""
+    options = [model.model_dump(mode="json") for model in (request.options, request.reading, request.labels)]
+    return {"rule": request.rule, "fraction": request.fraction, "options": hash_json([*options, request.passes])}
+
+
+def _about(mask: Path) -> Path:
+    return mask.with_name(mask.name.removesuffix(".nii.gz") + ".json")
+
+
 def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) -> bool:
-    about = mask.with_name(mask.name.replace(".nii.gz", ".json"))
-    if not about.exists():
+    old = read_json(_about(mask)) if _about(mask).exists() else None
+    if not isinstance(old, dict) or old.get("parents") != parents:
         return False
-    old = read_json(about)
-    same = old["parents"] == parents and old["facts"]["fraction"] == request.fraction
-    return bool(same and old["facts"]["rule"] == request.rule)
+    told = old.get("facts", {})
+    same = all(told.get(key) == value for key, value in _asked(request).items())
+    return same and mask.exists() == bool(told.get("voxels"))
 
 
 def _write(mask: Path, array: NDArray[np.uint8], ct: CT, parents: Mapping[str, str], request: RelabelRequest) -> None:
     """The mask first, then what says that it is complete. Nothing found: no mask, only the note of it."""
     voxels = int(array.sum())
+    _about(mask).unlink(missing_ok=True)
     mask.unlink(missing_ok=True)
     if voxels:
         write_labels(mask, array, ct.grid)
-    facts = {"round": request.stage, "rule": request.rule, "fraction": request.fraction, "voxels": voxels}
+    facts = {"round": request.stage, **_asked(request), "voxels": voxels}
     facts["ml"] = round(voxels * ct.geometry.voxel_ml, 3)
-    Provenance("relabel", parents, facts).save(mask.with_name(mask.name.replace(".nii.gz", ".json")))
+    Provenance("relabel", parents, facts).save(_about(mask))
 
 
 def _proposals(

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_fabric import Fabric
-
 from smiler.domain.errors import BadInput
 from smiler.networks.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from smiler.networks.device import make_fabric
@@ -53,14 +51,16 @@ class RunFolder:
         return next((checkpoint for checkpoint in usable if checkpoint.finished), usable[-1])
 
 
+def find_model(path: Path) -> Checkpoint:
+    """The checkpoint that a run folder, or one of its checkpoint files, stands for."""
+    return RunFolder(path).newest() if path.is_dir() else read_checkpoint(path)
+
+
 def open_model(path: Path, device: str = "auto", precision: str = "auto") -> tuple[Model, Recipe]:
     """The model of a run folder, or of one of its checkpoint files, on a device, and its recipe."""
-    fabric: Fabric = make_fabric(device, precision)
-    if path.is_dir():
-        run = RunFolder(path)
-        return load_model(run.newest(), fabric), run.recipe()
-    checkpoint = read_checkpoint(path)
-    for folder in path.parents:
+    checkpoint = find_model(path)
+    model = load_model(checkpoint, make_fabric(device, precision))
+    for folder in (path, *path.parents):
         if RunFolder(folder).exists:
-            return load_model(checkpoint, fabric), RunFolder(folder).recipe()
-    return load_model(checkpoint, fabric), Recipe()
+            return model, RunFolder(folder).recipe()
+    return model, Recipe()
