@@ -103,7 +103,10 @@ def bce(logits: Array, targets: Targets, options: LossOptions) -> float:
 
 
 def dice(logits: Array, targets: Targets, options: LossOptions) -> float:
-    """1 - (2 overlap + 1) / (sizes + 1) per organ, over the known voxels of images whose background is known."""
+    """1 - (2 overlap + 1) / (sizes + 1) per organ, over the known voxels of images whose background is known.
+
+    Only organs that are drawn in one of those images.
+    """
     value, weight = targets.value.double().numpy(), targets.weight.double().numpy()
     terms = []
     for k in range(value.shape[1]):
@@ -111,7 +114,7 @@ def dice(logits: Array, targets: Targets, options: LossOptions) -> float:
         for i in range(len(value)):
             if targets.complete[i, k] == 1:
                 voxels += _where(weight[i, k], logits[i, k], value[i, k])
-        if voxels:
+        if any(y == 1 for _, y in voxels):
             chances = [(1 / (1 + math.exp(-x)), y) for x, y in voxels]
             overlap, sizes = math.fsum(p * y for p, y in chances), math.fsum(p + y for p, y in chances)
             terms.append(1 - (2 * overlap + 1) / (sizes + 1))

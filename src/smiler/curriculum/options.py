@@ -14,9 +14,9 @@ class CurriculumOptions(BaseModel):
     gamma_max: float = Field(
         default=1.0, gt=0, le=1, description="share accepted in the last round; round t accepts t/T of it"
     )
-    first_share: float = Field(default=0.5, gt=0, le=1, description="share of all steps spent before the first round")
+    first_share: float = Field(default=0.6, gt=0, le=1, description="share of all steps spent before the first round")
     learning_rate_scale: float = Field(
-        default=0.5, gt=0, le=1, description="peak learning rate of a warm-started round"
+        default=1.0, gt=0, le=1, description="peak learning rate of a warm-started round, relative"
     )
     rule: Literal["score", "mc_dropout"] = Field(
         default="score", description="what ranks proposals: the score, or the lowest spread"
@@ -28,5 +28,17 @@ class CurriculumOptions(BaseModel):
     )
     keep: Literal["replace", "union"] = Field(
         default="replace", description="proposals of a round replace earlier ones, or join them (the paper)"
+    )
+    precision: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="accept only scores of which this share is right on held-out expert pairs; unset: any above 0",
+    )
+    held_out: float = Field(
+        default=0.15,
+        gt=0,
+        lt=0.5,
+        description="share of each organ's pairs that `precision` holds out until the last round",
     )
     warm_start: bool = Field(default=True, description="a round goes on from the last network, or starts from scratch")

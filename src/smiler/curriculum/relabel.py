@@ -1,7 +1,7 @@
 """Relabelling of a store: what the network proposes for organs that nobody annotated, kept case by case on disk."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,21 @@ from smiler.selection import NEEDS_SPREAD, RULES
 from smiler.selection.propose import Selection, propose
 from smiler.store.arrays import open_array, save_array
 from smiler.store.store import Store, StoredCase
+
+
+@dataclass(frozen=True)
+class RelabelStep:
+    """One relabelling: round, share accepted, options, and per organ the lowest score that may be accepted (else 0)."""
+
+    number: int
+    gamma: float
+    options: CurriculumOptions
+    lowest: Mapping[str, float] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """For the provenance of a proposal; an organ of which nothing may be accepted has no lowest score."""
+        lowest = {key: round(value, 4) if np.isfinite(value) else None for key, value in self.lowest.items()}
+        return {"round": self.number, "gamma": self.gamma, "rule": self.options.rule, "lowest_score": lowest}
 
 
 @dataclass(frozen=True)
@@ -45,29 +60,22 @@ def relabel_store(
     model: Model,
     store: Store,
     folder: Path,
-    step: tuple[int, float, CurriculumOptions],
+    step: "RelabelStep",
     earlier: Proposals,
     progress: Progress | None = None,
 ) -> Proposals:
     """Propose for every case in which an organ is unannotated; cases that are on disk already are not done again."""
-    number, gamma, options = step
     accepted = {}
     cases = list(enumerate(store))
-    for index, case in (progress or Silent()).track(cases, f"relabelling, round {number}", len(cases)):
+    for index, case in (progress or Silent()).track(cases, f"relabelling, round {step.number}", len(cases)):
         if not unannotated_channels(case, store.organs):
             continue
         about = folder / "proposals" / f"{case.case.id}.json"
         if not about.exists() or read_json(about)["made_by"] != model.made_by:
-            selection = Selection(gamma, options.scope, (number, index))
-            bits = propose_case(model, case, selection, options)
+            bits = propose_case(model, case, index, step)
             if case.case.id in earlier.accepted:
                 bits |= np.where(bits == 0, earlier.bits(case.case.id)[:], 0).astype(np.int32)
-            _save(
-                about,
-                bits,
-                store.organs,
-                {"made_by": model.made_by, "round": number, "gamma": gamma, "rule": options.rule},
-            )
+            _save(about, bits, store.organs, {"made_by": model.made_by, **step.facts()})
         accepted[case.case.id] = read_json(about)["voxels"]
     return Proposals(folder, accepted)
 
@@ -84,14 +92,25 @@ def unannotated_channels(case: StoredCase, organs: OrganSet) -> tuple[int, ...]:
     return tuple(k for k in range(len(organs)) if not everywhere >> k & 1)
 
 
-def propose_case(model: Model, case: StoredCase, selection: Selection, options: CurriculumOptions) -> NDArray[np.int32]:
+def propose_case(model: Model, case: StoredCase, index: int, step: RelabelStep) -> NDArray[np.int32]:
     """Accepted proposals of one case as a bit field (z, y, x) on the working grid."""
+    options = step.options
     passes = options.passes if options.rule in NEEDS_SPREAD else 0
     channels = unannotated_channels(case, model.organs)
     prediction = predict_working(model, case.image, case.geometry, channels, passes=passes)
+    prediction = above(prediction, [step.lowest.get(model.organs.keys[k], 0.0) for k in channels])
     drawn = np.asarray(case.drawn[:])
     known = np.broadcast_to(case.known[:, None, None], drawn.shape)
+    selection = Selection(step.gamma, options.scope, (step.number, index))
     return accept(prediction, Fields(drawn, known, np.zeros_like(drawn)), model.organs, options.rule, selection)
+
+
+def above(prediction: Prediction, lowest: Sequence[float]) -> Prediction:
+    """The prediction with scores below each organ's lowest acceptable one turned into a no."""
+    limits = np.asarray(lowest, dtype=np.float32)[:, None, None, None]
+    if not limits.any():
+        return prediction
+    return replace(prediction, score=np.where(prediction.score >= limits, prediction.score, np.float16(-1)))
 
 
 def accept(

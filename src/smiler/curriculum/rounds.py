@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from smiler.curriculum.calibration import calibrate, hold_out
 from smiler.curriculum.options import CurriculumOptions
-from smiler.curriculum.relabel import Proposals, relabel_store
+from smiler.curriculum.relabel import Proposals, RelabelStep, relabel_store
 from smiler.domain.evidence import Relations
 from smiler.domain.progress import Progress
 from smiler.losses import build_loss
@@ -83,6 +84,7 @@ class _Rounds:
         self.fabric, self.store, self.plan, self.run, self.progress = fabric, store, plan, run, progress
         self.loss = build_loss(plan.loss, store.organs)
         self.network = self.fresh_network()
+        self.held = hold_out(store, plan.curriculum.held_out, plan.training.seed)
 
     def fresh_network(self) -> SegmentationNet:
         """The untrained network; the same for every method with the same seed and outputs."""
@@ -92,7 +94,9 @@ class _Rounds:
         """The batches of a stage."""
         opened = {case: proposals.bits(case) for case in proposals.accepted}
         plan = self.plan
-        return Batches(self.store, plan.sampling, plan.network.context, plan.training.seed, number, opened)
+        last = number == plan.curriculum.rounds
+        store = self.store if last or plan.curriculum.precision is None else self.held.without(self.store)
+        return Batches(store, plan.sampling, plan.network.context, plan.training.seed, number, opened)
 
     def facts(self) -> ModelFacts:
         """What every checkpoint tells."""
@@ -120,11 +124,11 @@ class _Rounds:
         folder = self.run / "rounds" / str(number)
         options = self.plan.curriculum
         kept = earlier if options.keep == "union" else Proposals(folder, {})
-        gamma = self.plan.gamma(number)
-        made = relabel_store(model, self.store, folder, (number, gamma, options), kept, self.progress)
-        Events(self.run / "events.jsonl").add(
-            "relabelled", stage=number - 1, round=number, gamma=gamma, **made.summary()
-        )
+        lowest = {} if options.precision is None else calibrate(model, self.store, self.held, options.precision)
+        step = RelabelStep(number, self.plan.gamma(number), options, lowest)
+        made = relabel_store(model, self.store, folder, step, kept, self.progress)
+        events = Events(self.run / "events.jsonl")
+        events.add("relabelled", stage=number - 1, **step.facts(), **made.summary())
         return made
 
 

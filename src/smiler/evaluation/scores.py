@@ -44,9 +44,7 @@ class Measured:
     geometry: Geometry
 
 
-def score_case(
-    truth: Truth, case: Case, predicted: Measured, labels: LabelOptions | None = None
-) -> list[Score]:
+def score_case(truth: Truth, case: Case, predicted: Measured, labels: LabelOptions | None = None) -> list[Score]:
     """Score every organ that the model knows and an expert annotated (or called absent) in this case.
 
     Where only some slices are annotated, prediction and reference are compared on those.

@@ -37,10 +37,11 @@ class DemoOptions:
     """Size of the demo; `minutes` bounds each arm's training by time instead of steps."""
 
     seed: int = 0
-    train_cases: int = 24
+    train_cases: int = 48
     test_cases: int = 10
     size: tuple[int, int, int] = (32, 96, 96)
-    steps: int = 1000
+    patch: int = 64
+    steps: int = 2000
     minutes: float | None = None
 
 
@@ -116,7 +117,7 @@ def _recipe(method: str, options: DemoOptions) -> Recipe:
     changes = [
         f"training.steps={options.steps}",
         f"training.seed={options.seed}",
-        f"sampling.patch_size={max(32, -(-options.size[1] // 32) * 32)}",
+        f"sampling.patch_size={options.patch}",
         "sampling.batch_size=8",
         "network.width=16",
         "data.spacing_xy_mm=native",

@@ -59,7 +59,10 @@ class BceLoss(_Sigmoid):
 
 @dataclass(frozen=True)
 class DiceLoss(_Sigmoid):
-    """Soft Dice per organ over the batch's images in which the organ's background is known."""
+    """Soft Dice per organ over the batch's images in which the organ's background is known.
+
+    Only organs that are drawn in one of those images: elsewhere the term would do nothing but push a rare organ down.
+    """
 
     @classmethod
     def build(cls, options: LossOptions, organs: OrganSet) -> "DiceLoss":

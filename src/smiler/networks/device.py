@@ -39,7 +39,7 @@ def precision_of(wanted: str, accelerator: str) -> str:
 
 @cache
 def _faster_on_cpu() -> str:
-    """Some CPUs multiply bf16 several times faster than float32, some list it and are slower: so it is timed (50 ms)."""
+    """Some CPUs multiply bf16 several times faster than float32, some list it and are slower: so it is timed."""
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     if not (able.get("avx512_bf16") or able.get("amx_bf16")):
         return "32"

@@ -7,7 +7,7 @@ from smiler.domain.evidence import Relations
 
 
 def compose(scores: NDArray[np.floating], relations: Relations) -> NDArray[np.int32]:
-    """Bit field (*space) from scores (K, *space). Nested organs may overlap, exclusive ones never do; first wins ties."""
+    """Bit field (*space) from scores (K, *space). Nested organs may overlap, exclusive ones never; first wins ties."""
     bits = np.zeros(scores.shape[1:], dtype=np.int32)
     present = [k for k in range(len(scores)) if scores[k].max(initial=-np.inf) > 0]
     for k in present:

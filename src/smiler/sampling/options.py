@@ -28,6 +28,6 @@ class SamplingOptions(BaseModel):
         default=256, ge=32, le=2048, multiple_of=32, description="edge of the square patch, in working voxels"
     )
     foreground: float = Field(
-        default=0.5, ge=0, le=1, description="share of a batch drawn from slices with a voxel that an expert drew"
+        default=0.8, ge=0, le=1, description="share of a batch drawn from slices with a voxel that an expert drew"
     )
     augment: AugmentOptions = AugmentOptions()

@@ -11,7 +11,7 @@ class TrainingOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(default=3000, ge=1, description="optimiser steps of the first training")
-    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="peak learning rate (AdamW)")
+    learning_rate: float = Field(default=4e-3, gt=0, le=1, description="peak learning rate (AdamW)")
     weight_decay: float = Field(default=1e-4, ge=0, le=1, description="weight decay (AdamW)")
     schedule: Literal["cosine", "one_cycle"] = Field(
         default="one_cycle",

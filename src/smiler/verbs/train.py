@@ -49,6 +49,8 @@ def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Ite
     _check_folder(run, resume=request.resume)
     with writing(run.path):
         recipe = run.recipe() if run.exists else request.recipe
+        if run.exists:
+            shown.note(f"going on with {run.recipe_path}; options given now are not used")
         cohort = select_organs(request.cohort, recipe)
         store = open_store(cohort, recipe, request.cache, shown)
         _check_annotations(store, shown)

@@ -1,0 +1,68 @@
+"""Calibrated selection: what is held out is unknown to training, and the threshold is right on what was held out."""
+
+import numpy as np
+import pytest
+
+from smiler.curriculum.calibration import FEWEST, _threshold, hold_out
+from smiler.curriculum.options import CurriculumOptions
+from smiler.curriculum.relabel import RelabelStep, above
+from smiler.domain.geometry import Geometry
+from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.prediction.scores import Prediction
+from smiler.sampling.draws import Plan
+from smiler.store.options import DataOptions
+from smiler.store.store import Store, StoreOptions, build_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("calibration")
+    cohort = make_phantom_cohort(folder / "all", 8, (8, 32, 32))
+    return build_store(cohort, folder / "cache", StoreOptions(DataOptions(spacing_xy_mm="native")))
+
+
+def test_a_share_of_each_organs_pairs_is_held_out(store: Store) -> None:
+    held = hold_out(store, 0.25, seed=3)
+    assert held == hold_out(store, 0.25, seed=3)
+    assert held != hold_out(store, 0.25, seed=4)
+    for k in range(len(store.organs)):
+        drawn = [bool(case.voxels[:, k].any()) for case in store]
+        wanted = max(1, round(0.25 * sum(drawn))) if sum(drawn) >= FEWEST else 0
+        assert sum(bits >> k & 1 for bits in held.bits) == wanted
+        assert all(drawn[i] for i, bits in enumerate(held.bits) if bits >> k & 1)
+
+
+def test_training_can_not_see_what_is_held_out(store: Store) -> None:
+    held = hold_out(store, 0.25, seed=3)
+    seen = held.without(store)
+    plan = Plan.of(seen)
+    for i, bits in enumerate(held.bits):
+        for k in range(len(store.organs)):
+            hidden = bool(bits >> k & 1)
+            assert not (hidden and (seen.cases[i].known >> k & 1).any())
+            assert not (hidden and i in plan.positive[k][:, 0])
+            if not hidden:
+                assert np.array_equal(seen.cases[i].known >> k & 1, store.cases[i].known >> k & 1)
+
+
+def test_the_threshold_is_the_lowest_that_is_right_often_enough() -> None:
+    scores = np.array([5, 4, 3, 2, 1], dtype=np.float32)
+    right = np.array([True, True, False, True, False])
+    assert _threshold([(scores, right)], 0.75) == 2.0
+    assert _threshold([(scores, right)], 0.9) == 4.0
+    assert _threshold([(scores[:2], right[:2]), (scores[2:], right[2:])], 0.6) == 1.0
+    assert _threshold([(scores, ~right)], 0.9) == float("inf")
+    assert _threshold([(scores[:0], right[:0])], 0.5) == float("inf")
+
+
+def test_scores_below_the_lowest_are_no_candidates() -> None:
+    score = np.array([3, 1, -2, 2, 2, 2], dtype=np.float16).reshape(2, 1, 1, 3)
+    prediction = Prediction((0, 1), score, None, Geometry.canonical((1, 1, 3), (1, 1, 1)), "test")
+    kept = above(prediction, [2.0, float("inf")]).score > 0
+    assert kept[:, 0, 0].tolist() == [[True, False, False], [False, False, False]]
+    assert above(prediction, [0.0, 0.0]) is prediction
+
+
+def test_an_unreachable_precision_is_told_as_none() -> None:
+    step = RelabelStep(1, 0.5, CurriculumOptions(), {"liver": 1.5, "spleen": float("inf")})
+    assert step.facts()["lowest_score"] == {"liver": 1.5, "spleen": None}
