@@ -149,7 +149,7 @@ def _summary(
         "relabel": rounds,
         "n_train": len(cohorts.hidden),
         "n_test": len(cohorts.test.cohort),
-        "steps": {arm: RunFolder(out / "runs" / arm).recipe().training.steps for arm in ARMS},
+        "steps": min(RunFolder(out / "runs" / arm).recipe().training.steps for arm in ARMS),
         "machine": f"{platform.system()} {platform.machine()}, {platform.processor() or 'CPU'}",
         "versions": {"smiler": tool_version(), "python": platform.python_version()},
     }
