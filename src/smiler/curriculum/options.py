@@ -15,8 +15,9 @@ class CurriculumOptions(BaseModel):
         default=1.0, gt=0, le=1, description="share accepted in the last round; round t accepts t/T of it"
     )
     first_share: float = Field(default=0.6, gt=0, le=1, description="share of all steps spent before the first round")
-    learning_rate_scale: float = Field(
-        default=1.0, gt=0, le=1, description="peak learning rate of a warm-started round, relative"
+    schedule: Literal["continue", "restart"] = Field(
+        default="continue",
+        description="learning rate of a warm-started round: the next part of one schedule, or a schedule of its own",
     )
     rule: Literal["score", "mc_dropout"] = Field(
         default="score", description="what ranks proposals: the score, or the lowest spread"

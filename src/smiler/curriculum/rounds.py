@@ -48,6 +48,16 @@ class Plan:
         first = max(1, round(total * self.curriculum.first_share))
         return first if number == 0 else max(1, (total - first) // rounds)
 
+    def schedule(self, number: int) -> tuple[int, int]:
+        """Steps before this stage and steps of the learning-rate schedule that it is a part of (0, 0: one of its own).
+
+        Continued, SMILEr sees the same learning rates as SMILE: the two differ in their evidence alone.
+        """
+        if not (self.curriculum.warm_start and self.curriculum.schedule == "continue"):
+            return 0, 0
+        steps = [self.stage_steps(stage) for stage in range(self.curriculum.rounds + 1)]
+        return sum(steps[:number]), sum(steps)
+
     def gamma(self, number: int) -> float:
         """Share accepted in a round: t/T of gamma_max."""
         return self.curriculum.gamma_max * number / self.curriculum.rounds
@@ -106,15 +116,12 @@ class _Rounds:
     def train(self, number: int, proposals: Proposals) -> Checkpoint:
         """Train m_t on the evidence with its proposals."""
         plan = self.plan
-        options = plan.training
-        if number and plan.curriculum.warm_start:
-            rate = options.learning_rate * plan.curriculum.learning_rate_scale
-            options = options.model_copy(update={"learning_rate": rate})
-        elif number:
+        if number and not plan.curriculum.warm_start:
             self.network = self.fresh_network()
         folder = self.run / "checkpoints" if number == 0 else self.run / "rounds" / str(number) / "checkpoints"
         facts = {**self.facts().to_json(), **plan.facts, "stage": number}
-        stage = Stage(self.run, folder, number, plan.stage_steps(number), options, facts)
+        before, cycle = plan.schedule(number)
+        stage = Stage(self.run, folder, number, plan.stage_steps(number), plan.training, facts, before, cycle)
         objective = make_objective(plan, self.store)
         return fit(self.fabric, self.network, self.batches(number, proposals), objective, stage, self.progress)
 

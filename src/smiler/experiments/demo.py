@@ -37,8 +37,8 @@ class DemoOptions:
     """Size of the demo; `minutes` bounds each arm's training by time instead of steps."""
 
     seed: int = 0
-    train_cases: int = 48
-    test_cases: int = 10
+    train_cases: int = 58
+    test_cases: int = 14
     size: tuple[int, int, int] = (32, 96, 96)
     patch: int = 64
     steps: int = 2000

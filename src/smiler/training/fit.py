@@ -63,6 +63,12 @@ class Stage:
     steps: int
     options: TrainingOptions
     facts: Mapping[str, Any] = field(default_factory=dict)
+    before: int = 0
+    cycle: int = 0
+
+    def learning_rate(self, step: int) -> float:
+        """Rate of a step. With a `cycle`, the stage is the part of one schedule of that length after `before` steps."""
+        return learning_rate(self.before + step, self.cycle or self.steps, self.options)
 
 
 def fit(
@@ -130,7 +136,7 @@ class _Trainer:
     def step(self, step: int, batch: Batch, objective: Objective) -> None:
         """One optimiser step. Dropout is seeded by (seed, stage, step), so that a resumed run draws the same."""
         torch.manual_seed(hash((self.options.seed, self.stage.number, step)) & 0x7FFFFFFF)
-        rate = learning_rate(step, self.stage.steps, self.options)
+        rate = self.stage.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = objective(self.network, batch)
