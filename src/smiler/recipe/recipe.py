@@ -26,7 +26,7 @@ METHODS: dict[str, str] = {
     "baseline": "softmax over organs and background; whatever is not annotated is background (the usual tools)",
     "smile": "one sigmoid an organ; what nobody knows is ignored (Petit et al. 2018)",
     "smiler": "SMILE, then rounds that relabel missing organs with the safest predictions (Petit et al. 2018)",
-    "smiler-faithful": "SMILEr as in the authors' code: shares per slice, union of rounds, every round up to 100 %",
+    "smiler-faithful": "SMILEr as in the authors' code: shares per slice up to 100 %, union of rounds",
     "marginal": "softmax with the marginal loss: unannotated organs and background count together",
 }
 
