@@ -78,7 +78,7 @@ def overfit(work: Path) -> dict[str, Any]:
 def train_relabel_predict(work: Path) -> dict[str, Any]:
     """Train on both volumes, fill the second one's empty cells, predict both CT on their own grids."""
     cohort, run = work / "cohort", work / "run"
-    smiler("train", cohort, run, "--method", "smiler", "--time-budget", MINUTES, *SMALL)
+    smiler("train", cohort, run, "--method", "smiler", "--time-budget", MINUTES / 2, *SMALL)
     smiler("relabel", run, cohort, work / "completed")
     found = json.loads(smiler("audit", work / "completed", "--json")[0])
     filled = [organ for organ, state in zip(found["organs"], found["coverage"][1], strict=True) if state == "auto"]
