@@ -16,8 +16,8 @@ class CurriculumOptions(BaseModel):
     )
     first_share: float = Field(default=0.6, gt=0, le=1, description="share of all steps spent before the first round")
     schedule: Literal["continue", "restart"] = Field(
-        default="restart",
-        description="learning rate of a warm-started round: a schedule of its own, or the next part of one schedule",
+        default="continue",
+        description="learning rate of a warm-started round: the next part of one schedule, or a schedule of its own",
     )
     rule: Literal["score", "mc_dropout"] = Field(
         default="score", description="what ranks proposals: the score, or the lowest spread"
