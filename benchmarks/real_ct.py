@@ -144,7 +144,7 @@ def main(names: list[str]) -> None:
             date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
             outcome[name] = {"date": date} | CHECKS[name](work)
             TARGET.parent.mkdir(parents=True, exist_ok=True)
-            TARGET.write_text(json.dumps(outcome, indent=1) + "\n")
+            TARGET.write_text(json.dumps(outcome, indent=1).replace(f"{DATA}/", "") + "\n")
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(json.dumps(outcome, indent=1))
