@@ -1,7 +1,7 @@
 """Algorithm 1 as a generator of rounds: the caller audits each, the loop never learns what the audit says."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +153,3 @@ def make_objective(plan: Plan, store: Store) -> Objective:
     """The loss and reading of a plan."""
     loss = build_loss(plan.loss, store.organs)
     return Objective(loss, READINGS[plan.loss.reading], Relations.of(store.organs), plan.loss.pseudo_excludes)
-
-
-def with_steps(plan: Plan, steps: int) -> Plan:
-    """The same plan with another number of steps."""
-    return replace(plan, training=plan.training.model_copy(update={"steps": steps}))

@@ -10,7 +10,9 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(default=3000, ge=1, description="optimiser steps of the first training")
+    steps: int = Field(
+        default=3000, ge=1, description="optimiser steps in all; a curriculum divides them among its rounds"
+    )
     learning_rate: float = Field(default=4e-3, gt=0, le=1, description="peak learning rate (AdamW)")
     weight_decay: float = Field(default=1e-4, ge=0, le=1, description="weight decay (AdamW)")
     schedule: Literal["cosine", "one_cycle"] = Field(
@@ -19,7 +21,7 @@ class TrainingOptions(BaseModel):
     )
     clip_norm: float = Field(default=5.0, gt=0, description="gradients are scaled down to this norm")
     precision: Literal["auto", "32", "bf16", "16"] = Field(
-        default="auto", description="auto: bf16 where the device computes it, else 32 (16 on older GPUs)"
+        default="auto", description="auto: what the device computes fastest: bf16 or 32, 16 on older GPUs"
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, mps")
     devices: int = Field(default=1, ge=1, description="processes or GPUs of one run")
