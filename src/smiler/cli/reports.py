@@ -10,9 +10,8 @@ from smiler.cli.cohorts import Json
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")] = Path("demo"),
-    minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Minutes of training for each arm; else a fixed number of steps.")
-    ] = None,
+    steps: Annotated[int, typer.Option(min=10, help="Training steps of every arm.")] = 2800,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings side by side; else by the cores.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other patients.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -24,8 +23,10 @@ def demo(
     from smiler.cli.console import out as console
     from smiler.cli.demo_view import show
     from smiler.experiments.demo import DemoOptions, run_demo
+    from smiler.experiments.jobs import usual_jobs
 
-    summary = run_demo(out, DemoOptions(seed=seed, minutes=minutes), Bars(quiet=as_json))
+    options = DemoOptions(seed=seed, steps=steps, jobs=jobs or usual_jobs())
+    summary = run_demo(out, options, Bars(quiet=as_json))
     if as_json:
         print_json(summary)
     else:

@@ -7,47 +7,48 @@ loss, in how evidence is read, and in whether the curriculum adds to it. `full` 
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from smiler.audit.audit import audit_cohort
 from smiler.domain.cohort import LEDGER, Cohort
-from smiler.domain.files import read_json, write_json, write_text
+from smiler.domain.errors import CheckFailed
+from smiler.domain.files import write_json, write_text
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import tool_version
-from smiler.evaluation.scores import Measured, Score, score_case, scores_table, summarise
+from smiler.evaluation.scores import scores_table
 from smiler.evaluation.truth import Truth
+from smiler.experiments.arms import ARMS
 from smiler.experiments.hide import hide
+from smiler.experiments.jobs import run_trials, threads_each, usual_jobs
 from smiler.experiments.overlays import save_overlays
 from smiler.experiments.phantom_cohort import make_phantom_cohort
-from smiler.experiments.round_audit import RoundAudit, audit_round
+from smiler.experiments.trial import Trial, TrialFolder
+from smiler.networks.device import settled
 from smiler.recipe.recipe import Recipe, load_recipe
 from smiler.report.report import write_report
-from smiler.verbs.evaluate import measure
-from smiler.verbs.run import RunFolder, open_model
-from smiler.verbs.train import TrainRequest, open_store, train_rounds
 
 ALPHA = 0.7
-ARMS = {"full": "smile", "baseline": "baseline", "smile": "smile", "smiler": "smiler"}
+SHOWN_ARMS = ("smiler", "full", "baseline", "smile")
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Size of the demo; `minutes` bounds each arm's training by time instead of steps."""
+    """Size of the demo, and how many trainings run side by side."""
 
     seed: int = 0
     train_cases: int = 58
     test_cases: int = 14
     size: tuple[int, int, int] = (32, 96, 96)
     patch: int = 64
-    steps: int = 2000
-    minutes: float | None = None
+    steps: int = 2800
+    jobs: int = field(default_factory=usual_jobs)
 
 
 @dataclass(frozen=True)
 class _Cohorts:
-    """Everything there is, what is trained on, what is measured on."""
+    """Everything there is, what of it is trained on, what is left of that, and what is measured on."""
 
     complete: Cohort
     hidden: Cohort
@@ -61,16 +62,14 @@ def run_demo(out: Path, options: DemoOptions, progress: Progress | None = None) 
     begin = time.monotonic()
     cohorts = _make_cohorts(out, options, shown)
     _write_audit(out, cohorts, shown)
-    relabelled: list[RoundAudit] = []
-    scores: dict[str, list[Score]] = {}
-    predicted: dict[str, dict[str, Measured]] = {}
-    for arm in ARMS:
-        shown.note(f"arm {arm}")
-        relabelled += _train(out, arm, cohorts, options, shown)
-        scores[arm], predicted[arm] = _measure(out / "runs" / arm, cohorts.test, shown)
+    trials = _order(out, cohorts, options)
+    failed = run_trials(list(trials.values()), options.jobs, shown)
+    if failed:
+        raise CheckFailed("\n".join(f"{path}: {text}" for path, text in failed.items()))
+    scores = {arm: trials[arm].scores() for arm in ARMS if arm in trials}
     write_text(out / "scores.csv", scores_table([({"arm": arm}, rows) for arm, rows in scores.items()]))
-    save_overlays(out / "overlays.npz", cohorts.test, predicted)
-    summary = _summary(out, cohorts, scores, relabelled) | {"seconds": round(time.monotonic() - begin, 1)}
+    save_overlays(out / "overlays.npz", cohorts.test, trials)
+    summary = _summary(cohorts, trials) | {"seconds": round(time.monotonic() - begin, 1)}
     write_json(out / "summary.json", summary)
     write_report(out)
     return summary
@@ -86,9 +85,8 @@ def _make_cohorts(out: Path, options: DemoOptions, progress: Progress) -> _Cohor
     train, test = ids[: options.train_cases], ids[options.train_cases :]
     if not (hidden / "cohort" / LEDGER).exists():
         hide(complete.only(train), hidden, ALPHA, options.seed, progress)
-    return _Cohorts(
-        complete.only(train), Cohort.open(hidden / "cohort"), Truth(complete.only(test)), out / ".smiler" / "cache"
-    )
+    left = Cohort.open(hidden / "cohort")
+    return _Cohorts(complete.only(train), left, Truth(complete.only(test)), out / ".smiler" / "cache")
 
 
 def _write_audit(out: Path, cohorts: _Cohorts, progress: Progress) -> None:
@@ -100,23 +98,34 @@ def _write_audit(out: Path, cohorts: _Cohorts, progress: Progress) -> None:
     write_json(out / "audit.json", table | {"false_negatives": wrong})
 
 
-def _train(out: Path, arm: str, cohorts: _Cohorts, options: DemoOptions, progress: Progress) -> list[RoundAudit]:
-    recipe = _recipe(ARMS[arm], options)
-    cohort = cohorts.complete if arm == "full" else cohorts.hidden
-    run = RunFolder(out / "runs" / arm)
-    request = TrainRequest(cohort, run.path, recipe, cohorts.cache, run.exists, options.minutes)
-    audits: list[RoundAudit] = []
-    for done in train_rounds(request, progress):
-        if done.number:
-            stores = (open_store(c, run.recipe(), cohorts.cache, Silent()) for c in (cohorts.hidden, cohorts.complete))
-            audits += audit_round(done, *stores)
-    return audits
+def _order(out: Path, cohorts: _Cohorts, options: DemoOptions) -> dict[str, TrialFolder]:
+    """The trials, the longest first."""
+    trials = {}
+    for name in SHOWN_ARMS:
+        arm = ARMS[name]
+        trials[name] = TrialFolder(out / "runs" / name)
+        trials[name].order(
+            Trial(
+                arm=name,
+                alpha=ALPHA,
+                seed=options.seed,
+                cohort=(cohorts.complete if arm.complete else cohorts.hidden).folder,
+                complete=cohorts.complete.folder,
+                cases=tuple(case.id for case in cohorts.hidden),
+                test=tuple(case.id for case in cohorts.test.cohort),
+                cache=cohorts.cache,
+                recipe=_recipe(arm.method, options),
+                threads=threads_each(options.jobs),
+            )
+        )
+    return trials
 
 
 def _recipe(method: str, options: DemoOptions) -> Recipe:
     changes = [
         f"training.steps={options.steps}",
         f"training.seed={options.seed}",
+        f"training.precision={settled('auto')}",
         f"sampling.patch_size={options.patch}",
         "sampling.batch_size=8",
         "network.width=16",
@@ -125,37 +134,15 @@ def _recipe(method: str, options: DemoOptions) -> Recipe:
     return load_recipe(method, None, changes)
 
 
-def _measure(run: Path, test: Truth, progress: Progress) -> tuple[list[Score], dict[str, Measured]]:
-    model, recipe = open_model(run)
-    scores: list[Score] = []
-    predicted = {}
-    for case in progress.track(test.cohort, "measuring", len(test.cohort)):
-        predicted[case.id] = measure(model, recipe, test, case)
-        scores += score_case(test, case, predicted[case.id])
-    return scores, predicted
-
-
-def _summary(
-    out: Path,
-    cohorts: _Cohorts,
-    scores: Mapping[str, list[Score]],
-    relabelled: list[RoundAudit],
-) -> dict[str, Any]:
-    dice = {arm: round(100 * summarise(rows)["mean"].mean, 2) for arm, rows in scores.items()}
-    rounds = [row.to_json() for row in relabelled] or _earlier(out)
+def _summary(cohorts: _Cohorts, trials: Mapping[str, TrialFolder]) -> dict[str, Any]:
+    outcomes = {arm: trials[arm].outcome() for arm in ARMS if arm in trials}
     return {
         "alpha": ALPHA,
-        "dice": dice,
-        "relabel": rounds,
+        "dice": {arm: round(outcome["dice"], 2) for arm, outcome in outcomes.items()},
+        "relabel": [row for outcome in outcomes.values() for row in outcome["relabel"]],
         "n_train": len(cohorts.hidden),
         "n_test": len(cohorts.test.cohort),
-        "steps": min(RunFolder(out / "runs" / arm).recipe().training.steps for arm in ARMS),
+        "steps": next(iter(outcomes.values()))["steps"],
         "machine": f"{platform.system()} {platform.machine()}, {platform.processor() or 'CPU'}",
         "versions": {"smiler": tool_version(), "python": platform.python_version()},
     }
-
-
-def _earlier(out: Path) -> list[dict[str, Any]]:
-    """Round audits of a demo that had finished before."""
-    path = out / "summary.json"
-    return list(read_json(path)["relabel"]) if path.exists() else []

@@ -3,30 +3,28 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smiler.domain.cohort import Case
 from smiler.domain.files import replacing
-from smiler.evaluation.scores import Measured
 from smiler.evaluation.truth import Truth
+from smiler.experiments.trial import SHOWN, TrialFolder
 from smiler.formats.labels import read_case_labels
 from smiler.formats.nifti import read_ct
 
-CASES = 3
 
-
-def save_overlays(path: Path, truth: Truth, predicted: Mapping[str, Mapping[str, Measured]]) -> None:
-    """Two slices each of the first cases: `hu`, `spacing`, `case`, `z`, and a bit field for truth and for each arm."""
+def save_overlays(path: Path, truth: Truth, trials: Mapping[str, TrialFolder]) -> None:
+    """Two slices each of the first test cases: `hu`, `spacing`, `case`, `z`, bit fields for truth and for each arm."""
     rows: dict[str, list[NDArray[np.generic]]] = {}
     names: dict[str, list[object]] = {"case": [], "z": [], "spacing": []}
-    for case in truth.cohort.cases[:CASES]:
+    for case in truth.cohort.cases[:SHOWN]:
         ct = read_ct(truth.cohort.image_path(case))
         drawn = read_case_labels(truth.cohort, case, ct.geometry).drawn
         for z in _telling_slices(drawn, len(truth.cohort.organs)):
-            volumes: dict[str, NDArray[np.generic]] = {"hu": ct.hu, "truth": drawn}
-            _add(rows, volumes | _bits(case, predicted), z)
+            volumes: dict[str, Any] = {"hu": ct.hu, "truth": drawn}
+            _add(rows, volumes | {arm: trial.shown(case.id) for arm, trial in trials.items()}, z)
             for name, value in (("case", case.id), ("z", z), ("spacing", ct.geometry.spacing[1:])):
                 names[name].append(value)
     arrays = {name: np.stack(values) for name, values in rows.items()}
@@ -37,11 +35,7 @@ def save_overlays(path: Path, truth: Truth, predicted: Mapping[str, Mapping[str,
         temporary.write_bytes(packed.getvalue())
 
 
-def _bits(case: Case, predicted: Mapping[str, Mapping[str, Measured]]) -> dict[str, NDArray[np.generic]]:
-    return {arm: cases[case.id].bits for arm, cases in predicted.items()}
-
-
-def _add(rows: dict[str, list[NDArray[np.generic]]], volumes: Mapping[str, NDArray[np.generic]], z: int) -> None:
+def _add(rows: dict[str, list[NDArray[np.generic]]], volumes: Mapping[str, Any], z: int) -> None:
     for name, volume in volumes.items():
         rows.setdefault(name, []).append(volume[z])
 

@@ -14,9 +14,7 @@ _NAMES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 def make_fabric(device: str = "auto", precision: str = "auto", devices: int = 1) -> Fabric:
     """Fabric for a device (auto, cpu, cuda, mps); `auto` takes a GPU if there is one."""
-    accelerator = device
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    accelerator = _accelerator(device)
     try:
         chosen: Any = _NAMES[precision_of(precision, accelerator)]
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=chosen)
@@ -24,6 +22,17 @@ def make_fabric(device: str = "auto", precision: str = "auto", devices: int = 1)
     except (ValueError, RuntimeError) as error:
         raise BadInput("the device can't be used", where="device", got=f"{device}: {error}", do="take auto") from error
     return fabric
+
+
+def settled(precision: str, device: str = "auto") -> str:
+    """The precision that is used on a device: settled once, it is the same for all runs of a comparison."""
+    return precision_of(precision, _accelerator(device))
+
+
+def _accelerator(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def precision_of(wanted: str, accelerator: str) -> str:

@@ -1,0 +1,195 @@
+"""One trial: an arm at one share of missing annotations, on one fold with one seed; a folder that says all it needs.
+
+`trial.json` is the order; the folder is a run folder, too, for what was trained; `scores.csv`, `shown/` and
+`outcome.json` (written last) are what came out. A trial that was killed goes on where it was; one that is done is not
+done again.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from smiler.domain.cohort import Case, Cohort
+from smiler.domain.errors import BadInput
+from smiler.domain.files import read_json, write_json
+from smiler.domain.progress import Progress, Silent
+from smiler.evaluation.scores import Measured, Score, score_case, summarise, write_scores
+from smiler.evaluation.truth import Truth
+from smiler.experiments.round_audit import RoundAudit, audit_round
+from smiler.networks.checkpoint import find_checkpoint
+from smiler.networks.device import make_fabric
+from smiler.prediction.model import Model, load_model
+from smiler.recipe.recipe import Recipe
+from smiler.report.scorebook import read_scores
+from smiler.store.arrays import open_array, save_array
+from smiler.verbs.evaluate import measure
+from smiler.verbs.run import RunFolder
+from smiler.verbs.train import TrainRequest, open_store, select_organs, train_rounds
+
+SHOWN = 3
+
+
+class Trial(BaseModel):
+    """What to train on what, and what to measure it on.
+
+    `cohort` and `cases`: trained on; `complete`: the same patients and those of `test` with every annotation;
+    `validation`: cases of `cohort` that are kept from training, to choose the round by. `trained_by`: folder of another
+    trial whose network is used with another recipe's prediction options, so that nothing is trained.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    arm: str
+    alpha: float
+    fold: int = 0
+    seed: int = 0
+    cohort: Path
+    complete: Path
+    cases: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...]
+    cache: Path
+    recipe: Recipe
+    trained_by: Path | None = None
+    threads: int = 1
+    uncertainty: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.arm}, alpha {self.alpha:g}, fold {self.fold}" + (f", seed {self.seed}" if self.seed else "")
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """Where everything of a trial lies."""
+
+    path: Path
+
+    @property
+    def run(self) -> RunFolder:
+        """The run that it trained, or whose network it uses."""
+        return RunFolder(self.trial().trained_by or self.path)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether there is an order."""
+        return (self.path / "trial.json").exists()
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is here."""
+        return (self.path / "outcome.json").exists()
+
+    def order(self, trial: Trial) -> None:
+        """Write the order; one that is here already stays, but for how many threads it may use."""
+        if self.ordered:
+            old = self.trial()
+            if old.model_copy(update={"threads": trial.threads}) != trial:
+                raise BadInput(
+                    "a trial with other options is here already", where=str(self.path), do="choose another folder"
+                )
+            return
+        write_json(self.path / "trial.json", trial.model_dump(mode="json"))
+
+    def trial(self) -> Trial:
+        """The order."""
+        path = self.path / "trial.json"
+        try:
+            return Trial.model_validate(read_json(path))
+        except ValidationError as error:
+            raise BadInput("not the order of a trial", where=str(path), got=str(error.errors()[0]["loc"])) from error
+
+    def outcome(self) -> dict[str, Any]:
+        """What came out, besides the scores."""
+        return dict(read_json(self.path / "outcome.json"))
+
+    def scores(self) -> list[Score]:
+        """Every patient and organ."""
+        arms = read_scores(self.path / "scores.csv") or {}
+        return [score for scores in arms.values() for score in scores]
+
+    def shown(self, case: str) -> Any:
+        """Predicted bits (z, y, x) of one of the first test cases."""
+        return open_array(self.path / "shown" / f"{case}.b2nd")
+
+
+def run_trial(folder: TrialFolder, progress: Progress | None = None) -> None:
+    """Train, choose the round, measure; the outcome is written last."""
+    trial, shown = folder.trial(), progress or Silent()
+    torch.set_num_threads(trial.threads)
+    complete = Truth.open(trial.complete)
+    begin = time.monotonic()
+    rounds, best, audits = _train(folder, trial, complete, shown)
+    trained = time.monotonic()
+    model = _model(folder, trial, best)
+    scores = list(_measure(folder, model, trial, Truth(complete.cohort.only(trial.test)), shown))
+    write_scores(folder.path / "scores.csv", scores)
+    write_json(
+        folder.path / "outcome.json",
+        {
+            "dice": round(100 * summarise(scores)["mean"].mean, 3),
+            "round": best,
+            "validation": rounds,
+            "relabel": [audit.to_json() for audit in audits],
+            "train_seconds": round(trained - begin, 1),
+            "measure_seconds": round(time.monotonic() - trained, 1),
+            "steps": trial.recipe.training.steps,
+            "threads": trial.threads,
+        },
+    )
+
+
+def _train(
+    folder: TrialFolder, trial: Trial, complete: Truth, progress: Progress
+) -> tuple[list[dict[str, Any]], int, list[RoundAudit]]:
+    """Rounds with what validation says of each, the best of them, and what truth says of their proposals."""
+    if trial.trained_by:
+        made = TrialFolder(trial.trained_by).outcome()
+        return list(made["validation"]), int(made["round"]), []
+    ordered = Cohort.open(trial.cohort)
+    cohort = ordered.only(trial.cases)
+    validation = Truth(ordered.only(trial.validation))
+    request = TrainRequest(cohort, folder.path, trial.recipe, trial.cache, folder.run.exists)
+    audits: list[RoundAudit] = []
+    rounds: list[dict[str, Any]] = []
+    for done in train_rounds(request, progress):
+        if done.number:
+            full = complete.cohort.only(trial.cases)
+            both = (select_organs(c, trial.recipe) for c in (cohort, full))
+            stores = (open_store(c, trial.recipe, trial.cache, Silent()) for c in both)
+            audits += audit_round(done, *stores)
+        if trial.validation:
+            model = _model(folder, trial, done.number)
+            found = [score for case in validation.cohort for score in _score(model, trial, validation, case)[0]]
+            mean = summarise(found)["mean"].mean if found else None
+            rounds.append({"round": done.number, "dice": mean, "pairs": len(found)})
+    last = trial.recipe.curriculum.rounds
+    told = [row for row in rounds if row["dice"] is not None]
+    best = max(told, key=lambda row: (row["dice"], row["round"]))["round"] if told else last
+    return rounds, best, audits
+
+
+def _model(folder: TrialFolder, trial: Trial, number: int) -> Model:
+    checkpoint = find_checkpoint(folder.run.stage_folder(number))
+    if checkpoint is None:
+        raise BadInput("the trial's network is gone", where=str(folder.path), do="delete the folder and run it again")
+    return load_model(checkpoint, make_fabric(trial.recipe.training.device, trial.recipe.training.precision))
+
+
+def _score(model: Model, trial: Trial, truth: Truth, case: Case) -> tuple[list[Score], Measured]:
+    found = measure(model, trial.recipe, truth, case)
+    return score_case(truth, case, found), found
+
+
+def _measure(folder: TrialFolder, model: Model, trial: Trial, test: Truth, progress: Progress) -> Iterator[Score]:
+    for place, case in enumerate(progress.track(test.cohort, f"measuring {trial.name}", len(test.cohort))):
+        scores, found = _score(model, trial, test, case)
+        if place < SHOWN:
+            save_array(folder.path / "shown" / f"{case.id}.b2nd", found.bits)
+        yield from scores
