@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from smiler.cli.cohorts import Json
+from smiler.cli.cohorts import CohortArgument, Json
 
 
 def demo(
@@ -31,6 +31,65 @@ def demo(
         print_json(summary)
     else:
         show(summary, out, console)
+
+
+def sweep(  # noqa: PLR0913  a comparison has many sides
+    cohort: CohortArgument,
+    out: Annotated[Path, typer.Argument(help="Folder to make, or to go on in.", metavar="OUT")],
+    alphas: Annotated[str, typer.Option(help="Shares of annotations to hide.")] = "0,.3,.5,.7,.9",
+    arms: Annotated[
+        str, typer.Option("--methods", "-m", help="Arms, separated by commas, or all; see: smiler methods.")
+    ] = "",
+    folds: Annotated[int, typer.Option(min=2, help="Folds, by patient.")] = 5,
+    run_folds: Annotated[int | None, typer.Option(min=1, help="Run only so many of them.")] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds; each hides, draws and initialises anew.")] = "0",
+    validation: Annotated[float, typer.Option(min=0, max=0.5, help="Share of training patients that choose.")] = 0.1,
+    organs: Annotated[str, typer.Option(help="Only these organs, separated by commas.")] = "",
+    recipe: Annotated[Path | None, typer.Option("--recipe", "-r", help="TOML with options for every arm.")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", "-s", help="One option for every arm.")] = None,
+    steps: Annotated[int | None, typer.Option(min=10, help="Training steps of every arm.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Trainings side by side.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0.1, help="Minutes of training in all; lowers the steps.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare arms over the share of missing annotations: same folds, steps, slices and test for all.
+
+    The cohort must be completely annotated; killed or called again, it goes on. Example: smiler sweep my-phantom
+    sweeps/first --alphas .5,.9 --methods full,baseline,smile,smiler --budget 60
+    """
+    from smiler.cli.cohorts import split
+    from smiler.cli.console import Bars, print_json
+    from smiler.cli.console import out as console
+    from smiler.cli.sweep_view import numbers, show
+    from smiler.domain.cohort import Cohort
+    from smiler.domain.errors import CheckFailed
+    from smiler.experiments.arms import ARMS
+    from smiler.experiments.jobs import usual_jobs
+    from smiler.experiments.results import write_results
+    from smiler.experiments.sweep import USUAL, SweepOptions, run_sweep
+
+    options = SweepOptions(
+        arms=tuple(ARMS) if arms == "all" else split(arms) or USUAL,
+        alphas=numbers(alphas, "--alphas"),
+        folds=folds,
+        run_folds=run_folds,
+        seeds=tuple(int(seed) for seed in numbers(seeds, "--seeds")),
+        validation=validation,
+        organs=split(organs),
+        recipe=recipe,
+        changes=(*(change or ()), *((f"training.steps={steps}",) if steps else ())),
+        jobs=jobs or usual_jobs(),
+        budget_minutes=budget,
+    )
+    done = run_sweep(Cohort.open(cohort), out, options, Bars(quiet=as_json))
+    summary = write_results(done)
+    if as_json:
+        print_json(summary)
+    else:
+        show(summary, out, console)
+    if done.failed:
+        names = "\n".join(f"{path}: {text}" for path, text in done.failed.items())
+        raise CheckFailed(f"{len(done.failed)} trials failed; call again to run them once more\n{names}")
 
 
 def report(

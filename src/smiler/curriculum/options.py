@@ -19,10 +19,12 @@ class CurriculumOptions(BaseModel):
         default="continue",
         description="learning rate of a warm-started round: the next part of one schedule, or a schedule of its own",
     )
-    rule: Literal["score", "mc_dropout"] = Field(
-        default="score", description="what ranks proposals: the score, or the lowest spread"
+    rule: Literal["score", "mc_dropout", "entropy", "ensemble", "confidence"] = Field(
+        default="score",
+        description="what ranks proposals: the score; the lowest spread of dropout (mc_dropout) or of an ensemble's "
+        "members (ensemble); the lowest entropy of dropout's mean; a learned confidence",
     )
-    passes: int = Field(default=10, ge=2, le=100, description="stochastic passes for rules that need a spread")
+    passes: int = Field(default=10, ge=2, le=100, description="stochastic passes of mc_dropout and entropy")
     scope: Literal["volume", "slice"] = Field(
         default="volume",
         description="the share is taken of an organ's voxels in the volume, or in each slice (the authors' code)",
@@ -36,10 +38,28 @@ class CurriculumOptions(BaseModel):
         lt=1,
         description="accept only scores of which this share is right on held-out expert pairs; unset: any above 0",
     )
+    floor: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="estimate each organ's precision of relabelling on expert pairs, and lower its share (or leave it "
+        "out of the round) where the estimate is below this; 0: only estimate; unset: don't",
+    )
+    audit_on: Literal["held_out", "training"] = Field(
+        default="held_out",
+        description="expert pairs for the estimate of `floor`: held out of training until the last round (unbiased), "
+        "or trained on (costs nothing; an upper bound that still shows what was not learned)",
+    )
     held_out: float = Field(
         default=0.15,
         gt=0,
         lt=0.5,
-        description="share of each organ's pairs that `precision` holds out until the last round",
+        description="share of each organ's pairs that `precision` and `floor` look at",
     )
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether expert pairs are kept from training until the last round."""
+        return self.precision is not None or (self.floor is not None and self.audit_on == "held_out")
+
     warm_start: bool = Field(default=True, description="a round goes on from the last network, or starts from scratch")

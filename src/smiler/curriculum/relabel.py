@@ -14,8 +14,8 @@ from smiler.domain.files import read_json, write_json
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.prediction.model import Model
-from smiler.prediction.scores import Prediction, predict_working
-from smiler.selection import NEEDS_SPREAD, RULES
+from smiler.prediction.scores import Opinions, Prediction, predict_working
+from smiler.selection import NEEDS, RULES
 from smiler.selection.propose import Selection, propose
 from smiler.store.arrays import open_array, save_array
 from smiler.store.store import Store, StoredCase
@@ -23,17 +23,30 @@ from smiler.store.store import Store, StoredCase
 
 @dataclass(frozen=True)
 class RelabelStep:
-    """One relabelling: round, share accepted, options, and per organ the lowest score that may be accepted (else 0)."""
+    """One relabelling: round, share accepted, options.
+
+    Per organ, where they differ: the lowest score that may be accepted (else 0), and the share.
+    """
 
     number: int
     gamma: float
     options: CurriculumOptions
     lowest: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    def share(self, organ: str) -> float:
+        """The share that is accepted of an organ's predicted voxels."""
+        return self.shares.get(organ, self.gamma)
+
+    def at(self, gamma: float) -> "RelabelStep":
+        """The same step with another share for all."""
+        return replace(self, gamma=gamma, shares={})
 
     def facts(self) -> dict[str, Any]:
         """For the provenance of a proposal; an organ of which nothing may be accepted has no lowest score."""
         lowest = {key: round(value, 4) if np.isfinite(value) else None for key, value in self.lowest.items()}
-        return {"round": self.number, "gamma": self.gamma, "rule": self.options.rule, "lowest_score": lowest}
+        told = {"round": self.number, "gamma": self.gamma, "rule": self.options.rule, "lowest_score": lowest}
+        return told | ({"shares": dict(self.shares)} if self.shares else {})
 
 
 @dataclass(frozen=True)
@@ -94,15 +107,33 @@ def unannotated_channels(case: StoredCase, organs: OrganSet) -> tuple[int, ...]:
 
 def propose_case(model: Model, case: StoredCase, index: int, step: RelabelStep) -> NDArray[np.int32]:
     """Accepted proposals of one case as a bit field (z, y, x) on the working grid."""
-    options = step.options
-    passes = options.passes if options.rule in NEEDS_SPREAD else 0
+    return accept_case(predict_case(model, case, step.options), case, model.organs, step, index)
+
+
+def predict_case(model: Model, case: StoredCase, options: CurriculumOptions) -> Prediction:
+    """What the network says of the organs that nobody annotated, with what the rule looks at."""
+    opinions = opinions_for(options.rule, options.passes)
     channels = unannotated_channels(case, model.organs)
-    prediction = predict_working(model, case.image, case.geometry, channels, passes=passes)
-    prediction = above(prediction, [step.lowest.get(model.organs.keys[k], 0.0) for k in channels])
+    return predict_working(model, case.image, case.geometry, channels, opinions=opinions)
+
+
+def accept_case(
+    prediction: Prediction, case: StoredCase, organs: OrganSet, step: RelabelStep, index: int
+) -> NDArray[np.int32]:
+    """The step's share of a prediction, as a bit field (z, y, x) on the working grid."""
+    keys = [organs.keys[k] for k in prediction.channels]
+    prediction = above(prediction, [step.lowest.get(key, 0.0) for key in keys])
     drawn = np.asarray(case.drawn[:])
     known = np.broadcast_to(case.known[:, None, None], drawn.shape)
-    selection = Selection(step.gamma, options.scope, (step.number, index))
-    return accept(prediction, Fields(drawn, known, np.zeros_like(drawn)), model.organs, options.rule, selection)
+    each = tuple(step.share(key) for key in keys)
+    selection = Selection(step.gamma, step.options.scope, (step.number, index), each)
+    return accept(prediction, Fields(drawn, known, np.zeros_like(drawn)), organs, step.options.rule, selection)
+
+
+def opinions_for(rule: str, passes: int) -> Opinions | None:
+    """What a rule needs to be predicted besides scores."""
+    need = NEEDS.get(rule)
+    return Opinions(need, passes) if need else None
 
 
 def above(prediction: Prediction, lowest: Sequence[float]) -> Prediction:
@@ -119,7 +150,7 @@ def accept(
     """The safest share of a prediction that knowledge leaves open, as a bit field (z, y, x)."""
     relations = _subset(Relations.of(organs), prediction.channels)
     codes = derive(fields, Relations.of(organs), np)[list(prediction.channels)]
-    ranks = RULES[rule](prediction.score, prediction.spread)
+    ranks = RULES[rule](prediction)
     local = propose(ranks, prediction.score > 0, codes, relations, selection)
     bits = np.zeros_like(local)
     for i, k in enumerate(prediction.channels):

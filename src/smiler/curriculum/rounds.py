@@ -1,7 +1,7 @@
 """Algorithm 1 as a generator of rounds: the caller audits each, the loop never learns what the audit says."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from smiler.curriculum.calibration import calibrate, hold_out
+from smiler.curriculum.guard import Estimated, guarded, shares, summary
 from smiler.curriculum.options import CurriculumOptions
 from smiler.curriculum.relabel import Proposals, RelabelStep, relabel_store
 from smiler.domain.evidence import Relations
@@ -65,12 +66,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Round:
-    """One finished round (0: the first training, without proposals)."""
+    """One finished round (0: the first training). `estimated`: by organ, where expert pairs are held out."""
 
     number: int
     gamma: float
     checkpoint: Checkpoint
     proposals: Proposals
+    estimated: Mapping[str, Estimated] = field(default_factory=dict)
 
 
 def curriculum(
@@ -82,9 +84,9 @@ def curriculum(
     checkpoint = trainer.train(0, proposals)
     yield Round(0, 0.0, checkpoint, proposals)
     for number in range(1, plan.curriculum.rounds + 1):
-        proposals = trainer.relabel(number, checkpoint, proposals)
+        proposals, estimated = trainer.relabel(number, checkpoint, proposals)
         checkpoint = trainer.train(number, proposals)
-        yield Round(number, plan.gamma(number), checkpoint, proposals)
+        yield Round(number, plan.gamma(number), checkpoint, proposals, estimated)
 
 
 class _Rounds:
@@ -105,7 +107,7 @@ class _Rounds:
         opened = {case: proposals.bits(case) for case in proposals.accepted}
         plan = self.plan
         last = number == plan.curriculum.rounds
-        store = self.store if last or plan.curriculum.precision is None else self.held.without(self.store)
+        store = self.held.without(self.store) if plan.curriculum.holds_out and not last else self.store
         return Batches(store, plan.sampling, plan.network.context, plan.training.seed, number, opened)
 
     def facts(self) -> ModelFacts:
@@ -125,18 +127,24 @@ class _Rounds:
         objective = make_objective(plan, self.store)
         return fit(self.fabric, self.network, self.batches(number, proposals), objective, stage, self.progress)
 
-    def relabel(self, number: int, checkpoint: Checkpoint, earlier: Proposals) -> Proposals:
-        """Proposals of round t, made by m_(t-1)."""
+    def relabel(
+        self, number: int, checkpoint: Checkpoint, earlier: Proposals
+    ) -> tuple[Proposals, Mapping[str, Estimated]]:
+        """Proposals of round t, made by m_(t-1), and what held-out pairs say of them."""
         model = as_model(self.facts(), self.network, self.fabric, checkpoint.model_hash)
         folder = self.run / "rounds" / str(number)
         options = self.plan.curriculum
         kept = earlier if options.keep == "union" else Proposals(folder, {})
         lowest = {} if options.precision is None else calibrate(model, self.store, self.held, options.precision)
         step = RelabelStep(number, self.plan.gamma(number), options, lowest)
+        found: dict[str, Estimated] = {}
+        if options.floor is not None:
+            found = guarded(model, self.store, self.held, step, options.floor, folder)
+            step = replace(step, shares=shares(found))
         made = relabel_store(model, self.store, folder, step, kept, self.progress)
         events = Events(self.run / "events.jsonl")
-        events.add("relabelled", stage=number - 1, **step.facts(), **made.summary())
-        return made
+        events.add("relabelled", stage=number - 1, **step.facts(), **made.summary(), estimated=summary(found))
+        return made, found
 
 
 def fresh_network(plan: Plan, store: Store) -> SegmentationNet:
@@ -144,8 +152,7 @@ def fresh_network(plan: Plan, store: Store) -> SegmentationNet:
     torch.manual_seed(plan.training.seed)
     loss = build_loss(plan.loss, store.organs)
     network = build(plan.network, loss.outputs)
-    with torch.no_grad():
-        network.classifier.bias.copy_(loss.bias(plan.training.prior))  # type: ignore[union-attr]
+    network.start_bias(loss.bias(plan.training.prior))
     return network
 
 

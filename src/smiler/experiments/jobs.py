@@ -6,16 +6,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from smiler.domain.errors import BadInput
 from smiler.domain.progress import Progress, Silent
 from smiler.experiments.trial import TrialFolder
+from smiler.experiments.worker import LOG
 from smiler.training.events import read_events
 
-LOG = "log.txt"
 POLL_SECONDS = 0.5
 TAIL = 6
 
@@ -49,13 +48,13 @@ def run_trials(folders: Sequence[TrialFolder], jobs: int, progress: Progress | N
     return failed
 
 
-@dataclass
 class _Pool:
-    """The processes that are running now."""
+    """Processes that live from trial to trial (to start one takes seconds); one that dies is replaced."""
 
-    jobs: int
-    running: dict[Path, "subprocess.Popen[bytes]"] = field(default_factory=dict)
-    stopping: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.stopping = threading.Event()
+        self.workers: dict[int, subprocess.Popen[str]] = {}
 
     def run(self, folders: Sequence[TrialFolder], progress: Progress) -> dict[Path, str]:
         with ThreadPoolExecutor(self.jobs) as pool:
@@ -64,30 +63,55 @@ class _Pool:
             try:
                 for _ in progress.track(_steps_as_they_come(folders, results, progress), "training", total):
                     pass
-                wait(results.values())
             except BaseException:
                 self.stopping.set()
-                for process in list(self.running.values()):
-                    process.terminate()
+                for worker in list(self.workers.values()):
+                    worker.terminate()
                 raise
+            finally:
+                for worker in list(self.workers.values()):
+                    if worker.stdin:
+                        worker.stdin.close()
+                    worker.wait()
         return {path: text for path, result in results.items() if (text := result.result())}
 
     def _one(self, folder: TrialFolder) -> str:
-        """Run one trial to its end; the text of its failure, or ''."""
+        """Run one trial to its end in this thread's process; the text of its failure, or ''."""
         if self.stopping.is_set():
+            return "not begun"
+        try:
+            worker = self._worker(folder.trial().threads)
+            answer = _ask(worker, folder.path.resolve())
+        except OSError:
+            answer = ""
+        if not answer:
+            self.workers.pop(threading.get_ident(), None)
+        if answer == "0" and folder.done:
             return ""
-        threads = folder.trial().threads
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-m", "smiler.experiments.worker", str(folder.path)]
-        with (folder.path / LOG).open("ab") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
-            self.running[folder.path] = process
-            code = process.wait()
-        self.running.pop(folder.path, None)
-        if code == 0 and folder.done:
-            return ""
-        lines = (folder.path / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join([f"exit status {code}", *lines[-TAIL:]])
+        log = folder.path / LOG
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        return "\n".join([f"exit status {answer}" if answer else "the process was killed", *lines[-TAIL:]])
+
+    def _worker(self, threads: int) -> "subprocess.Popen[str]":
+        """This thread's process, started when first wanted, or when the last one has died."""
+        mine = threading.get_ident()
+        worker = self.workers.get(mine)
+        if worker is None or worker.poll() is not None:
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+            command = [sys.executable, "-m", "smiler.experiments.worker"]
+            pipe = subprocess.PIPE
+            worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=None, text=True, env=environment)
+            self.workers[mine] = worker
+        return worker
+
+
+def _ask(worker: "subprocess.Popen[str]", folder: Path) -> str:
+    """Hand a trial to a process and wait for its answer; '' if it died."""
+    if worker.stdin is None or worker.stdout is None:
+        return ""
+    worker.stdin.write(f"{folder}\n")
+    worker.stdin.flush()
+    return worker.stdout.readline().strip()
 
 
 def _steps_as_they_come(

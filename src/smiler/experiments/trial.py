@@ -7,7 +7,7 @@ done again.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from smiler.domain.progress import Progress, Silent
 from smiler.evaluation.scores import Measured, Score, score_case, summarise, write_scores
 from smiler.evaluation.truth import Truth
 from smiler.experiments.round_audit import RoundAudit, audit_round
+from smiler.experiments.uncertainty import measure_uncertainty
 from smiler.networks.checkpoint import find_checkpoint
 from smiler.networks.device import make_fabric
 from smiler.prediction.model import Model, load_model
 from smiler.recipe.recipe import Recipe
 from smiler.report.scorebook import read_scores
 from smiler.store.arrays import open_array, save_array
+from smiler.store.store import Store
 from smiler.verbs.evaluate import measure
 from smiler.verbs.run import RunFolder
 from smiler.verbs.train import TrainRequest, open_store, select_organs, train_rounds
@@ -38,7 +40,7 @@ class Trial(BaseModel):
     """What to train on what, and what to measure it on.
 
     `cohort` and `cases`: trained on; `complete`: the same patients and those of `test` with every annotation;
-    `validation`: cases of `cohort` that are kept from training, to choose the round by. `trained_by`: folder of another
+    `validation`: a cohort of other patients, masked alike, to choose the round by. `trained_by`: folder of another
     trial whose network is used with another recipe's prediction options, so that nothing is trained.
     """
 
@@ -51,7 +53,7 @@ class Trial(BaseModel):
     cohort: Path
     complete: Path
     cases: tuple[str, ...]
-    validation: tuple[str, ...] = ()
+    validation: Path | None = None
     test: tuple[str, ...]
     cache: Path
     recipe: Recipe
@@ -114,6 +116,10 @@ class TrialFolder:
         arms = read_scores(self.path / "scores.csv") or {}
         return [score for scores in arms.values() for score in scores]
 
+    def proposals(self, number: int, case: str) -> Any:
+        """Accepted proposals (z, y, x) of a round for a training case, as bits on the working grid."""
+        return open_array(self.path / "rounds" / str(number) / "proposals" / f"{case}.b2nd")
+
     def shown(self, case: str) -> Any:
         """Predicted bits (z, y, x) of one of the first test cases."""
         return open_array(self.path / "shown" / f"{case}.b2nd")
@@ -125,54 +131,70 @@ def run_trial(folder: TrialFolder, progress: Progress | None = None) -> None:
     torch.set_num_threads(trial.threads)
     complete = Truth.open(trial.complete)
     begin = time.monotonic()
-    rounds, best, audits = _train(folder, trial, complete, shown)
+    course = _train(folder, trial, complete, shown)
     trained = time.monotonic()
-    model = _model(folder, trial, best)
-    scores = list(_measure(folder, model, trial, Truth(complete.cohort.only(trial.test)), shown))
+    model = _model(folder, trial, course.best)
+    test = Truth(complete.cohort.only(trial.test))
+    scores = list(_measure(folder, model, trial, test, shown))
     write_scores(folder.path / "scores.csv", scores)
-    write_json(
-        folder.path / "outcome.json",
-        {
-            "dice": round(100 * summarise(scores)["mean"].mean, 3),
-            "round": best,
-            "validation": rounds,
-            "relabel": [audit.to_json() for audit in audits],
-            "train_seconds": round(trained - begin, 1),
-            "measure_seconds": round(time.monotonic() - trained, 1),
-            "steps": trial.recipe.training.steps,
-            "threads": trial.threads,
-        },
-    )
+    outcome: dict[str, Any] = {
+        "dice": round(100 * summarise(scores)["mean"].mean, 3),
+        "round": course.best,
+        "validation": course.validation,
+        "relabel": [audit.to_json() for audit in course.audits],
+        "estimated": course.estimated,
+        "train_seconds": round(trained - begin, 1),
+        "measure_seconds": round(time.monotonic() - trained, 1),
+        "steps": trial.recipe.training.steps,
+        "threads": trial.threads,
+    }
+    if trial.uncertainty:
+        outcome["uncertainty"] = measure_uncertainty(model, _store(test.cohort, trial))
+    write_json(folder.path / "outcome.json", outcome)
 
 
-def _train(
-    folder: TrialFolder, trial: Trial, complete: Truth, progress: Progress
-) -> tuple[list[dict[str, Any]], int, list[RoundAudit]]:
-    """Rounds with what validation says of each, the best of them, and what truth says of their proposals."""
+@dataclass
+class _Course:
+    """How training went: what validation says of each round, the best of them, what truth says of the proposals."""
+
+    validation: list[dict[str, Any]] = field(default_factory=list)
+    audits: list[RoundAudit] = field(default_factory=list)
+    estimated: list[dict[str, Any]] = field(default_factory=list)
+    best: int = 0
+
+    def choose(self, last: int) -> None:
+        """The round with the best validation Dice, the later one of two; without any, the last."""
+        told = [row for row in self.validation if row["dice"] is not None]
+        self.best = max(told, key=lambda row: (row["dice"], row["round"]))["round"] if told else last
+
+
+def _train(folder: TrialFolder, trial: Trial, complete: Truth, progress: Progress) -> _Course:
     if trial.trained_by:
         made = TrialFolder(trial.trained_by).outcome()
-        return list(made["validation"]), int(made["round"]), []
-    ordered = Cohort.open(trial.cohort)
-    cohort = ordered.only(trial.cases)
-    validation = Truth(ordered.only(trial.validation))
+        return _Course(validation=list(made["validation"]), best=int(made["round"]))
+    course = _Course()
+    cohort = Cohort.open(trial.cohort).only(trial.cases)
     request = TrainRequest(cohort, folder.path, trial.recipe, trial.cache, folder.run.exists)
-    audits: list[RoundAudit] = []
-    rounds: list[dict[str, Any]] = []
     for done in train_rounds(request, progress):
         if done.number:
-            full = complete.cohort.only(trial.cases)
-            both = (select_organs(c, trial.recipe) for c in (cohort, full))
-            stores = (open_store(c, trial.recipe, trial.cache, Silent()) for c in both)
-            audits += audit_round(done, *stores)
+            stores = (_store(part, trial) for part in (cohort, complete.cohort.only(trial.cases)))
+            course.audits += audit_round(done, *stores)
+            course.estimated += [{"round": done.number, **asdict(row)} for row in done.estimated.values()]
         if trial.validation:
-            model = _model(folder, trial, done.number)
-            found = [score for case in validation.cohort for score in _score(model, trial, validation, case)[0]]
-            mean = summarise(found)["mean"].mean if found else None
-            rounds.append({"round": done.number, "dice": mean, "pairs": len(found)})
-    last = trial.recipe.curriculum.rounds
-    told = [row for row in rounds if row["dice"] is not None]
-    best = max(told, key=lambda row: (row["dice"], row["round"]))["round"] if told else last
-    return rounds, best, audits
+            course.validation.append(_validate(_model(folder, trial, done.number), trial, done.number))
+    course.choose(trial.recipe.curriculum.rounds)
+    return course
+
+
+def _validate(model: Model, trial: Trial, number: int) -> dict[str, Any]:
+    """Mean Dice over the annotated pairs of the validation patients: what anyone could know without the truth."""
+    masked = Truth(Cohort.open(trial.validation or trial.cohort))
+    found = [score for case in masked.cohort for score in _score(model, trial, masked, case)[0]]
+    return {"round": number, "dice": summarise(found)["mean"].mean if found else None, "pairs": len(found)}
+
+
+def _store(cohort: Cohort, trial: Trial) -> Store:
+    return open_store(select_organs(cohort, trial.recipe), trial.recipe, trial.cache, Silent())
 
 
 def _model(folder: TrialFolder, trial: Trial, number: int) -> Model:

@@ -1,21 +1,52 @@
-"""The process of one trial: `python -m smiler.experiments.worker FOLDER`, by hand or on another machine too."""
+"""A process that runs trials: `python -m smiler.experiments.worker FOLDER...`, by hand or on another machine too.
 
+Without folders it reads them from standard input, one a line, and answers each with a line: its exit status. Everything
+else that a trial says goes to `log.txt` in its folder.
+"""
+
+import os
 import sys
+import traceback
 from pathlib import Path
 
-from smiler.domain.errors import SmilerError
-from smiler.experiments.trial import TrialFolder, run_trial
+from smiler.domain.errors import SmilerError, Stopped
+
+LOG = "log.txt"
 
 
-def main(folder: Path) -> int:
-    """Run the trial; an error is one message and an exit status."""
+def main(folders: list[str]) -> int:
+    """Run the trials that are named, or those that standard input names."""
+    if folders:
+        return max(run(Path(folder)) for folder in folders)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    for line in sys.stdin:
+        folder = Path(line.rstrip("\n"))
+        with (folder / LOG).open("ab", buffering=0) as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            status = run(folder)
+        answers.write(f"{status}\n")
+        if status == Stopped.exit_code:
+            return status
+    return 0
+
+
+def run(folder: Path) -> int:
+    """Run one trial; an error is a message and an exit status."""
+    from smiler.experiments.trial import TrialFolder, run_trial
+
     try:
         run_trial(TrialFolder(folder))
     except SmilerError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except Exception:  # noqa: BLE001  told in the log and by the status; the process lives on for the other trials
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stderr.flush()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from smiler.domain.organs import OrganSet
+from smiler.losses.confidence import WithConfidence
 from smiler.losses.options import LossOptions
 from smiler.losses.sigmoid import BceDiceLoss, BceLoss, DiceLoss
 from smiler.losses.softmax import SoftmaxLoss
@@ -18,4 +19,5 @@ LOSSES: dict[str, Callable[[LossOptions, OrganSet], Loss]] = {
 
 def build_loss(options: LossOptions, organs: OrganSet) -> Loss:
     """The loss that the options name, for these organs."""
-    return LOSSES[options.name](options, organs)
+    loss = LOSSES[options.name](options, organs)
+    return WithConfidence(loss, len(organs)) if options.confidence else loss

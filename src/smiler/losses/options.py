@@ -27,6 +27,9 @@ class LossOptions(BaseModel):
         "unset: one plain mean over all known voxels of an organ",
     )
     dice_weight: float = Field(default=1.0, gt=0, description="weight of the Dice term in bce_dice")
+    confidence: bool = Field(
+        default=False, description="also learn a confidence for each organ and voxel (needed by the rule 'confidence')"
+    )
     pseudo_excludes: bool = Field(
         default=False, description="whether a proposed organ excludes its rivals at its voxels"
     )

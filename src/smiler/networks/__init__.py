@@ -37,11 +37,20 @@ NETWORKS: dict[str, Callable[[NetworkOptions, int], SegmentationNet]] = {
 
 
 def build(options: NetworkOptions, outputs: int) -> SegmentationNet:
-    """Build the network that `options` name, with one logit channel for each of `outputs` classes.
+    """Build the network (or networks) that `options` name, with one logit channel for each of `outputs` classes.
 
     Initial weights come from torch's global generator: seed it (`torch.manual_seed`) before the call.
 
     Raises:
         BadInput: `outputs` is below 1, or the file of pretrained weights is unreadable or does not fit.
     """
-    return NETWORKS[options.name](options, outputs)
+    make = NETWORKS[options.name]
+    if options.separate:
+        from smiler.networks.several import Separate
+
+        return Separate([make(options, 1) for _ in range(outputs)])
+    if options.members > 1:
+        from smiler.networks.several import Ensemble
+
+        return Ensemble([make(options, outputs) for _ in range(options.members)])
+    return make(options, outputs)

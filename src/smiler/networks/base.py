@@ -37,6 +37,11 @@ class SegmentationNet(nn.Module, ABC):
         self.classifier = nn.Conv2d(features, outputs, kernel_size=1)
         nn.init.zeros_(self.classifier.bias)  # type: ignore[arg-type]  # a Conv2d made with bias=True has one
 
+    def start_bias(self, bias: Tensor) -> None:
+        """Set the classifier's bias (outputs,)."""
+        with torch.no_grad():
+            self.classifier.bias.copy_(bias)  # type: ignore[union-attr]  # made with bias=True
+
     @abstractmethod
     def extract(self, image: Tensor) -> Tensor:
         """The trunk's layers, (B, C, H, W) -> (B, F, h, w); call `trunk`, which checks the image first."""

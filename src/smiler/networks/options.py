@@ -29,6 +29,13 @@ class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
         default=None, description="deeplab: local file of ImageNet ResNet weights (.safetensors, .pt or .pth)."
     )
 
+    separate: bool = Field(
+        default=False, description="One network an organ, sharing nothing: the rival that learns each organ alone."
+    )
+    members: int = Field(
+        default=1, ge=1, le=20, description="Networks of an ensemble, each with its own initial weights and loss."
+    )
+
     @property
     def in_channels(self) -> int:
         """Channels of the input image: the slice itself and its neighbours on both sides."""
@@ -38,4 +45,6 @@ class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
     def _weights_have_a_backbone(self) -> Self:
         if self.weights is not None and self.name != "deeplab":
             raise ValueError(f"weights are read by the deeplab backbone only, and name is {self.name!r}: drop weights")
+        if self.separate and self.members > 1:
+            raise ValueError("separate networks have no members: choose one of the two")
         return self

@@ -1,5 +1,7 @@
 """What can be chosen about prediction."""
 
+import math
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -10,3 +12,11 @@ class PredictionOptions(BaseModel):
 
     batch_size: int = Field(default=8, ge=1, le=1024, description="slices a pass")
     largest_component: bool = Field(default=False, description="keep only the largest connected piece of each organ")
+    threshold: float = Field(
+        default=0.5, gt=0, lt=1, description="probability above which an organ is predicted (before organs compete)"
+    )
+
+    @property
+    def score_threshold(self) -> float:
+        """The threshold as a score: 0 at one half."""
+        return math.log(self.threshold / (1 - self.threshold))

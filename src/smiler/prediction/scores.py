@@ -1,8 +1,8 @@
-"""The network over a volume on the working grid: scores by blocks of slices, with their spread where asked for."""
+"""The network over a volume on the working grid: scores by blocks of slices, with their uncertainty where asked for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,11 +10,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
+from smiler.losses.confidence import WithConfidence
+from smiler.networks.several import Ensemble
 from smiler.prediction.model import Model
 from smiler.sampling.batches import neighbours
 
 Scores = NDArray[np.float32]
+Half = NDArray[np.float16]
+SHIFTS = ((0, 0), (4, 0), (-4, 0), (0, 4), (0, -4))
+"""Test-time augmentation: where the image is moved to (voxels), and the answer back. An abdomen is never mirrored."""
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """Whose opinions are gathered: so many Monte-Carlo passes, an ensemble's members, the answers to a moved image.
+
+    `confidence`: the one answer with its learned confidence.
+    """
+
+    kind: Literal["dropout", "members", "shifts", "confidence"]
+    passes: int = 10
+
+
+@dataclass(frozen=True)
+class Said:
+    """Of a block of slices, float32 (n, K, y, x): scores, and mean and spread of the probability, or the confidence."""
+
+    score: Scores
+    mean: Scores | None = None
+    spread: Scores | None = None
+    confidence: Scores | None = None
 
 
 @dataclass(frozen=True)
@@ -22,37 +49,105 @@ class Prediction:
     """What a network says of some organs of a volume on its working grid.
 
     `channels`: the organs, as channels of the organ set; `score`: float16 (n, z, y, x), above 0 where the organ is
-    predicted; `spread`: float16 of the same shape, standard deviation of the probability over stochastic passes.
+    predicted; `mean`, `spread`: float16 of the same shape, of the probability over opinions; `confidence`: learned.
     """
 
     channels: tuple[int, ...]
-    score: NDArray[np.float16]
-    spread: NDArray[np.float16] | None
+    score: Half
     geometry: Geometry
     made_by: str
+    mean: Half | None = None
+    spread: Half | None = None
+    confidence: Half | None = None
 
 
 def slice_scores(
-    model: Model, image: Any, first: int, last: int, batch: int, passes: int = 0
-) -> Iterator[tuple[Scores, Scores | None]]:
-    """Scores (n, K, y, x) of slices [first, last) of an image (z, y, x) in windowed HU, `batch` slices at a time.
+    model: Model, image: Any, first: int, last: int, batch: int, opinions: Opinions | None = None
+) -> Iterator[Said]:
+    """What the network says of slices [first, last) of an image (z, y, x) in windowed HU, `batch` slices at a time.
 
-    With `passes` > 0 also the spread over as many stochastic passes; the trunk runs once.
+    With opinions also their mean and spread, or the confidence; the trunk runs once but for `shifts`.
     """
     network, grey = model.network, model.facts.normalisation
     network.eval()
+    _check(model, opinions)
     for start in range(first, last, batch):
         stop = min(start + batch, last)
         block = np.stack([neighbours(image, z, model.facts.network.context) for z in range(start, stop)])
         with torch.inference_mode(), model.fabric.autocast():
             inputs = (torch.from_numpy(block).to(model.fabric.device).float() - grey.mean) / grey.sd
             inputs = _pad(inputs, network.stride, (grey.air - grey.mean) / grey.sd)
-            features = network.trunk(inputs.contiguous(memory_format=torch.channels_last))
-            size = (inputs.shape[2], inputs.shape[3])
-            crop = (..., slice(block.shape[2]), slice(block.shape[3]))
-            score = model.loss.scores(network.head(features, size).float())[crop]
-            spread = _spread(model, features, size, passes, start)[crop] if passes else None
-        yield score.cpu().numpy(), None if spread is None else spread.cpu().numpy()
+            yield _say(model, inputs, opinions, start).cropped(block.shape[2], block.shape[3])
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    score: Tensor
+    mean: Tensor | None = None
+    spread: Tensor | None = None
+    confidence: Tensor | None = None
+
+    def cropped(self, height: int, width: int) -> Said:
+        """Without the padding, on the CPU."""
+
+        def take(values: Tensor | None) -> Any:
+            return None if values is None else values[..., :height, :width].cpu().numpy()
+
+        return Said(take(self.score), take(self.mean), take(self.spread), take(self.confidence))
+
+
+def _check(model: Model, opinions: Opinions | None) -> None:
+    kind = opinions.kind if opinions else ""
+    if kind == "members" and not isinstance(model.network, Ensemble):
+        raise BadInput(
+            "the network is no ensemble", where="network.members", got="1", do="train with network.members=3"
+        )
+    if kind == "confidence" and not isinstance(model.loss, WithConfidence):
+        raise BadInput("the network has no confidence", where="loss.confidence", got="false", do="train with it true")
+
+
+def _say(model: Model, inputs: Tensor, opinions: Opinions | None, start: int) -> _Tensors:
+    size = (inputs.shape[2], inputs.shape[3])
+    features = model.network.trunk(inputs.contiguous(memory_format=torch.channels_last))
+    logits = model.network.head(features, size).float()
+    score = model.loss.scores(logits)
+    if opinions is None:
+        return _Tensors(score)
+    if opinions.kind == "confidence" and isinstance(model.loss, WithConfidence):
+        return _Tensors(score, confidence=model.loss.confidence(logits))
+    if opinions.kind == "shifts":
+        each = _moved(model, inputs)
+    elif opinions.kind == "members" and isinstance(model.network, Ensemble):
+        each = model.network.opinions(features, size)
+    else:
+        rng = torch.Generator(device="cpu").manual_seed(start)
+        each = (model.network.stochastic(features, size, rng) for _ in range(opinions.passes))
+    mean, spread = moments(model.loss.scores(said.float()).sigmoid() for said in each)
+    return _Tensors(score, mean, spread)
+
+
+def _moved(model: Model, inputs: Tensor) -> Iterator[Tensor]:
+    """Logits of the image moved by a few voxels, moved back."""
+    for shift in SHIFTS:
+        moved = torch.roll(inputs, shift, dims=(2, 3)).contiguous(memory_format=torch.channels_last)
+        yield torch.roll(model.network(moved), (-shift[0], -shift[1]), dims=(2, 3))
+
+
+def moments(opinions: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (over all, not all but one) of a stream of tensors; two are kept, not all.
+
+    Welford 1962, doi:10.1080/00401706.1962.10490022.
+    """
+    mean = squares = torch.zeros(())
+    count = 0
+    for count, opinion in enumerate(opinions, start=1):
+        if count == 1:
+            mean, squares = opinion, torch.zeros_like(opinion)
+            continue
+        delta = opinion - mean
+        mean = mean + delta / count
+        squares = squares + delta * (opinion - mean)
+    return mean, (squares / count).clamp(min=0).sqrt()
 
 
 def _pad(inputs: Tensor, stride: int, value: float) -> Tensor:
@@ -60,31 +155,23 @@ def _pad(inputs: Tensor, stride: int, value: float) -> Tensor:
     return F.pad(inputs, (0, right, 0, down), value=value) if down or right else inputs
 
 
-def _spread(model: Model, features: Tensor, size: tuple[int, int], passes: int, start: int) -> Tensor:
-    """Standard deviation of the probability (n, K, y, x) by Welford's running moments: never `passes` volumes."""
-    rng = torch.Generator(device="cpu").manual_seed(start)
-    mean = squares = torch.zeros((), device=features.device)
-    for count in range(1, passes + 1):
-        logits = model.network.stochastic(features, size, rng)
-        probability = model.loss.scores(logits.float()).sigmoid()
-        delta = probability - mean
-        mean = mean + delta / count
-        squares = squares + delta * (probability - mean)
-    return (squares / passes).clamp(min=0).sqrt()
-
-
 def predict_working(
-    model: Model, image: Any, geometry: Geometry, channels: tuple[int, ...], batch: int = 8, passes: int = 0
+    model: Model,
+    image: Any,
+    geometry: Geometry,
+    channels: tuple[int, ...],
+    batch: int = 8,
+    opinions: Opinions | None = None,
 ) -> Prediction:
-    """Scores (and spread) of some organs over a whole working volume, in half precision."""
-    shape = (len(channels), *geometry.shape)
-    score = np.empty(shape, dtype=np.float16)
-    spread = np.empty(shape, dtype=np.float16) if passes else None
+    """Scores (and what the opinions add) of some organs over a whole working volume, in half precision."""
+    parts: dict[str, Half] = {}
     at = 0
-    for part, part_spread in slice_scores(model, image, 0, geometry.shape[0], batch, passes):
-        here = slice(at, at + len(part))
-        score[:, here] = part[:, channels].swapaxes(0, 1).clip(-6e4, 6e4)
-        if spread is not None and part_spread is not None:
-            spread[:, here] = part_spread[:, channels].swapaxes(0, 1)
-        at += len(part)
-    return Prediction(channels, score, spread, geometry, model.made_by)
+    for said in slice_scores(model, image, 0, geometry.shape[0], batch, opinions):
+        here = slice(at, at + len(said.score))
+        for name in ("score", "mean", "spread", "confidence"):
+            block = getattr(said, name)
+            if block is not None:
+                whole = parts.setdefault(name, np.empty((len(channels), *geometry.shape), dtype=np.float16))
+                whole[:, here] = block[:, channels].swapaxes(0, 1).clip(-6e4, 6e4)
+        at = here.stop
+    return Prediction(channels, geometry=geometry, made_by=model.made_by, **parts)

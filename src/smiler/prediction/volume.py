@@ -48,7 +48,7 @@ def native_blocks(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """(first slice, scores (K, n, y, x)) on the native grid, a few slices at a time from the feet up."""
     resampler = Resampler(image.geometry.shape, native.shape)
-    stream = _each_slice(model, image.hu, options.batch_size)
+    stream = _each_slice(model, image.hu, options)
     ready: deque[Scores] = deque()
     offset = 0
     for start in range(0, native.shape[0], BLOCK):
@@ -74,9 +74,9 @@ def _upsample(scores: Scores, resampler: Resampler, start: int, stop: int) -> ND
     return out
 
 
-def _each_slice(model: Model, hu: Any, batch: int) -> Iterator[Scores]:
-    for scores, _ in slice_scores(model, hu, 0, hu.shape[0], batch):
-        yield from scores
+def _each_slice(model: Model, hu: Any, options: PredictionOptions) -> Iterator[Scores]:
+    for said in slice_scores(model, hu, 0, hu.shape[0], options.batch_size):
+        yield from said.score - options.score_threshold if options.score_threshold else said.score
 
 
 def predict_bits(

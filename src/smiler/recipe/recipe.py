@@ -6,10 +6,10 @@ import typing
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from smiler.curriculum.options import CurriculumOptions
 from smiler.domain.errors import BadInput, Faults
@@ -27,7 +27,14 @@ METHODS: dict[str, str] = {
     "smile": "one sigmoid an organ; what nobody knows is ignored (Petit et al. 2018)",
     "smiler": "SMILE, then rounds that relabel missing organs with the safest predictions (Petit et al. 2018)",
     "smiler-faithful": "SMILEr as in the authors' code: shares per slice up to 100 %, union of rounds",
+    "smiler-mc": "SMILEr that accepts what is least uncertain under dropout (Gal and Ghahramani 2016)",
+    "smiler-entropy": "SMILEr that accepts where the mean probability under dropout has the lowest entropy",
+    "smiler-ensemble": "SMILEr with three networks that accepts where they agree best",
+    "smiler-confidence": "SMILEr that accepts by a learned confidence (INERRANT: Petit et al. 2021)",
+    "smiler-guarded": "SMILEr that audits itself on hidden expert pairs and lowers an organ's share where it is wrong",
     "marginal": "softmax with the marginal loss: unannotated organs and background count together",
+    "ignore-volume": "an organ is learned only from volumes in which it is annotated: SMILE without exclusion",
+    "per-organ": "one network an organ, each learning from the volumes in which its organ is annotated",
 }
 
 
@@ -49,6 +56,16 @@ class Recipe(BaseModel):
     training: TrainingOptions = TrainingOptions()
     curriculum: CurriculumOptions = CurriculumOptions()
     prediction: PredictionOptions = PredictionOptions()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if self.curriculum.rule == "ensemble" and self.network.members < 2:
+            raise ValueError("the rule 'ensemble' needs network.members of at least 2")
+        if self.curriculum.rule == "confidence" and not self.loss.confidence:
+            raise ValueError("the rule 'confidence' needs loss.confidence = true")
+        if self.network.separate and (self.loss.name == "softmax" or self.loss.confidence):
+            raise ValueError("separate networks know one organ each: no softmax, no confidence")
+        return self
 
     def to_toml(self) -> str:
         """As TOML; options that are unset are left out, which means unset."""

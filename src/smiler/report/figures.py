@@ -33,27 +33,32 @@ STAND_INS: dict[str, str] = {
 WIDTH, LABEL = 420, 15
 """Width of a panel, and height of a label, in CSS pixels."""
 
-_SETTINGS: dict[str, object] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "smiler",
-    "text.parse_math": False,
-    "font.size": 12,
-    "axes.titlesize": 13,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "text.color": STAND_INS["ink"],
-    "axes.titlecolor": STAND_INS["ink"],
-    "axes.edgecolor": STAND_INS["muted"],
-    "axes.labelcolor": STAND_INS["muted"],
-    "xtick.color": STAND_INS["muted"],
-    "ytick.color": STAND_INS["muted"],
-    "xtick.labelcolor": STAND_INS["ink"],
-    "ytick.labelcolor": STAND_INS["ink"],
-    "grid.color": STAND_INS["grid"],
-}
+
+def settings_in(paint: Mapping[str, str]) -> dict[str, object]:
+    """Matplotlib's settings for a figure in these colours."""
+    return {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "smiler",
+        "text.parse_math": False,
+        "font.size": 12,
+        "axes.titlesize": 13,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 12,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "text.color": paint["ink"],
+        "axes.titlecolor": paint["ink"],
+        "axes.edgecolor": paint["muted"],
+        "axes.labelcolor": paint["muted"],
+        "xtick.color": paint["muted"],
+        "ytick.color": paint["muted"],
+        "xtick.labelcolor": paint["ink"],
+        "ytick.labelcolor": paint["ink"],
+        "grid.color": paint["grid"],
+    }
+
+
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
@@ -183,7 +188,7 @@ def shortened(text: str, most: int) -> str:
 
 @contextmanager
 def _panel(height: int) -> Iterator[tuple[Figure, Axes]]:
-    with matplotlib.rc_context(_SETTINGS):  # type: ignore[arg-type]
+    with matplotlib.rc_context(settings_in(STAND_INS)):  # type: ignore[arg-type]
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")
         yield figure, figure.add_subplot()
 

@@ -85,6 +85,7 @@ class Summary(_Input):
     steps: int | None = None
     machine: str | None = None
     versions: dict[str, str] = {}
+    organs: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _points(self) -> Self:

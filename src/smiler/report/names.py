@@ -10,8 +10,20 @@ ARMS: dict[str, str] = {
     "smile": "SMILE",
     "smiler": "SMILEr",
     "full": "Full annotation",
+    "baseline-rethreshold": "Baseline, low threshold",
+    "per-organ": "A network an organ",
+    "ignore-volume": "Ignore volume",
+    "marginal": "Marginal softmax",
+    "smiler-faithful": "SMILEr, faithful",
+    "smiler-guarded": "SMILEr, guarded",
+    "smiler-mc": "SMILEr, MC dropout",
+    "smiler-entropy": "SMILEr, entropy",
+    "smiler-ensemble": "SMILEr, ensemble",
+    "smiler-confidence": "SMILEr, confidence",
 }
-"""The usual arms in the order of the story. Other arms follow, under their own names."""
+"""The usual arms in the order of the story, then their rivals. Other arms follow, under their own names."""
+
+_OWN_COLOURS = ("baseline", "smile", "smiler", "full")
 
 MEANINGS: dict[str, str] = {
     "baseline": "the usual way: an organ that nobody annotated counts as background",
@@ -28,7 +40,7 @@ def arm_title(arm: str) -> str:
 
 def arm_style(arm: str) -> str:
     """The name of the arm's colour in report.css."""
-    return arm if arm in ARMS else "other"
+    return arm if arm in _OWN_COLOURS else "other"
 
 
 def in_order(arms: Iterable[str]) -> list[str]:

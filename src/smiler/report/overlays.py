@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput
-from smiler.report.names import ARMS, Organs
+from smiler.report.names import Organs, arm_title, in_order
 
 LEVEL_HU, WIDTH_HU = 40, 400
 """The usual abdominal window."""
 
-COLUMNS: dict[str, str] = {"truth": "Truth", **ARMS}
+FACTS = frozenset({"hu", "spacing", "case", "z"})
+FIRST = ("truth", "annotated")
+"""Columns before the arms; `annotated`: what experts have left of the truth."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ def read_stack(path: Path) -> Stack | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        arms = {name: arrays[name].astype(np.int32) for name in COLUMNS if name in arrays}
+        names = set(arrays) - FACTS
+        ordered = [name for name in FIRST if name in names] + in_order(names - set(FIRST))
+        arms = {name: arrays[name].astype(np.int32) for name in ordered}
         stack = Stack(
             arrays["hu"].astype(np.int16),
             arrays["spacing"].astype(float),
@@ -98,7 +102,7 @@ def make_overlays(stack: Stack, organs: Organs) -> Overlays:
     names = [*organs.keys, *(f"organ {bit + 1}" for bit in range(len(organs.keys), 31))]
     keys = {bit: name for bit, name in enumerate(names) if present >> bit & 1}
     return Overlays(
-        [COLUMNS[arm] for arm in stack.arms],
+        [arm.capitalize() if arm in FIRST else arm_title(arm) for arm in stack.arms],
         [_slice(stack, index, keys, organs) for index in range(len(stack.hu))],
         [(organs.title(key), organs.colour(key)) for key in keys.values()],
     )

@@ -5,7 +5,8 @@
 | `summary.json` | headline, relabelling |
 | `audit.json` | who annotated what, what the loss sees |
 | `scores.csv` | Dice, NSD, HD95 by organ and arm; differences |
-| `overlays.npz` | CT slices with contours |
+| `tables/*.csv`, `uncertainty.json` | a sweep: Dice over the share of missing annotations, relabelling, calibration |
+| `overlays.npz`, `rounds.npz` | CT slices with contours, by arm and by round |
 | `events.jsonl`, `runs/*/events.jsonl` | training curves |
 | `recipe.toml`, `provenance.json` | shown as they are |
 """
@@ -22,6 +23,7 @@ from markupsafe import Markup
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json, write_text
 from smiler.report import coverage, overlays, scorebook
+from smiler.report.comparison import Comparison, read_comparison
 from smiler.report.coverage import Cover, make_cover
 from smiler.report.curves import Relabelling, draw_curves, make_relabelling, read_curves
 from smiler.report.headline import Headline, make_headline
@@ -30,7 +32,15 @@ from smiler.report.names import Organs, arm_title
 from smiler.report.overlays import Overlays, make_overlays, read_stack
 from smiler.report.scorebook import Scorebook, make_scorebook, organ_title, read_scores
 
-INPUTS = ("summary.json", "audit.json", "scores.csv", "overlays.npz", "events.jsonl", "runs/*/events.jsonl")
+INPUTS = (
+    "summary.json",
+    "tables/points.csv",
+    "audit.json",
+    "scores.csv",
+    "overlays.npz",
+    "events.jsonl",
+    "runs/*/events.jsonl",
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,8 @@ class Page:
     scores: Scorebook | None
     overlays: Overlays | None
     relabelling: Relabelling | None
+    comparison: Comparison | None
+    rounds: Overlays | None
     curves: Sequence[Markup]
     sources: Sequence[tuple[str, str]]
 
@@ -66,8 +78,10 @@ def read_page(folder: Path) -> Page:
     summary = read_model(folder / "summary.json", Summary)
     arms = read_scores(folder / "scores.csv")
     stack = read_stack(folder / "overlays.npz")
+    rounds = read_stack(folder / "rounds.npz")
     curves, sources = read_curves(folder), _sources(folder)
-    organs = Organs(audit.organs, audit.titles) if audit else Organs()
+    titles = summary.organs if summary else {}
+    organs = Organs(audit.organs, audit.titles) if audit else Organs(tuple(titles), titles)
     scores = make_scorebook(arms, organs) if arms else None
     return Page(
         name=folder.resolve().name,
@@ -77,6 +91,8 @@ def read_page(folder: Path) -> Page:
         scores=scores,
         overlays=make_overlays(stack, organs) if stack else None,
         relabelling=make_relabelling(summary.relabel, organs) if summary and summary.relabel else None,
+        comparison=read_comparison(folder, organs),
+        rounds=make_overlays(rounds, organs) if rounds else None,
         curves=draw_curves(curves),
         sources=sources,
     )

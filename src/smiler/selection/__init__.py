@@ -1,13 +1,24 @@
 """Which predictions are safe enough to be learned from."""
 
 from collections.abc import Callable
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from smiler.selection.rules import Ranks, Said, confidence, entropy, least_spread, score
 
-from smiler.selection.rules import mc_dropout, score
+Rule = Callable[[Said], Ranks]
+Need = Literal["dropout", "members", "confidence"]
 
-Rule = Callable[[NDArray[np.float16], NDArray[np.float16] | None], NDArray[np.float32]]
-
-RULES: dict[str, Rule] = {"score": score, "mc_dropout": mc_dropout}
-NEEDS_SPREAD = frozenset({"mc_dropout"})
+RULES: dict[str, Rule] = {
+    "score": score,
+    "mc_dropout": least_spread,
+    "entropy": entropy,
+    "ensemble": least_spread,
+    "confidence": confidence,
+}
+NEEDS: dict[str, Need] = {
+    "mc_dropout": "dropout",
+    "entropy": "dropout",
+    "ensemble": "members",
+    "confidence": "confidence",
+}
+"""What a rule looks at besides the score: opinions of dropout, of an ensemble's members, or a learned confidence."""

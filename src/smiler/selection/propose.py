@@ -13,11 +13,19 @@ Ranks = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Selection:
-    """How much is accepted (share gamma in [0, 1]), counted over what, and the seed that breaks ties."""
+    """How much is accepted (share gamma in [0, 1]), counted over what, and the seed that breaks ties.
+
+    `each`: a share for each channel, where they differ.
+    """
 
     fraction: float
     scope: Literal["volume", "slice"] = "volume"
     seed: tuple[int, ...] = (0,)
+    each: tuple[float, ...] = ()
+
+    def of_channel(self, k: int) -> "Selection":
+        """The selection of one channel."""
+        return Selection(self.each[k] if self.each else self.fraction, self.scope, (*self.seed, k))
 
 
 def select(candidate: NDArray[np.bool_], rank: Ranks, selection: Selection) -> NDArray[np.bool_]:
@@ -57,8 +65,7 @@ def propose(
     for k in range(len(predicted)):
         candidate = predicted[k] & (codes[k] == int(Code.UNKNOWN))
         if candidate.any():
-            seeded = Selection(selection.fraction, selection.scope, (*selection.seed, k))
-            accepted[k] = select(candidate, ranks[k], seeded)
+            accepted[k] = select(candidate, ranks[k], selection.of_channel(k))
     return _settle(accepted, ranks, relations)
 
 

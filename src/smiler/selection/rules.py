@@ -1,18 +1,57 @@
-"""Ranking rules: from a prediction to a rank per voxel, higher is safer."""
+"""Ranking rules: from a prediction to a rank per organ and voxel, higher is safer."""
+
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Half = NDArray[np.float16]
+Ranks = NDArray[np.float32]
 
 
-def score(scores: Half, spread: Half | None) -> NDArray[np.float32]:  # noqa: ARG001
+class Said(Protocol):
+    """What a rule may look at, arrays of one shape (n, z, y, x), the optional ones only where the rule asked for them.
+
+    `score`: above 0 where the organ is predicted; `mean`, `spread`: of the probability over several opinions;
+    `confidence`: learned, from 0 to 1.
+    """
+
+    @property
+    def score(self) -> Half: ...  # noqa: D102
+    @property
+    def mean(self) -> Half | None: ...  # noqa: D102
+    @property
+    def spread(self) -> Half | None: ...  # noqa: D102
+    @property
+    def confidence(self) -> Half | None: ...  # noqa: D102
+
+
+def score(said: Said) -> Ranks:
     """The logit itself: saturated probabilities tie at 1, logits don't (Petit et al. 2018, section 2.2)."""
-    return scores.astype(np.float32)
+    return said.score.astype(np.float32)
 
 
-def mc_dropout(scores: Half, spread: Half | None) -> NDArray[np.float32]:
-    """Lowest standard deviation over stochastic passes first (Gal and Ghahramani 2016)."""
-    if spread is None:
-        raise ValueError("mc_dropout ranks by spread: predict with stochastic passes")
-    return -spread.astype(np.float32) + 0 * scores.astype(np.float32)
+def least_spread(said: Said) -> Ranks:
+    """Lowest standard deviation over opinions first (Gal and Ghahramani 2016; Lakshminarayanan et al. 2017)."""
+    return -_given(said.spread).astype(np.float32)
+
+
+def entropy(said: Said) -> Ranks:
+    """Lowest entropy of the mean probability over opinions first (Gal, thesis 2016, section 3.3.1).
+
+    Of a single opinion's probability it would order a network's positives exactly as `score` does.
+    """
+    p = np.clip(_given(said.mean).astype(np.float32), 1e-6, 1 - 1e-6)
+    ranks: Ranks = p * np.log(p) + (1 - p) * np.log1p(-p)
+    return ranks
+
+
+def confidence(said: Said) -> Ranks:
+    """Highest learned confidence first (INERRANT: Petit et al. 2021)."""
+    return _given(said.confidence).astype(np.float32)
+
+
+def _given(values: Half | None) -> Half:
+    if values is None:
+        raise ValueError("the rule needs a prediction with what it ranks by: see NEEDS")
+    return values

@@ -50,7 +50,8 @@ class Objective:
         codes = derive(batch.fields, self.relations, torch, pseudo_excludes=self.pseudo_excludes)
         targets = self.reading.targets(codes.transpose(0, 1).contiguous(memory_format=torch.channels_last))
         logits = network(batch.image.contiguous(memory_format=torch.channels_last))
-        return self.loss(logits, targets)
+        members = logits.chunk(len(logits) // len(batch.image))
+        return torch.stack([self.loss(part, targets) for part in members]).mean()
 
 
 @dataclass(frozen=True)

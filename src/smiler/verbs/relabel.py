@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smiler.curriculum.relabel import accept
+from smiler.curriculum.relabel import accept, opinions_for
 from smiler.domain.cells import Status, proposed
 from smiler.domain.cohort import Case, Cohort, relocate
 from smiler.domain.errors import BadInput
@@ -23,7 +23,6 @@ from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import predict_working
 from smiler.prediction.volume import predict_bits, to_working
-from smiler.selection import NEEDS_SPREAD
 from smiler.selection.propose import Selection
 from smiler.store.resample import Resampler
 
@@ -161,9 +160,9 @@ def _safest(model: Model, ct: CT, fields: Fields, step: tuple[int, RelabelReques
     """The best-ranked share on the working grid, brought to the CT's."""
     index, request = step
     image = to_working(model, ct.hu, ct.geometry)
-    passes = request.passes if request.rule in NEEDS_SPREAD else 0
+    opinions = opinions_for(request.rule, request.passes)
     channels = tuple(range(len(model.organs)))
-    prediction = predict_working(model, image.hu, image.geometry, channels, request.options.batch_size, passes)
+    prediction = predict_working(model, image.hu, image.geometry, channels, request.options.batch_size, opinions)
     there = Resampler(ct.geometry.shape, image.geometry.shape)
     nearest = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(there.target, there.source, strict=True)]
     drawn = fields.drawn[np.ix_(*nearest)]

@@ -1,0 +1,47 @@
+"""A learned confidence beside any loss: how probable the network's own answer is to be right, organ by organ.
+
+The head learns c* = y s + (1 - y) (1 - s), the probability that the network gives to the truth, where it is told
+(INERRANT: Petit et al. 2021, doi:10.1016/j.compmedimag.2021.101938; ConfidNet: Corbiere et al. 2019,
+arXiv:1910.04851). No gradient goes from it to the scores.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from smiler.losses.targets import Loss, Targets, mean_where
+
+
+@dataclass(frozen=True)
+class WithConfidence:
+    """A loss whose network has one more channel an organ, for its confidence."""
+
+    inner: Loss
+    organs: int
+
+    @property
+    def outputs(self) -> int:
+        """The inner loss's channels, then one an organ."""
+        return self.inner.outputs + self.organs
+
+    def bias(self, prior: float) -> Tensor:
+        """Confidence starts at one half."""
+        return torch.cat([self.inner.bias(prior), torch.zeros(self.organs)])
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Scores (B, K, H, W) of the inner loss."""
+        return self.inner.scores(logits[:, : self.inner.outputs])
+
+    def confidence(self, logits: Tensor) -> Tensor:
+        """(B, K, H, W) from 0 to 1: how probable the answer is to be right."""
+        return logits[:, self.inner.outputs :].float().sigmoid()
+
+    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
+        """Scalar loss: the inner one, and the mean squared error of the confidence over known voxels."""
+        said = logits[:, : self.inner.outputs]
+        probability = (self.inner.scores(said.detach()) * targets.weight).sigmoid()
+        right = targets.value * probability + (1 - targets.value) * (1 - probability)
+        error = (self.confidence(logits) - right).square() * targets.weight
+        per_organ, counted = mean_where(error, targets.weight, (0, 2, 3))
+        return self.inner(said, targets) + mean_where(per_organ, counted, (0,))[0]
