@@ -57,7 +57,7 @@ def test_the_threshold_is_the_lowest_that_is_right_often_enough() -> None:
 
 def test_scores_below_the_lowest_are_no_candidates() -> None:
     score = np.array([3, 1, -2, 2, 2, 2], dtype=np.float16).reshape(2, 1, 1, 3)
-    prediction = Prediction((0, 1), score, None, Geometry.canonical((1, 1, 3), (1, 1, 1)), "test")
+    prediction = Prediction((0, 1), score, Geometry.canonical((1, 1, 3), (1, 1, 1)), "test")
     kept = above(prediction, [2.0, float("inf")]).score > 0
     assert kept[:, 0, 0].tolist() == [[True, False, False], [False, False, False]]
     assert above(prediction, [0.0, 0.0]) is prediction

@@ -237,3 +237,15 @@ def test_beyond_the_volume_the_outermost_slice_stands(context: int) -> None:
     for z in range(5):
         wanted = [min(max(at, 0), 4) for at in range(z - context, z + context + 1)]
         assert neighbours(volume, z, context).ravel().tolist() == wanted
+
+
+def test_an_organ_is_also_drawn_where_it_was_proposed(store: Store) -> None:
+    """Proposed slices count as often as drawn ones, and an organ that nobody drew comes in by them."""
+    planes = np.zeros(store.cases[2].geometry.shape[0], dtype=np.int32)
+    planes[[2, 5]] = 1 << 3 | 1
+    proposed = {store.cases[2].case.id: planes}
+    plan, plain = Plan.of(store, proposed), Plan.of(store)
+    assert {(2, 2), (2, 5)} == set(map(tuple, plan.positive[3].tolist()))
+    assert set(map(tuple, plan.positive[0].tolist())) == set(map(tuple, plain.positive[0].tolist())) | {(2, 2), (2, 5)}
+    assert [len(plan.positive[k]) for k in (1, 2, 4)] == [len(plain.positive[k]) for k in (1, 2, 4)]
+    assert np.array_equal(plan.trainable, plain.trainable)

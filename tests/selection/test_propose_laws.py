@@ -1,5 +1,6 @@
 """Selection: how many proposals are accepted, which, and who owns a voxel; and how scores become masks."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from smiler.domain.evidence import Code, Relations
 from smiler.domain.organs import Organ, OrganSet
 from smiler.prediction.compose import compose
-from smiler.selection import NEEDS_SPREAD, RULES
+from smiler.selection import NEEDS, RULES
 from smiler.selection.propose import Selection, propose, select
 
 LAW = settings(max_examples=40, deadline=None, derandomize=True)
@@ -189,39 +190,55 @@ def test_proposals_are_a_function_of_the_seed() -> None:
     assert (first != other).any()
 
 
+@dataclass(frozen=True)
+class Given:
+    """A prediction of two voxels: the second is safer by whatever a rule looks at."""
+
+    score: NDArray[np.float16]
+    mean: NDArray[np.float16] | None = None
+    spread: NDArray[np.float16] | None = None
+    confidence: NDArray[np.float16] | None = None
+
+
 @pytest.mark.parametrize("name", sorted(RULES))
 @LAW
 @given(seed=SEEDS)
 def test_a_rule_ranks_every_voxel_with_a_finite_number(name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.choice([1e-3, 1.0, 5e4]) * rng.uniform(-1, 1, SHAPE)
-    rank = RULES[name](scores.astype(np.float16), rng.uniform(0, 0.5, SHAPE).astype(np.float16))
+    mean, spread, confidence = (rng.uniform(0, 1, SHAPE).round(int(rng.integers(4))) for _ in range(3))
+    rank = RULES[name](Given(*(values.astype(np.float16) for values in (scores, mean, spread, confidence))))
     assert rank.shape == SHAPE
     assert rank.dtype == np.float32
     assert np.isfinite(rank).all()
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
-def test_higher_is_safer(name: str) -> None:
-    """Of two voxels the one with the higher score, or, for a rule that looks at it, the lower spread, ranks higher."""
-    score, spread = np.array([1, 3], dtype=np.float16), np.array([0.2, 0.1], dtype=np.float16)
-    unsure, sure = RULES[name](score, spread)
-    assert sure > unsure
-
-
-def test_monte_carlo_dropout_looks_at_the_spread_alone() -> None:
-    score, spread = np.array([9, 1, 5], dtype=np.float16), np.array([0.3, 0.1, 0.2], dtype=np.float16)
-    assert RULES["mc_dropout"](score, spread).argsort().tolist() == [0, 2, 1]
+def half(*values: float) -> NDArray[np.float16]:
+    return np.array(values, dtype=np.float16)
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_a_rule_says_whether_it_needs_the_spread(name: str) -> None:
-    scores = np.ones(SHAPE, dtype=np.float16)
-    if name in NEEDS_SPREAD:
-        with pytest.raises(ValueError, match="ranks by spread: predict with stochastic passes"):
-            RULES[name](scores, None)
+def test_a_rule_ranks_the_safer_voxel_higher_and_says_what_it_needs(name: str) -> None:
+    everything = Given(half(1, 2), half(0.6, 0.9), half(0.3, 0.1), half(0.5, 0.8))
+    low, high = RULES[name](everything)
+    assert low < high
+    if name in NEEDS:
+        with pytest.raises(ValueError, match="the rule needs a prediction"):
+            RULES[name](Given(half(1, 2)))
     else:
-        assert np.isfinite(RULES[name](scores, None)).all()
+        assert np.isfinite(RULES[name](Given(half(1, 2)))).all()
+
+
+def test_entropy_of_the_mean_is_not_the_order_of_the_score() -> None:
+    said = Given(half(3, 2), half(0.6, 0.9), half(0.1, 0.1))
+    assert np.argmax(RULES["score"](said)) == 0
+    assert np.argmax(RULES["entropy"](said)) == 1
+
+
+def test_each_channel_may_have_its_own_share() -> None:
+    selection = Selection(0.5, "volume", (1,), (0.25, 1.0))
+    assert [selection.of_channel(k).fraction for k in range(2)] == [0.25, 1.0]
+    assert Selection(0.5).of_channel(3).fraction == 0.5
 
 
 @pytest.mark.parametrize("organs", sorted(SETS))

@@ -60,6 +60,10 @@ class Proposals:
         """Bit field (z, y, x) on disk, read by the slice."""
         return open_array(self.folder / "proposals" / f"{case_id}.b2nd")
 
+    def planes(self, case_id: str) -> NDArray[np.int32]:
+        """(z,), bit k where organ k is proposed somewhere in the slice."""
+        return np.asarray(read_json(self.folder / "proposals" / f"{case_id}.json")["planes"], dtype=np.int32)
+
     def summary(self) -> dict[str, Any]:
         """Accepted voxels per organ over all cases."""
         total: dict[str, int] = {}
@@ -96,7 +100,8 @@ def relabel_store(
 def _save(about: Path, bits: NDArray[np.int32], organs: OrganSet, facts: Mapping[str, Any]) -> None:
     save_array(about.with_suffix(".b2nd"), bits)
     voxels = {key: int((bits >> k & 1).sum()) for k, key in enumerate(organs.keys)}
-    write_json(about, {**facts, "voxels": {key: count for key, count in voxels.items() if count}})
+    planes = np.bitwise_or.reduce(bits, axis=(1, 2)).tolist()
+    write_json(about, {**facts, "voxels": {key: count for key, count in voxels.items() if count}, "planes": planes})
 
 
 def unannotated_channels(case: StoredCase, organs: OrganSet) -> tuple[int, ...]:

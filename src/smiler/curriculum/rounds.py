@@ -108,7 +108,8 @@ class _Rounds:
         plan = self.plan
         last = number == plan.curriculum.rounds
         store = self.held.without(self.store) if plan.curriculum.holds_out and not last else self.store
-        return Batches(store, plan.sampling, plan.network.context, plan.training.seed, number, opened)
+        proposed = {case: proposals.planes(case) for case in opened} if plan.sampling.from_proposals else {}
+        return Batches(store, plan.sampling, plan.network.context, plan.training.seed, number, opened, proposed)
 
     def facts(self) -> ModelFacts:
         """What every checkpoint tells."""

@@ -8,7 +8,7 @@ OUT/scores.csv, summary.json, tables/, figures/, report.html
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +92,31 @@ class Sweep:
 def run_sweep(cohort: Cohort, out: Path, options: SweepOptions, progress: Progress | None = None) -> Sweep:
     """Order every trial, say what it will cost, run what is not done. A trial that fails does not stop the rest."""
     shown = progress or Silent()
-    check_complete(cohort := _only_organs(cohort, options.organs))
+    out = out.resolve()
+    cohort = _only_organs(replace(cohort, folder=cohort.folder.resolve()), options.organs)
+    check_complete(cohort)
     with writing(out):
         folds = make_folds(cohort, options.folds, options.validation, min(options.seeds))
-        used = folds[: options.run_folds or len(folds)]
         _check_same(out, cohort, options)
         prepared = _Prepared(cohort, out, options, shown)
-        steps = _steps(prepared, used[0])
-        trials = {key: prepared.order(key, fold, steps) for key, fold in _keys(options, used)}
+        steps = _steps(prepared, folds[0])
+        trials = {key: prepared.order(key, fold, steps) for key, fold in _keys(options, folds)}
         begin = time.monotonic()
         failed = run_trials(list(dict.fromkeys(trials.values())), options.jobs, shown)
         shown.note(f"{len(set(trials.values()))} trials, {(time.monotonic() - begin) / 60:.1f} min")
-    return Sweep(out, cohort, trials, failed)
+        earlier = {key: trial_of(key).folder(out) for asked in _asked_before(out) for key, _ in _keys(asked, folds)}
+    return Sweep(out, cohort, {**earlier, **trials}, failed)
+
+
+def _asked_before(out: Path) -> Iterator[SweepOptions]:
+    """What earlier calls asked of the same sweep: their results belong to it, too."""
+    for row in read_json(out / SWEEP)["asked"]:
+        yield SweepOptions(
+            arms=tuple(row["arms"]),
+            alphas=tuple(row["alphas"]),
+            seeds=tuple(row["seeds"]),
+            run_folds=row["run_folds"],
+        )
 
 
 def trial_of(key: Key) -> Key:
@@ -122,7 +135,7 @@ def trial_of(key: Key) -> Key:
 
 def _keys(options: SweepOptions, folds: tuple[Fold, ...]) -> Iterator[tuple[Key, Fold]]:
     """Fold by fold, so that a sweep which is stopped has whole folds."""
-    for fold in folds:
+    for fold in folds[: options.run_folds or len(folds)]:
         for seed in options.seeds:
             for alpha in options.alphas:
                 for arm in options.arms:
@@ -141,6 +154,17 @@ class _Prepared:
     masked: dict[tuple[int, float, int], Masked] = field(default_factory=dict)
 
     @property
+    def precision(self) -> str:
+        """Timed once, then the same for every trial."""
+        path = self.out / SWEEP
+        told = read_json(path)
+        if "precision" not in told:
+            recipe = load_recipe("smile", self.options.recipe, self.options.changes)
+            told["precision"] = settled(recipe.training.precision, recipe.training.device)
+            write_json(path, told)
+        return str(told["precision"])
+
+    @property
     def cache(self) -> Path:
         return self.out / ".smiler" / "cache"
 
@@ -155,7 +179,7 @@ class _Prepared:
 
     def recipe(self, arm: Arm, alpha: float, seed: int, steps: int | None = None) -> Recipe:
         """The arm's recipe: its method, then the user's options, then what the comparison fixes."""
-        fixed = [f"training.seed={seed}", f"training.precision={settled('auto')}"]
+        fixed = [f"training.seed={seed}", f"training.precision={self.precision}"]
         fixed += [f"training.steps={steps}"] if steps else []
         fixed += [f"organs={list(self.options.organs)!r}".replace("'", '"')] if self.options.organs else []
         return load_recipe(arm.method, self.options.recipe, [*self.options.changes, *fixed, *arm.changes(alpha)])
@@ -200,8 +224,8 @@ def _steps(prepared: _Prepared, fold: Fold) -> int | None:
         return int(told["steps"])
     options = prepared.options
     seconds = _seconds_a_step(prepared, fold)
-    keys = {trial_of(key) for key, _ in _keys(options, (fold,))}
     folds = options.run_folds or options.folds
+    keys = {trial_of(key) for key, _ in _keys(options, (fold,))}
     per_step = folds * sum(seconds[ARMS[key.arm].method] for key in keys if not ARMS[key.arm].of) / options.jobs
     asked = prepared.recipe(ARMS[options.arms[0]], 0.0, options.seeds[0]).training.steps
     steps = asked
@@ -252,7 +276,7 @@ def _only_organs(cohort: Cohort, organs: tuple[str, ...]) -> Cohort:
 def _check_same(out: Path, cohort: Cohort, options: SweepOptions) -> None:
     """A sweep may go on with more arms, shares, folds and seeds; what decides each trial must stay."""
     asked: dict[str, Any] = {
-        "cohort": str(cohort.folder.resolve()),
+        "cohort": str(cohort.folder),
         "folds": options.folds,
         "validation": options.validation,
         "organs": list(cohort.organs.keys),
@@ -271,5 +295,12 @@ def _check_same(out: Path, cohort: Cohort, options: SweepOptions) -> None:
                     got=f"{value}, then {old.get(name)}",
                     do="ask for the same, or choose another folder",
                 )
-        return
-    write_json(path, asked)
+        asked = dict(old)
+    call = {
+        "arms": list(options.arms),
+        "alphas": list(options.alphas),
+        "seeds": list(options.seeds),
+        "run_folds": options.run_folds,
+    }
+    calls = [row for row in asked.get("asked", []) if row != call]
+    write_json(path, {**asked, "asked": [*calls, call]})

@@ -20,7 +20,10 @@ READ_AHEAD = 2
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches for one stage (0: first training, t: after curriculum round t). `proposals`: case id -> bits on disk."""
+    """Batches for one stage (0: first training, t: after curriculum round t).
+
+    `proposals`: case id -> bits on disk; `proposed`: case id -> (z,), the organs that are drawn for there.
+    """
 
     store: Store
     options: SamplingOptions
@@ -28,6 +31,7 @@ class Batches:
     seed: int
     stage: int = 0
     proposals: Mapping[str, Any] = field(default_factory=dict)
+    proposed: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
 
     def normalisation(self) -> Normalisation:
         """Grey-value normalisation from the voxels that experts drew."""
@@ -35,7 +39,7 @@ class Batches:
 
     def steps(self, start: int, stop: int, device: torch.device) -> Iterator[Batch]:
         """The batches of steps [start, stop). The network thread never waits for the disk."""
-        plan, normalisation = Plan.of(self.store), self.normalisation()
+        plan, normalisation = Plan.of(self.store, self.proposed), self.normalisation()
         with ThreadPoolExecutor(1) as reader:
             ahead: deque[Future[tuple[Slices, Changes]]] = deque()
             for step in range(start, stop):
@@ -70,7 +74,12 @@ def read_slices(batches: Batches, draws: list[Draw], rng: np.random.Generator) -
         known[i, :y, :x] = case.known[draw.z]
         if case.case.id in batches.proposals:
             pseudo[i, :y, :x] = batches.proposals[case.case.id][draw.z]
-    centre = np.stack([_centre(drawn[i], draw, extent[i], batches.options, rng) for i, draw in enumerate(draws)])
+    centre = np.stack(
+        [
+            _centre((drawn[i] & known[i]) | pseudo[i], draw, extent[i], batches.options, rng)
+            for i, draw in enumerate(draws)
+        ]
+    )
     return Slices(image, drawn, pseudo, known, extent, centre)
 
 
@@ -83,13 +92,13 @@ def neighbours(image: Any, z: int, context: int) -> NDArray[np.int16]:
 
 
 def _centre(
-    drawn: NDArray[np.int32], draw: Draw, extent: NDArray[np.int64], options: SamplingOptions, rng: np.random.Generator
+    shown: NDArray[np.int32], draw: Draw, extent: NDArray[np.int64], options: SamplingOptions, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Where the patch is centred: the slice's middle where it fits, else at random, on the organ that was drawn."""
     middle = (extent - 1) / 2
     room = np.maximum(0, extent - options.patch_size) / 2
     wanted = middle + rng.uniform(-1, 1, 2) * room
     if draw.organ >= 0 and room.any():
-        voxels = np.argwhere(drawn >> draw.organ & 1)
+        voxels = np.argwhere(shown >> draw.organ & 1)
         wanted = voxels[rng.integers(len(voxels))] + rng.uniform(-0.25, 0.25, 2) * options.patch_size
     return np.clip(wanted, middle - room, middle + room)

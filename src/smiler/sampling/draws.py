@@ -1,6 +1,6 @@
 """Which slices a batch is made of: a pure function of (seed, stage, step)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput
 from smiler.sampling.options import SamplingOptions
-from smiler.store.store import Store
+from smiler.store.store import Store, StoredCase
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,20 @@ class Draw:
 class Plan:
     """Slices one may draw: `trainable` (n, 2) of (case, z), and for each organ those with a voxel an expert drew.
 
-    A slice about which nothing is known is in neither.
+    A slice about which nothing is known is in neither. Where proposals are given, the slices with a proposed voxel of
+    an organ are among its own, too.
     """
 
     trainable: NDArray[np.int64]
     positive: tuple[NDArray[np.int64], ...]
 
     @classmethod
-    def of(cls, store: Store) -> "Plan":
-        """Every slice of the store that teaches something."""
+    def of(cls, store: Store, proposed: Mapping[str, NDArray[np.int32]] | None = None) -> "Plan":
+        """Every slice that teaches something. `proposed`: case id -> (z,), bit k where organ k is proposed."""
+        proposed = proposed or {}
         trainable = _stack([_pairs(i, case.known != 0) for i, case in enumerate(store)])
         positive = tuple(
-            _stack([_pairs(i, (case.voxels[:, k] > 0) & (case.known >> k & 1 != 0)) for i, case in enumerate(store)])
+            _stack([_pairs(i, _shows(case, k, proposed)) for i, case in enumerate(store)])
             for k in range(len(store.organs))
         )
         if not len(trainable):
@@ -62,6 +64,12 @@ class Plan:
 def generator(*key: int) -> np.random.Generator:
     """The random numbers that belong to a key such as (seed, stage, step)."""
     return np.random.default_rng(np.random.SeedSequence(key))
+
+
+def _shows(case: StoredCase, k: int, proposed: Mapping[str, NDArray[np.int32]]) -> NDArray[np.bool_]:
+    """Whether each slice (z,) shows organ k by an expert's word, or else by a proposal."""
+    shown: NDArray[np.bool_] = (case.voxels[:, k] > 0) & (case.known >> k & 1 != 0)
+    return shown | (proposed[case.case.id] >> k & 1 != 0) if case.case.id in proposed else shown
 
 
 def _pairs(case: int, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:

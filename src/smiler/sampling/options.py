@@ -28,6 +28,11 @@ class SamplingOptions(BaseModel):
         default=256, ge=32, le=2048, multiple_of=32, description="edge of the square patch, in working voxels"
     )
     foreground: float = Field(
-        default=0.8, ge=0, le=1, description="share of a batch drawn from slices with a voxel that an expert drew"
+        default=0.8, ge=0, le=1, description="share of a batch drawn for the sake of an organ, from slices that show it"
+    )
+    from_proposals: bool = Field(
+        default=True,
+        description="in a curriculum's rounds also draw for the sake of an organ where it was proposed, as often a "
+        "slice as where an expert drew it",
     )
     augment: AugmentOptions = AugmentOptions()

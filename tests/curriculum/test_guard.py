@@ -1,0 +1,93 @@
+"""The audit without truth: what it estimates is what the same selection gets right on pairs that were hidden."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from smiler.curriculum.calibration import HeldOut, hold_out
+from smiler.curriculum.guard import LOWERED, Estimated, guarded, shares
+from smiler.curriculum.options import CurriculumOptions
+from smiler.curriculum.relabel import RelabelStep, propose_case
+from smiler.curriculum.rounds import Plan, fresh_network
+from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.losses.options import LossOptions
+from smiler.networks.device import make_fabric
+from smiler.networks.options import NetworkOptions
+from smiler.prediction.model import Model, ModelFacts, as_model
+from smiler.sampling.augment import Normalisation
+from smiler.sampling.options import SamplingOptions
+from smiler.store.options import DataOptions
+from smiler.store.store import Store, StoreOptions, build_store
+from smiler.training.options import TrainingOptions
+
+GAMMA = 0.6
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("guard")
+    cohort = make_phantom_cohort(folder / "all", 6, (8, 32, 32))
+    return build_store(cohort, folder / "cache", StoreOptions(DataOptions(spacing_xy_mm="native")))
+
+
+@pytest.fixture(scope="module")
+def model(store: Store) -> Model:
+    """Untrained, with every organ about as probable as not, so that all kinds of voxels are proposed."""
+    torch.set_num_threads(1)
+    network, loss = NetworkOptions(width=8), LossOptions()
+    plan = Plan(network, loss, SamplingOptions(), TrainingOptions(prior=0.5), CurriculumOptions(rounds=1))
+    facts = ModelFacts(store.organs, network, loss, store.data, Normalisation(40, 60, -160))
+    return as_model(facts, fresh_network(plan, store), make_fabric("cpu", "32"), "untrained")
+
+
+def counted(model: Model, store: Store, held: HeldOut, gamma: float) -> dict[str, float | None]:
+    """Organ -> share of accepted voxels that the experts drew, counted case by case."""
+    step = RelabelStep(1, gamma, CurriculumOptions(rounds=1))
+    found: dict[str, list[bool]] = {}
+    for index, (case, bits) in enumerate(zip(held.without(store).cases, held.bits, strict=True)):
+        proposed = propose_case(model, case, index, step) if bits else np.zeros(1, np.int32)
+        for k, key in enumerate(store.organs.keys):
+            if bits >> k & 1:
+                mine = (proposed >> k & 1).astype(bool)
+                found.setdefault(key, []).extend((case.drawn[:] >> k & 1).astype(bool)[mine].tolist())
+    return {key: float(np.mean(rows)) if rows else None for key, rows in found.items()}
+
+
+def test_the_estimate_is_what_the_same_selection_gets_right(store: Store, model: Model, tmp_path: Path) -> None:
+    held = hold_out(store, 0.4, seed=1)
+    step = RelabelStep(1, GAMMA, CurriculumOptions(rounds=1))
+    found = guarded(model, store, held, step, 0.0, tmp_path)
+    assert {key: row.precision for key, row in found.items()} == pytest.approx(counted(model, store, held, GAMMA))
+    assert all(row.share == GAMMA and not row.lowered for row in found.values())
+    for k, key in enumerate(store.organs.keys):
+        assert found[key].pairs == sum(bits >> k & 1 for bits in held.bits)
+    assert guarded(model, store, held, step, 0.0, tmp_path) == found  # read from the file
+
+
+def test_an_organ_below_the_floor_gets_less_or_nothing(store: Store, model: Model, tmp_path: Path) -> None:
+    held = hold_out(store, 0.4, seed=1)
+    step = RelabelStep(1, GAMMA, CurriculumOptions(rounds=1))
+    by_part = [counted(model, store, held, part * GAMMA) for part in LOWERED]
+    floor = float(np.median([row for row in by_part[0].values() if row is not None]))
+    found = guarded(model, store, held, step, floor, tmp_path)
+    for key, row in found.items():
+        passing = [part for part, told in zip(LOWERED, by_part, strict=True) if told[key] is None or told[key] >= floor]
+        assert row.share == pytest.approx(passing[0] * GAMMA if passing else 0.0)
+        assert row.lowered == (row.share < GAMMA)
+    assert any(row.lowered for row in found.values())
+    assert not all(row.lowered for row in found.values())
+
+
+def test_the_share_of_an_organ_holds_in_relabelling(store: Store, model: Model) -> None:
+    hidden = replace(store, cases=tuple(replace(case, known=0 * case.known) for case in store.cases))
+    step = RelabelStep(1, GAMMA, CurriculumOptions(rounds=1))
+    key = store.organs.keys[0]
+    nothing = replace(step, shares=shares({key: Estimated(key, 0.0, 0.1, 3, lowered=True)}))
+    usual, without = (propose_case(model, hidden.cases[0], 0, s) for s in (step, nothing))
+    assert (usual & 1).any()
+    assert not (without & 1).any()
+    assert nothing.facts()["shares"] == {key: 0.0}
+    assert "shares" not in step.facts()

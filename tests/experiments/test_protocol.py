@@ -1,0 +1,67 @@
+"""Folds by patient, complete cohorts only, and who is hidden from whom."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from smiler.domain.cells import UNANNOTATED, Status, annotated
+from smiler.domain.cohort import Case, Cohort
+from smiler.domain.errors import BadInput, Faults
+from smiler.domain.organs import OrganSet
+from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.experiments.protocol import check_complete, hide_fold, make_folds
+
+ORGANS = OrganSet.of("liver", "spleen")
+
+
+def cohort_of(patients: list[str]) -> Cohort:
+    cell = annotated("m.nii.gz", ())
+    cases = [Case(f"c{i}", p, f"c{i}.nii.gz", {"liver": cell, "spleen": cell}) for i, p in enumerate(patients)]
+    return Cohort(Path("nowhere"), ORGANS, tuple(cases))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("validation", [0.0, 0.2])
+def test_every_patient_is_tested_once_and_is_in_one_part(count: int, validation: float) -> None:
+    cohort = cohort_of([f"p{i // 3}" for i in range(30)])
+    folds = make_folds(cohort, count, validation, seed=1)
+    patient = {case.id: case.patient for case in cohort}
+    tested = [patient[case] for fold in folds for case in fold.test]
+    assert sorted(set(tested)) == sorted({*patient.values()})
+    assert len(tested) == len(cohort)
+    for fold in folds:
+        parts = [{patient[case] for case in part} for part in (fold.train, fold.validation, fold.test)]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 10
+        assert bool(fold.validation) == (validation > 0)
+    assert folds == make_folds(cohort, count, validation, seed=1)
+    assert folds != make_folds(cohort, count, validation, seed=2)
+
+
+def test_too_few_patients_are_told() -> None:
+    with pytest.raises(BadInput, match=r"too few patients.*5 folds, 4 patients"):
+        make_folds(cohort_of(["a", "b", "c", "d"]), 5, 0.1, 0)
+
+
+def test_every_gap_of_the_truth_is_named_at_once() -> None:
+    cohort = cohort_of(["a", "b", "c"])
+    gaps = tuple(replace(c, cells={**c.cells, "spleen": UNANNOTATED}) if c.id != "c1" else c for c in cohort)
+    with pytest.raises(Faults) as caught:
+        check_complete(replace(cohort, cases=gaps))
+    assert [fault.where for fault in caught.value.faults] == ["case c0, organ spleen", "case c2, organ spleen"]
+    check_complete(cohort)
+
+
+def test_training_and_validation_patients_are_masked_alike_and_apart(tmp_path: Path) -> None:
+    cohort = make_phantom_cohort(tmp_path / "all", 10, (8, 32, 32))
+    fold = make_folds(cohort, 2, 0.4, seed=0)[0]
+    masked = hide_fold(cohort, fold, 0.5, 0, tmp_path / "masked")
+    train = Cohort.open(masked.train)
+    assert masked.validation is not None
+    validation = Cohort.open(masked.validation)
+    assert {c.id for c in train} == set(fold.train)
+    assert {c.id for c in validation} == set(fold.validation)
+    for part in (train, validation):
+        for key in part.organs.keys:
+            kept = sum(case.status(key) is not Status.UNANNOTATED for case in part)
+            assert kept == max(1, round(0.5 * len(part)))

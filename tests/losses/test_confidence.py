@@ -1,0 +1,87 @@
+"""The learned confidence obeys the laws of every loss, learns the probability of the truth, and disturbs nothing."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import ORGAN_SETS
+
+from smiler.losses import LOSSES, LossOptions, build_loss
+from smiler.losses.confidence import WithConfidence
+from smiler.losses.targets import READINGS, Targets
+
+LAW = settings(max_examples=10, deadline=None, derandomize=True)
+SEEDS = st.integers(0, 2**32 - 1)
+ORGANS = ORGAN_SETS[sorted(ORGAN_SETS)[0]] if isinstance(ORGAN_SETS, dict) else ORGAN_SETS[0]
+
+
+def made(name: str) -> WithConfidence:
+    loss = build_loss(LossOptions.model_validate({"name": name, "confidence": True}), ORGANS)
+    assert isinstance(loss, WithConfidence)
+    return loss
+
+
+def drawn(seed: int, outputs: int) -> tuple[torch.Tensor, Targets]:
+    rng = torch.Generator().manual_seed(seed)
+    codes = torch.randint(0, 6, (2, len(ORGANS), 4, 5), generator=rng, dtype=torch.uint8)
+    return torch.randn(2, outputs, 4, 5, generator=rng), READINGS["smile"].targets(codes)
+
+
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"softmax"}))
+@LAW
+@given(seed=SEEDS)
+def test_it_is_blind_where_nothing_is_known(name: str, seed: int) -> None:
+    loss = made(name)
+    logits, targets = drawn(seed, loss.outputs)
+    unknown = torch.cat([targets.weight, targets.weight], dim=1) == 0
+    other = torch.where(unknown, logits + 7, logits).requires_grad_()
+    logits.requires_grad_()
+    a, b = loss(logits, targets), loss(other, targets)
+    a.backward()
+    b.backward()
+    assert torch.equal(a, b)
+    assert torch.equal(logits.grad, other.grad)  # type: ignore[arg-type]
+    assert not logits.grad[unknown].any()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_nothing_known_is_free(name: str) -> None:
+    loss = made(name)
+    logits, targets = drawn(0, loss.outputs)
+    nothing = Targets(0 * targets.value, 0 * targets.weight, 0 * targets.complete)
+    assert float(loss(logits, nothing)) == 0
+
+
+def test_a_perfect_prediction_that_knows_it_is_free() -> None:
+    loss = made("bce")
+    _, targets = drawn(3, loss.outputs)
+    logits = torch.cat([40 * targets.value - 20, torch.full_like(targets.value, 20.0)], dim=1)
+    assert float(loss(logits, targets)) <= 1e-4
+
+
+def test_no_gradient_goes_from_confidence_to_the_scores() -> None:
+    loss, plain = made("bce"), build_loss(LossOptions(name="bce"), ORGANS)
+    logits, targets = drawn(5, loss.outputs)
+    with_it, without = logits.clone().requires_grad_(), logits[:, : len(ORGANS)].clone().requires_grad_()
+    loss(with_it, targets).backward()
+    plain(without, targets).backward()
+    assert torch.allclose(with_it.grad[:, : len(ORGANS)], without.grad)  # type: ignore[index, arg-type]
+
+
+@LAW
+@given(seed=SEEDS)
+def test_its_error_is_what_an_oracle_counts(seed: int) -> None:
+    loss, plain = made("bce"), build_loss(LossOptions(name="bce"), ORGANS)
+    logits, targets = drawn(seed, loss.outputs)
+    k_count = len(ORGANS)
+    extra = float(loss(logits, targets) - plain(logits[:, :k_count], targets))
+    errors = []
+    for k in range(k_count):
+        rows = []
+        for i, y, x in torch.nonzero(targets.weight[:, k]).tolist():
+            s = float(torch.sigmoid(logits[i, k, y, x]))
+            right = s if targets.value[i, k, y, x] else 1 - s
+            rows.append((float(torch.sigmoid(logits[i, k_count + k, y, x])) - right) ** 2)
+        if rows:
+            errors.append(sum(rows) / len(rows))
+    assert extra == pytest.approx(sum(errors) / len(errors) if errors else 0.0, abs=1e-5)
