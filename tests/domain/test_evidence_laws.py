@@ -30,6 +30,7 @@ class Voxel:
     drawn: frozenset[str]
     known: frozenset[str]
     pseudo: frozenset[str]
+    cleared: frozenset[str] = frozenset()
 
     @property
     def positive(self) -> frozenset[str]:
@@ -64,16 +65,17 @@ def rule(organs: OrganSet, key: str, voxel: Voxel, pseudo_excludes: bool) -> Cod
         return Code.PSEUDO
     if pseudo_excludes and any(exclude(organs, key, other) for other in voxel.pseudo):
         return Code.EXCLUDED
-    return Code.UNKNOWN
+    return Code.CLEARED if key in voxel.cleared else Code.UNKNOWN
 
 
 def expected(organs: OrganSet, fields: Fields, pseudo_excludes: bool) -> NDArray[np.uint8]:
     def keys(bits: int) -> frozenset[str]:
         return frozenset(key for k, key in enumerate(organs.keys) if bits >> k & 1)
 
+    cleared = np.zeros_like(fields.drawn) if fields.cleared is None else fields.cleared
     voxels = [
-        Voxel(keys(int(d)), keys(int(k)), keys(int(p)))
-        for d, k, p in zip(fields.drawn, fields.known, fields.pseudo, strict=True)
+        Voxel(keys(int(d)), keys(int(k)), keys(int(p)), keys(int(c)))
+        for d, k, p, c in zip(fields.drawn, fields.known, fields.pseudo, cleared, strict=True)
     ]
     codes = [[rule(organs, key, voxel, pseudo_excludes) for voxel in voxels] for key in organs.keys]
     return np.array(codes, dtype=np.uint8)
@@ -105,12 +107,14 @@ def random_fields(organs: OrganSet, seed: int) -> Fields:
         chosen = rng.random((len(organs), VOXELS)) < share
         return np.sum([row.astype(np.int64) << k for k, row in enumerate(chosen)], axis=0).astype(np.int32)
 
-    return Fields(bits(rng.choice([0.05, 0.3])), bits(rng.choice([0.1, 0.5, 0.9])), bits(rng.choice([0.0, 0.3])))
+    drawn, known, pseudo = (bits(rng.choice(shares)) for shares in ([0.05, 0.3], [0.1, 0.5, 0.9], [0.0, 0.3]))
+    return Fields(drawn, known, pseudo, bits(0.4) if rng.random() < 0.5 else None)
 
 
 def derived(fields: Fields, organs: OrganSet, xp: ModuleType, pseudo_excludes: bool) -> NDArray[np.uint8]:
     if xp is torch:
-        fields = Fields(*(torch.from_numpy(bits) for bits in (fields.drawn, fields.known, fields.pseudo)))
+        given = (fields.drawn, fields.known, fields.pseudo, fields.cleared)
+        fields = Fields(*(None if bits is None else torch.from_numpy(bits) for bits in given))
     codes: Any = derive(fields, Relations.of(organs), xp, pseudo_excludes=pseudo_excludes)
     codes = codes.numpy() if xp is torch else codes
     assert codes.dtype == np.uint8

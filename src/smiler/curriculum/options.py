@@ -32,6 +32,13 @@ class CurriculumOptions(BaseModel):
     keep: Literal["replace", "union"] = Field(
         default="replace", description="proposals of a round replace earlier ones, or join them (the paper)"
     )
+    negatives: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="where an organ was proposed in a volume, its voxels with a lower probability than this are taken "
+        "as negatives, too; unset: only positives are proposed (the paper)",
+    )
     precision: float | None = Field(
         default=None,
         gt=0,

@@ -1,5 +1,6 @@
 """Relabelling of a store: what the network proposes for organs that nobody annotated, kept case by case on disk."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.curriculum.options import CurriculumOptions
-from smiler.domain.evidence import Fields, Relations, derive
+from smiler.domain.evidence import Code, Fields, Relations, derive
 from smiler.domain.files import read_json, write_json
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
@@ -60,6 +61,11 @@ class Proposals:
         """Bit field (z, y, x) on disk, read by the slice."""
         return open_array(self.folder / "proposals" / f"{case_id}.b2nd")
 
+    def cleared(self, case_id: str) -> Any | None:
+        """Bit field (z, y, x) on disk of what the round ruled out; None where it rules nothing out."""
+        path = self.folder / "proposals" / f"{case_id}.cleared.b2nd"
+        return open_array(path) if path.exists() else None
+
     def planes(self, case_id: str) -> NDArray[np.int32]:
         """(z,), bit k where organ k is proposed somewhere in the slice."""
         return np.asarray(read_json(self.folder / "proposals" / f"{case_id}.json")["planes"], dtype=np.int32)
@@ -89,7 +95,11 @@ def relabel_store(
             continue
         about = folder / "proposals" / f"{case.case.id}.json"
         if not about.exists() or read_json(about)["made_by"] != model.made_by:
-            bits = propose_case(model, case, index, step)
+            prediction = predict_case(model, case, step.options)
+            bits = accept_case(prediction, case, model.organs, step, index)
+            if step.options.negatives is not None:
+                cleared = rule_out(prediction, bits, case, model.organs, step.options.negatives)
+                save_array(about.with_suffix(".cleared.b2nd"), cleared)
             if case.case.id in earlier.accepted:
                 bits |= np.where(bits == 0, earlier.bits(case.case.id)[:], 0).astype(np.int32)
             _save(about, bits, store.organs, {"made_by": model.made_by, **step.facts()})
@@ -133,6 +143,24 @@ def accept_case(
     each = tuple(step.share(key) for key in keys)
     selection = Selection(step.gamma, step.options.scope, (step.number, index), each)
     return accept(prediction, Fields(drawn, known, np.zeros_like(drawn)), organs, step.options.rule, selection)
+
+
+def rule_out(
+    prediction: Prediction, accepted: NDArray[np.int32], case: StoredCase, organs: OrganSet, below: float
+) -> NDArray[np.int32]:
+    """Bit field (z, y, x) of voxels at which an organ that was proposed in the volume is improbable.
+
+    Where nothing of an organ was proposed, the network may have missed it, and nothing is ruled out.
+    """
+    drawn = np.asarray(case.drawn[:])
+    known = np.broadcast_to(case.known[:, None, None], drawn.shape)
+    codes = derive(Fields(drawn, known, accepted), Relations.of(organs), np)
+    limit = np.float16(math.log(below / (1 - below)))
+    bits = np.zeros_like(accepted)
+    for score, k in zip(prediction.score, prediction.channels, strict=True):
+        if (accepted >> k & 1).any():
+            bits |= ((codes[k] == int(Code.UNKNOWN)) & (score < limit)).astype(np.int32) << np.int32(k)
+    return bits
 
 
 def opinions_for(rule: str, passes: int) -> Opinions | None:

@@ -109,7 +109,10 @@ class _Rounds:
         last = number == plan.curriculum.rounds
         store = self.held.without(self.store) if plan.curriculum.holds_out and not last else self.store
         proposed = {case: proposals.planes(case) for case in opened} if plan.sampling.from_proposals else {}
-        return Batches(store, plan.sampling, plan.network.context, plan.training.seed, number, opened, proposed)
+        cleared = {case: bits for case in opened if (bits := proposals.cleared(case)) is not None}
+        return Batches(
+            store, plan.sampling, plan.network.context, plan.training.seed, number, opened, proposed, cleared
+        )
 
     def facts(self) -> ModelFacts:
         """What every checkpoint tells."""

@@ -2,7 +2,8 @@
 
 The rule (docs/science.md; Petit et al. 2018, section 2, with part_of added) works on bit fields, so that 31 organs
 cost one integer a voxel: bit k of `drawn` is set where an expert drew organ k, bit k of `known` where an expert's word
-about organ k counts (annotated or absent), bit k of `pseudo` where a curriculum round proposed it.
+about organ k counts (annotated or absent), bit k of `pseudo` where a curriculum round proposed it, bit k of `cleared`
+where a round ruled it out.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ class Code(IntEnum):
     POSITIVE = 3
     IMPLIED = 4
     PSEUDO = 5
+    CLEARED = 6
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Relations:
 
 @dataclass(frozen=True)
 class Fields:
-    """Bit fields of one shape (*space), integer arrays or tensors of one library: drawn, known, pseudo.
+    """Bit fields of one shape (*space), integer arrays or tensors of one library; `cleared` may be left out.
 
     A set bit of `drawn` counts only where the same bit of `known` is set. Padding has known = pseudo = 0, so that it is
     UNKNOWN for every organ.
@@ -59,18 +61,23 @@ class Fields:
     drawn: Any
     known: Any
     pseudo: Any
+    cleared: Any = None
 
 
 def derive(fields: Fields, relations: Relations, xp: ModuleType, *, pseudo_excludes: bool = False) -> Any:
     """Codes u8 (K, *space) from bit fields; `xp` is the library of the arrays (numpy or torch).
 
-    PSEUDO never overwrites knowledge. With `pseudo_excludes` a proposal also excludes its rivals.
+    PSEUDO and CLEARED never overwrite knowledge, nor CLEARED a PSEUDO. With `pseudo_excludes` a proposal also excludes
+    its rivals.
     """
     drawn = fields.drawn & fields.known
     negative = fields.known & ~drawn
     rivals = drawn | fields.pseudo if pseudo_excludes else drawn
     return xp.stack(
-        [_codes_of(k, Fields(drawn, negative, fields.pseudo), rivals, relations, xp) for k in _all(relations)]
+        [
+            _codes_of(k, Fields(drawn, negative, fields.pseudo, fields.cleared), rivals, relations, xp)
+            for k in _all(relations)
+        ]
     )
 
 
@@ -80,8 +87,11 @@ def _all(relations: Relations) -> range:
 
 def _codes_of(k: int, fields: Fields, rivals: Any, relations: Relations, xp: ModuleType) -> Any:
     drawn, negative = fields.drawn, fields.known
-    code = ((fields.pseudo >> k) & 1) * int(Code.PSEUDO)
-    excluded = ((rivals & relations.excluders[k]) != 0) & (((fields.pseudo >> k) & 1) == 0)
+    proposed = (fields.pseudo >> k) & 1
+    code = proposed * int(Code.PSEUDO)
+    if fields.cleared is not None:
+        code = code + ((fields.cleared >> k) & 1 & (1 - proposed)) * int(Code.CLEARED)
+    excluded = ((rivals & relations.excluders[k]) != 0) & (proposed == 0)
     excluded = excluded | ((drawn & relations.excluders[k]) != 0) | ((negative & relations.wholes[k]) != 0)
     code = xp.where(excluded, int(Code.EXCLUDED), code)
     code = xp.where((drawn & relations.parts[k]) != 0, int(Code.IMPLIED), code)

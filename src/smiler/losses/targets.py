@@ -39,7 +39,7 @@ class Reading:
         """Targets of evidence codes u8 (B, K, H, W)."""
         weight = _among(codes, [code for code, (_, looked) in self.columns.items() if looked])
         value = _among(codes, [code for code, (one, looked) in self.columns.items() if looked and one])
-        background = [code for code in (Code.NEGATIVE, Code.UNKNOWN) if self.columns[code][1]]
+        background = [code for code in (Code.NEGATIVE, Code.CLEARED, Code.UNKNOWN) if self.columns[code][1]]
         complete = _among(codes, background).amax(dim=(2, 3))
         return Targets(value.float(), weight.float(), complete.float())
 
@@ -57,6 +57,7 @@ _SMILE = {
     Code.POSITIVE: (1, 1),
     Code.IMPLIED: (1, 1),
     Code.PSEUDO: (1, 1),
+    Code.CLEARED: (0, 1),
 }
 
 READINGS: dict[str, Reading] = {

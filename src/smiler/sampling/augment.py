@@ -29,6 +29,7 @@ class Slices:
     known: NDArray[np.int32]
     extent: NDArray[np.int64]
     centre: NDArray[np.float64]
+    cleared: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,12 @@ def apply(slices: Slices, changes: Changes, patch: int, normalisation: Normalisa
     nearest = (position + 0.5).floor().long()  # round() goes to even: half way it doubles one voxel and skips the next
     inside = ((nearest >= 0) & (nearest < extent[:, None, None, :])).all(dim=3)
     index = (nearest[..., 0].clamp(min=0) * slices.image.shape[3] + nearest[..., 1].clamp(min=0)) * inside
-    fields = Fields(
-        *(_gather(bits, index, inside) for bits in (slices.drawn, slices.known, slices.pseudo)),
-    )
+    drawn, known, pseudo = (_gather(bits, index, inside) for bits in (slices.drawn, slices.known, slices.pseudo))
+    cleared = None if slices.cleared is None else _gather(slices.cleared, index, inside)
     image = torch.from_numpy(slices.image).to(device).float() - normalisation.air
     image = _interpolate(image, position) + normalisation.air
     image = (image - normalisation.mean) / normalisation.sd
-    return Batch(_grey(image, changes), fields)
+    return Batch(_grey(image, changes), Fields(drawn, known, pseudo, cleared))
 
 
 def _positions(matrix: Tensor, patch: int) -> Tensor:

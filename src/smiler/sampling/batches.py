@@ -22,7 +22,8 @@ READ_AHEAD = 2
 class Batches:
     """Batches for one stage (0: first training, t: after curriculum round t).
 
-    `proposals`: case id -> bits on disk; `proposed`: case id -> (z,), the organs that are drawn for there.
+    `proposals`, `cleared`: case id -> bits on disk of what a round proposed and ruled out; `proposed`: case id -> (z,),
+    the organs that are drawn for there.
     """
 
     store: Store
@@ -32,6 +33,7 @@ class Batches:
     stage: int = 0
     proposals: Mapping[str, Any] = field(default_factory=dict)
     proposed: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
+    cleared: Mapping[str, Any] = field(default_factory=dict)
 
     def normalisation(self) -> Normalisation:
         """Grey-value normalisation from the voxels that experts drew."""
@@ -67,6 +69,7 @@ def read_slices(batches: Batches, draws: list[Draw], rng: np.random.Generator) -
     air = batches.store.data.window_hu[0]
     image = np.full((count, channels, height, width), air, dtype=np.int16)
     drawn, pseudo, known = (np.zeros((count, height, width), dtype=np.int32) for _ in range(3))
+    cleared = np.zeros((count, height, width), dtype=np.int32) if batches.cleared else None
     for i, draw in enumerate(draws):
         case, (y, x) = cases[draw.case], extent[i]
         image[i, :, :y, :x] = neighbours(case.image, draw.z, batches.context)
@@ -74,13 +77,15 @@ def read_slices(batches: Batches, draws: list[Draw], rng: np.random.Generator) -
         known[i, :y, :x] = case.known[draw.z]
         if case.case.id in batches.proposals:
             pseudo[i, :y, :x] = batches.proposals[case.case.id][draw.z]
+        if cleared is not None and case.case.id in batches.cleared:
+            cleared[i, :y, :x] = batches.cleared[case.case.id][draw.z]
     centre = np.stack(
         [
             _centre((drawn[i] & known[i]) | pseudo[i], draw, extent[i], batches.options, rng)
             for i, draw in enumerate(draws)
         ]
     )
-    return Slices(image, drawn, pseudo, known, extent, centre)
+    return Slices(image, drawn, pseudo, known, extent, centre, cleared)
 
 
 def neighbours(image: Any, z: int, context: int) -> NDArray[np.int16]:
