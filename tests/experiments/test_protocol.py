@@ -7,10 +7,11 @@ import pytest
 
 from smiler.domain.cells import UNANNOTATED, Status, annotated
 from smiler.domain.cohort import Case, Cohort
-from smiler.domain.errors import BadInput, Faults
+from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
+from smiler.domain.progress import Silent
 from smiler.experiments.phantom_cohort import make_phantom_cohort
-from smiler.experiments.protocol import check_complete, hide_fold, make_folds
+from smiler.experiments.protocol import complete_cases, hide_fold, make_folds
 
 ORGANS = OrganSet.of("liver", "spleen")
 
@@ -43,13 +44,14 @@ def test_too_few_patients_are_told() -> None:
         make_folds(cohort_of(["a", "b", "c", "d"]), 5, 0.1, 0)
 
 
-def test_every_gap_of_the_truth_is_named_at_once() -> None:
-    cohort = cohort_of(["a", "b", "c"])
-    gaps = tuple(replace(c, cells={**c.cells, "spleen": UNANNOTATED}) if c.id != "c1" else c for c in cohort)
-    with pytest.raises(Faults) as caught:
-        check_complete(replace(cohort, cases=gaps))
-    assert [fault.where for fault in caught.value.faults] == ["case c0, organ spleen", "case c2, organ spleen"]
-    check_complete(cohort)
+def test_only_complete_cases_are_used_and_too_few_are_refused_with_what_is_needed() -> None:
+    cohort = cohort_of(["a", "b", "c", "d"])
+    gaps = tuple(replace(c, cells={**c.cells, "spleen": UNANNOTATED}) if c.id == "c1" else c for c in cohort)
+    partly = replace(cohort, cases=gaps)
+    assert complete_cases(cohort, 2, Silent()) == cohort
+    assert [case.id for case in complete_cases(partly, 2, Silent())] == ["c0", "c2", "c3"]
+    with pytest.raises(BadInput, match=r"too few cases.*3 patients.*liver 4, spleen 3.*at least 4 patients"):
+        complete_cases(partly, 3, Silent())
 
 
 def test_training_and_validation_patients_are_masked_alike_and_apart(tmp_path: Path) -> None:

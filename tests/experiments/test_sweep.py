@@ -40,7 +40,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 def options(**changes: object) -> SweepOptions:
     usual: dict[str, object] = {
-        "arms": ARMS_RUN, "alphas": (0.0, 0.5), "folds": 2, "run_folds": 1, "organs": ORGANS, "changes": TINY,
+        "arms": ARMS_RUN, "alphas": (0.0, 0.5), "folds": 2, "organs": ORGANS, "changes": TINY,
         "validation": 0.2, "jobs": 2,
     }  # fmt: skip
     return SweepOptions(**{**usual, **changes})  # type: ignore[arg-type]
@@ -71,9 +71,9 @@ def test_a_sweep_leaves_tables_figures_and_one_page(out: Path) -> None:
     assert set(summary["arms"]["smiler-guarded"]) == {"0.5"}
     cell = summary["arms"]["smile"]["0.5"]
     assert cell["low"] <= cell["dice"] <= cell["high"]
-    assert cell["n"] == 6
+    assert cell["n"] == 12
     assert summary["arms"]["smile"]["0"] == summary["arms"]["full"]["0.5"] == summary["arms"]["full"]["0"]
-    assert summary["trials"] == 6
+    assert summary["trials"] == 12
     with (out / "tables" / "relabelling.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert {row["organ"] for row in rows} == set(ORGANS)
@@ -89,9 +89,9 @@ def test_a_sweep_leaves_tables_figures_and_one_page(out: Path) -> None:
 
 def test_all_arms_share_steps_seed_test_patients_and_network(out: Path) -> None:
     trials = [TrialFolder(path.parent).trial() for path in out.glob("trials/**/trial.json")]
-    assert len(trials) == 6
+    assert len(trials) == 12
     assert len({(t.recipe.training.steps, t.recipe.training.seed, t.recipe.training.precision) for t in trials}) == 1
-    assert len({(t.test, t.cases, t.recipe.sampling, t.recipe.network) for t in trials}) == 1
+    assert len({(t.fold, t.test, t.cases, t.recipe.sampling, t.recipe.network) for t in trials}) == 2
     assert {t.recipe.prediction.threshold for t in trials} == {0.5, 0.25}
 
 
@@ -122,7 +122,7 @@ def test_a_failed_trial_is_named_and_does_not_stop_the_rest(out: Path, tmp_path:
 def test_killed_and_called_again_it_comes_to_the_same(cohort: Cohort, out: Path, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "smiler", "sweep", str(cohort.folder), str(tmp_path / "again"), "--methods",
-        ",".join(ARMS_RUN), "--alphas", "0,.5", "--folds", "2", "--run-folds", "1", "--organs", ",".join(ORGANS),
+        ",".join(ARMS_RUN), "--alphas", "0,.5", "--folds", "2", "--organs", ",".join(ORGANS),
         "--validation", "0.2", "--jobs", "2", "--json",
     ]  # fmt: skip
     for change in TINY:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
+from smiler.experiments.arms import ARMS
 from smiler.formats import FORMATS
 from smiler.losses import LOSSES
 from smiler.losses.targets import READINGS
@@ -19,6 +20,7 @@ def describe(method: str) -> dict[str, Any]:
     """Everything that can be chosen, as JSON."""
     return {
         "methods": METHODS,
+        "arms": {name: arm.title for name, arm in ARMS.items()},
         "readings": {name: reading.title for name, reading in READINGS.items()},
         "losses": list(LOSSES),
         "networks": list(NETWORKS),
@@ -53,6 +55,10 @@ def show(method: str, console: Console, *, with_options: bool) -> None:
     for name, text in METHODS.items():
         table.add_row(name, text)
     console.print(table)
+    arms = Table("arm", "what it is", title="smiler sweep --methods", title_justify="left")
+    for name, arm in ARMS.items():
+        arms.add_row(name, arm.title)
+    console.print(arms)
     for title, names in (("networks", NETWORKS), ("losses", LOSSES), ("rules", RULES), ("formats", FORMATS)):
         console.print(f"{title}: {', '.join(names)}")
     if with_options:

@@ -8,7 +8,7 @@ import numpy as np
 
 from smiler.domain.cells import Status
 from smiler.domain.cohort import LEDGER, Case, Cohort
-from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.errors import BadInput
 from smiler.domain.progress import Progress
 from smiler.experiments.hide import hide
 
@@ -51,20 +51,26 @@ def _ids(cohort: Cohort, patients: Sequence[str]) -> tuple[str, ...]:
     return tuple(case.id for case in cohort if case.patient in wanted)
 
 
-def check_complete(cohort: Cohort) -> None:
-    """Every organ of every case must be annotated or absent: a sweep measures against the whole truth."""
-    faults = [
-        BadInput(
-            "the organ is not annotated; a sweep hides annotations itself and needs all of them",
-            where=f"case {case.id}, organ {key}",
-            got=str(case.cell(key)) or "an empty cell",
-            do="leave the organ out with --organs, or complete it",
+def complete_cases(cohort: Cohort, folds: int, progress: Progress) -> Cohort:
+    """The cases in which every organ is annotated or absent: a sweep hides annotations itself, and needs the truth.
+
+    Raises BadInput, saying what is there and what would be enough, where they have too few patients for the folds.
+    """
+    keys = cohort.organs.keys
+    whole = cohort.only(case.id for case in cohort if all(_complete(case, key) for key in keys))
+    patients = len({case.patient for case in whole})
+    if patients <= folds:
+        counts = {key: sum(_complete(case, key) for case in cohort) for key in keys}
+        told = ", ".join(f"{key} {count}" for key, count in counts.items())
+        raise BadInput(
+            "too few cases are completely annotated for a sweep, which hides annotations and measures against them",
+            where=str(cohort.folder),
+            got=f"{patients} patients with all of {len(keys)} organs; of {len(cohort)} cases, by organ: {told}",
+            do=f"at least {folds + 1} patients for {folds} folds: fewer --folds, --organs, or more annotations",
         )
-        for case in cohort
-        for key in cohort.organs.keys
-        if not _complete(case, key)
-    ]
-    raise_all(faults)
+    if len(whole) < len(cohort):
+        progress.note(f"{len(whole)} of {len(cohort)} cases are completely annotated; the others are left out")
+    return whole
 
 
 def _complete(case: Case, key: str) -> bool:

@@ -20,7 +20,7 @@ from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.experiments.arms import ARMS, Arm
 from smiler.experiments.jobs import run_trials, threads_each, usual_jobs
-from smiler.experiments.protocol import Fold, Masked, check_complete, hide_fold, make_folds
+from smiler.experiments.protocol import Fold, Masked, complete_cases, hide_fold, make_folds
 from smiler.experiments.trial import Trial, TrialFolder
 from smiler.networks.device import make_fabric, settled
 from smiler.recipe.recipe import Recipe, load_recipe
@@ -94,7 +94,7 @@ def run_sweep(cohort: Cohort, out: Path, options: SweepOptions, progress: Progre
     shown = progress or Silent()
     out = out.resolve()
     cohort = _only_organs(replace(cohort, folder=cohort.folder.resolve()), options.organs)
-    check_complete(cohort)
+    cohort = complete_cases(cohort, options.folds, shown)
     with writing(out):
         folds = make_folds(cohort, options.folds, options.validation, min(options.seeds))
         _check_same(out, cohort, options)
