@@ -6,18 +6,22 @@ else that a trial says goes to `log.txt` in its folder.
 
 import os
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
 
 from smiler.domain.errors import SmilerError, Stopped
 
 LOG = "log.txt"
+PATIENCE_SECONDS = 0.5
 
 
 def main(folders: list[str]) -> int:
     """Run the trials that are named, or those that standard input names."""
     if folders:
         return max(run(Path(folder)) for folder in folders)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     for line in sys.stdin:
         folder = Path(line.rstrip("\n"))
@@ -29,6 +33,13 @@ def main(folders: list[str]) -> int:
         if status == Stopped.exit_code:
             return status
     return 0
+
+
+def _end_with_parent(parent: int) -> None:
+    """Whoever reads the answers may be killed: then this process must not hold the trial's folder any longer."""
+    while os.getppid() == parent:
+        time.sleep(PATIENCE_SECONDS)
+    os._exit(1)
 
 
 def run(folder: Path) -> int:
@@ -49,4 +60,7 @@ def run(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(Stopped.exit_code)
