@@ -115,7 +115,7 @@ def test_the_last_of_31_organs_is_counted_like_the_first() -> None:
     proposed = np.array([[[0, 0, 0, 1 << 29]]], dtype=np.int32)
     tally = Tally.of(Labels(drawn, proposed, np.array([1 | 1 << 30], dtype=np.int32)))
     codes = tally.codes(Relations.of(organs))
-    assert codes[30].tolist() == [0, 2, 0, 2, 0, 0]
-    assert codes[0].tolist() == [0, 3, 0, 1, 0, 0]
-    assert codes[29].tolist() == [0, 0, 3, 0, 0, 1]
+    assert codes[30].tolist() == [0, 2, 0, 2, 0, 0, 0]
+    assert codes[0].tolist() == [0, 3, 0, 1, 0, 0, 0]
+    assert codes[29].tolist() == [0, 0, 3, 0, 0, 1, 0]
     assert tally.drawn_of(30) == (2, 1.5)

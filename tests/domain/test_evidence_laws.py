@@ -156,7 +156,7 @@ def test_proposals_never_change_what_is_known(organs: OrganSet, seed: int, pseud
     codes = derived(fields, organs, np, pseudo_excludes)
     told = without != Code.UNKNOWN
     np.testing.assert_array_equal(codes[told], without[told])
-    assert pseudo_excludes or set(np.unique(codes[~told])) <= {Code.UNKNOWN, Code.PSEUDO}
+    assert pseudo_excludes or set(np.unique(codes[~told])) <= {Code.UNKNOWN, Code.PSEUDO, Code.CLEARED}
 
 
 @LIBRARIES
@@ -169,7 +169,7 @@ def test_padding_is_unknown_for_every_organ(xp: ModuleType, organs: OrganSet, ps
     assert (codes == Code.UNKNOWN).all()
 
 
-U, N, E, P, I, Q = Code  # noqa: E741
+U, N, E, P, I, Q, C = Code  # noqa: E741
 ABDOMEN = OrganSet(
     (
         Organ("liver"),
@@ -257,3 +257,13 @@ def test_shares_under_independent_removal_are_the_closed_form(alpha: float) -> N
     negatives = (1 - alpha) * (1 - beta) + alpha * (1 - alpha) * others
     np.testing.assert_allclose(shares[:, N] + shares[:, E], negatives, atol=1e-12)
     np.testing.assert_allclose(shares[:, U], alpha * (1 - (1 - alpha) * others), atol=1e-12)
+
+
+def test_a_round_rules_out_only_what_nobody_knows_or_proposes() -> None:
+    def bits(keys: str) -> NDArray[np.int32]:
+        return np.full(1, ABDOMEN.bits(keys.split()), dtype=np.int32)
+
+    fields = Fields(bits("stomach"), bits("stomach"), bits("tumour"), bits("liver tumour core vessel stomach"))
+    assert derived(fields, ABDOMEN, np, False)[:, 0].tolist() == [E, E, E, E, P]
+    fields = Fields(bits(""), bits("stomach"), bits("tumour"), bits("liver tumour core vessel stomach"))
+    assert derived(fields, ABDOMEN, np, False)[:, 0].tolist() == [C, Q, C, C, N]

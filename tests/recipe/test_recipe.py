@@ -12,7 +12,7 @@ import tomli_w
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from smiler.domain.errors import BadInput, Faults, SmilerError
@@ -89,10 +89,21 @@ EXTRA: dict[str, st.SearchStrategy[Any]] = {
 
 
 def models(model: type[BaseModel]) -> st.SearchStrategy[Any]:
+    """Any model at all; what its parts forbid together is passed over."""
     fields = model.model_fields.items()
-    return st.fixed_dictionaries(
+    any_values = st.fixed_dictionaries(
         {}, optional={n: EXTRA[n] if n in EXTRA else values_of(f.annotation, f.metadata) for n, f in fields}
-    ).map(lambda chosen: model(**chosen))
+    )
+    return any_values.map(lambda chosen: made(model, chosen)).filter(lambda built: built is not None)
+
+
+def made(model: type[BaseModel], chosen: dict[str, Any]) -> BaseModel | None:
+    try:
+        return model(**chosen)
+    except ValidationError as error:
+        if all(fault["type"] == "value_error" for fault in error.errors()):
+            return None
+        raise
 
 
 @settings(derandomize=True, deadline=None, max_examples=120)
@@ -101,6 +112,21 @@ def test_any_recipe_comes_back_from_its_toml(tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.getbasetemp() / "any-recipe.toml"
     path.write_text(recipe.to_toml(), encoding="utf-8")
     assert read_recipe(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["curriculum.rule=ensemble"], "needs network.members of at least 2"),
+        (["curriculum.rule=confidence"], "needs loss.confidence = true"),
+        (["network.separate=true", "loss.name=softmax"], "no softmax, no confidence"),
+        (["network.separate=true", "loss.confidence=true"], "no softmax, no confidence"),
+        (["network.separate=true", "network.members=2"], "separate networks have no members"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(changes: list[str], told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        load_recipe("smile", None, changes)
 
 
 def test_a_file_of_weights_survives_as_a_path(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Augmentation: the crop is exact, evidence is never invented, and image and evidence move together."""
 
-from dataclasses import astuple, fields, replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -195,8 +195,11 @@ def test_the_same_changes_give_the_same_batch(seed: int) -> None:
     changes = sample(generator(seed), slices.centre, PATCH, WILD)
     one, other = cut(slices, changes), cut(slices, changes)
     assert torch.equal(one.image, other.image)
-    for name in fields(one.fields):
-        assert torch.equal(getattr(one.fields, name.name), getattr(other.fields, name.name))
+    for name in ("drawn", "known", "pseudo"):
+        assert torch.equal(getattr(one.fields, name), getattr(other.fields, name))
+    assert one.fields.cleared is None
+    ruled = cut(replace(slices, cleared=slices.pseudo), changes).fields
+    assert torch.equal(ruled.cleared, one.fields.pseudo)
 
 
 @LAW

@@ -41,7 +41,7 @@ class Tally:
         return cls(fields[:, 0], fields[:, 1] & (1 << _HIGH) - 1, fields[:, 1] >> _HIGH, counts[:, 0], counts[:, 1])
 
     def codes(self, relations: Relations) -> NDArray[np.int64]:
-        """Voxels of each evidence code, int64 (K, 6), columns in the order of Code."""
+        """Voxels of each evidence code, int64 (K, 7), columns in the order of Code."""
         codes = derive(Fields(self.drawn, self.known, self.proposed), relations, np)
         return np.stack([(self.voxels * (codes == code)).sum(axis=1) for code in Code], axis=1)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from smiler.domain.errors import BadInput
@@ -70,9 +71,7 @@ class _Pool:
                 raise
             finally:
                 for worker in list(self.workers.values()):
-                    if worker.stdin:
-                        worker.stdin.close()
-                    worker.wait()
+                    _end(worker)
         return {path: text for path, result in results.items() if (text := result.result())}
 
     def _one(self, folder: TrialFolder) -> str:
@@ -85,7 +84,7 @@ class _Pool:
         except OSError:
             answer = ""
         if not answer:
-            self.workers.pop(threading.get_ident(), None)
+            _end(self.workers.pop(threading.get_ident(), None))
         if answer == "0" and folder.done:
             return ""
         log = folder.path / LOG
@@ -103,6 +102,18 @@ class _Pool:
             worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=None, text=True, env=environment)
             self.workers[mine] = worker
         return worker
+
+
+def _end(worker: "subprocess.Popen[str] | None") -> None:
+    """Let a process end (it does when nothing more can be asked of it) and free its pipes."""
+    if worker is None:
+        return
+    if worker.stdin:
+        with suppress(OSError):
+            worker.stdin.close()
+    worker.wait()
+    if worker.stdout:
+        worker.stdout.close()
 
 
 def _ask(worker: "subprocess.Popen[str]", folder: Path) -> str:

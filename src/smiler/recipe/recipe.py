@@ -135,6 +135,9 @@ def _fault(row: Any, where: str) -> BadInput:
         return BadInput(
             "unknown option", where=f"{where}: {name}", got=repr(location[-1]), do=_nearest(location[-1], known)
         )
+    if isinstance(row["input"], dict):  # options that don't go together: what was given is the whole table
+        together = f"{where}: {name}" if name else where
+        return BadInput(row["msg"].removeprefix("Value error, "), where=together, do="see smiler methods --options")
     return BadInput(
         row["msg"], where=f"{where}: {name}", got=repr(row["input"])[:80], do="see smiler methods --options"
     )
