@@ -38,6 +38,7 @@ ARMS: dict[str, Arm] = {
     "baseline-rethreshold": Arm(
         "the baseline, its threshold lowered to 0.5 (1 - alpha)", "baseline", of="baseline", at_zero="baseline"
     ),
+    "naive": Arm("SMILE's loss, a missing organ is background", "naive", at_zero="full"),
     "per-organ": Arm("a network an organ, on its annotated volumes", "per-organ"),
     "ignore-volume": Arm("an organ is learned on its annotated volumes only", "ignore-volume", at_zero="full"),
     "marginal": Arm("softmax, unannotated organs merged with background", "marginal", at_zero="baseline"),

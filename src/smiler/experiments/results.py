@@ -21,6 +21,7 @@ CONTRASTS = (
     ("smile", "baseline"),
     ("baseline-rethreshold", "baseline"),
     ("smile", "baseline-rethreshold"),
+    ("smile", "naive"),
     ("smile", "ignore-volume"),
     ("smile", "per-organ"),
     ("smile", "marginal"),

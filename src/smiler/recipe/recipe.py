@@ -24,6 +24,7 @@ from smiler.training.options import TrainingOptions
 
 METHODS: dict[str, str] = {
     "baseline": "softmax over organs and background; whatever is not annotated is background (the usual tools)",
+    "naive": "SMILE's own loss, but whatever is not annotated is background: what the reading alone is worth",
     "smile": "one sigmoid an organ; what nobody knows is ignored (Petit et al. 2018)",
     "smiler": "SMILE, then rounds that relabel missing organs with the safest predictions (Petit et al. 2018)",
     "smiler-faithful": "SMILEr as in the authors' code: shares per slice up to 100 %, union of rounds",

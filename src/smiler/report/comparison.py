@@ -36,6 +36,7 @@ PLAIN: dict[str, str] = {
 
 RIVALS: dict[str, str] = {
     "baseline-rethreshold": "#e39a6f",
+    "naive": "#a0522d",
     "per-organ": "#b8860b",
     "ignore-volume": "#8a4fa8",
     "marginal": "#d14d8b",

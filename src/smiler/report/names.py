@@ -11,6 +11,7 @@ ARMS: dict[str, str] = {
     "smiler": "SMILEr",
     "full": "Full annotation",
     "baseline-rethreshold": "Baseline, low threshold",
+    "naive": "Naive reading",
     "per-organ": "A network an organ",
     "ignore-volume": "Ignore volume",
     "marginal": "Marginal softmax",
