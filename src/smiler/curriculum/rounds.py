@@ -47,12 +47,13 @@ class Plan:
         if not rounds:
             return total
         first = max(1, round(total * self.curriculum.first_share))
-        return first if number == 0 else max(1, (total - first) // rounds)
+        each = max(1, (total - first) // rounds)
+        return first if number == 0 else each if number < rounds else max(1, total - first - each * (rounds - 1))
 
     def schedule(self, number: int) -> tuple[int, int]:
         """Steps before this stage and steps of the learning-rate schedule that it is a part of (0, 0: one of its own).
 
-        Continued, SMILEr sees the same learning rates as SMILE: the two differ in their evidence alone.
+        Continued, SMILEr is SMILE bit for bit until proposals are accepted: the two differ in their evidence alone.
         """
         if not (self.curriculum.warm_start and self.curriculum.schedule == "continue"):
             return 0, 0
@@ -85,7 +86,7 @@ def curriculum(
     yield Round(0, 0.0, checkpoint, proposals)
     for number in range(1, plan.curriculum.rounds + 1):
         proposals, estimated = trainer.relabel(number, checkpoint, proposals)
-        checkpoint = trainer.train(number, proposals)
+        checkpoint = trainer.train(number, proposals, checkpoint)
         yield Round(number, plan.gamma(number), checkpoint, proposals, estimated)
 
 
@@ -110,8 +111,18 @@ class _Rounds:
         store = self.held.without(self.store) if plan.curriculum.holds_out and not last else self.store
         proposed = {case: proposals.planes(case) for case in opened} if plan.sampling.from_proposals else {}
         cleared = {case: bits for case in opened if (bits := proposals.cleared(case)) is not None}
+        before, cycle = plan.schedule(number)
+        stage, first = (0, before) if cycle else (number, 0)
         return Batches(
-            store, plan.sampling, plan.network.context, plan.training.seed, number, opened, proposed, cleared
+            store,
+            plan.sampling,
+            plan.network.context,
+            plan.training.seed,
+            stage,
+            opened,
+            proposed,
+            cleared,
+            first,
         )
 
     def facts(self) -> ModelFacts:
@@ -119,15 +130,15 @@ class _Rounds:
         grey = self.batches(0, Proposals(self.run, {})).normalisation()
         return ModelFacts(self.store.organs, self.plan.network, self.plan.loss, self.store.data, grey)
 
-    def train(self, number: int, proposals: Proposals) -> Checkpoint:
+    def train(self, number: int, proposals: Proposals, previous: Checkpoint | None = None) -> Checkpoint:
         """Train m_t on the evidence with its proposals."""
         plan = self.plan
         if number and not plan.curriculum.warm_start:
             self.network = self.fresh_network()
         folder = self.run / "checkpoints" if number == 0 else self.run / "rounds" / str(number) / "checkpoints"
         facts = {**self.facts().to_json(), **plan.facts, "stage": number}
-        before, cycle = plan.schedule(number)
-        stage = Stage(self.run, folder, number, plan.stage_steps(number), plan.training, facts, before, cycle)
+        steps, schedule = plan.stage_steps(number), plan.schedule(number)
+        stage = Stage(self.run, folder, number, steps, plan.training, facts, *schedule, previous)
         objective = make_objective(plan, self.store)
         return fit(self.fabric, self.network, self.batches(number, proposals), objective, stage, self.progress)
 

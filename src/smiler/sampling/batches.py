@@ -20,7 +20,7 @@ READ_AHEAD = 2
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches for one stage (0: first training, t: after curriculum round t).
+    """Batches for one stage; draws are seeded by (seed, stage, first + step).
 
     `proposals`, `cleared`: case id -> bits on disk of what a round proposed and ruled out; `proposed`: case id -> (z,),
     the organs that are drawn for there.
@@ -34,6 +34,7 @@ class Batches:
     proposals: Mapping[str, Any] = field(default_factory=dict)
     proposed: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
     cleared: Mapping[str, Any] = field(default_factory=dict)
+    first: int = 0
 
     def normalisation(self) -> Normalisation:
         """Grey-value normalisation from the voxels that experts drew."""
@@ -55,7 +56,7 @@ class Batches:
         return apply(*read, self.options.patch_size, normalisation, device)
 
     def _read(self, plan: Plan, step: int) -> tuple[Slices, Changes]:
-        rng = generator(self.seed, self.stage, step)
+        rng = generator(self.seed, self.stage, self.first + step)
         slices = read_slices(self, plan.draw(rng, self.options), rng)
         return slices, sample(rng, slices.centre, self.options.patch_size, self.options.augment)
 

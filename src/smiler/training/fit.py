@@ -56,7 +56,11 @@ class Objective:
 
 @dataclass(frozen=True)
 class Stage:
-    """One training: where it writes, how many steps, what its checkpoints must tell."""
+    """One training: where it writes, how many steps, what its checkpoints must tell.
+
+    With a `cycle`, it is a part of one training of that many steps, after `before` of them and after the checkpoint
+    `previous`: same schedule, optimiser state, draws and dropout, so that rounds which add no evidence change nothing.
+    """
 
     run: Path
     folder: Path
@@ -66,9 +70,20 @@ class Stage:
     facts: Mapping[str, Any] = field(default_factory=dict)
     before: int = 0
     cycle: int = 0
+    previous: Checkpoint | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another stage goes on from where this one ends."""
+        return self.before + self.steps < self.cycle
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """(stage, first step) by which its random numbers are drawn."""
+        return (0, self.before) if self.cycle else (self.number, 0)
 
     def learning_rate(self, step: int) -> float:
-        """Rate of a step. With a `cycle`, the stage is the part of one schedule of that length after `before` steps."""
+        """Rate of a step."""
         return learning_rate(self.before + step, self.cycle or self.steps, self.options)
 
 
@@ -123,8 +138,10 @@ class _Trainer:
         start = 0
         if checkpoint:
             load_weights(self.plain, checkpoint)
-            restore_optimizer(self.optimizer, checkpoint.tensors("optimizer"))
             start = checkpoint.step
+        state = checkpoint or (self.stage.previous if self.stage.before else None)
+        if state:
+            restore_optimizer(self.optimizer, state.tensors("optimizer"))
         number = self.stage.number
         self.events.rewind(
             lambda event: (
@@ -136,7 +153,8 @@ class _Trainer:
 
     def step(self, step: int, batch: Batch, objective: Objective) -> None:
         """One optimiser step. Dropout is seeded by (seed, stage, step), so that a resumed run draws the same."""
-        torch.manual_seed(hash((self.options.seed, self.stage.number, step)) & 0x7FFFFFFF)
+        stage, first = self.stage.seeds
+        torch.manual_seed(hash((self.options.seed, stage, first + step)) & 0x7FFFFFFF)
         rate = self.stage.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -170,7 +188,7 @@ class _Trainer:
         path = self.stage.folder / f"step-{step:07d}.json"
         if self.fabric.is_global_zero:
             parts = {"model": self.plain.state_dict()}
-            if step < self.stage.steps:
+            if step < self.stage.steps or self.stage.goes_on:
                 parts["optimizer"] = optimizer_tensors(self.optimizer)
             path = save_checkpoint(self.stage.folder, step, self.stage.steps, self.stage.facts, parts)
             plot_progress(self.stage.run)
