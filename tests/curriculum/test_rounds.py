@@ -1,0 +1,63 @@
+"""Rounds are parts of one training: without proposals SMILEr is SMILE, bit for bit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from smiler.curriculum.options import CurriculumOptions
+from smiler.curriculum.rounds import Plan
+from smiler.domain.cohort import Cohort
+from smiler.experiments.hide import hide
+from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.losses.options import LossOptions
+from smiler.networks.options import NetworkOptions
+from smiler.recipe.recipe import load_recipe
+from smiler.sampling.options import SamplingOptions
+from smiler.training.options import TrainingOptions
+from smiler.verbs.train import TrainRequest, train
+
+TINY = (
+    "data.spacing_xy_mm=native",
+    "network.width=8",
+    "sampling.patch_size=32",
+    "sampling.batch_size=2",
+    "training.steps=14",
+    "training.precision=32",
+    "training.device=cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    torch.set_num_threads(1)
+    return make_phantom_cohort(tmp_path_factory.mktemp("rounds") / "all", 4, (8, 32, 32))
+
+
+def model_hash(cohort: Cohort, run: Path, method: str, *changes: str) -> str:
+    return train(TrainRequest(cohort, run, load_recipe(method, None, [*TINY, *changes]))).newest().model_hash
+
+
+def test_with_nothing_to_relabel_smiler_is_smile(cohort: Cohort, tmp_path: Path) -> None:
+    smile = model_hash(cohort, tmp_path / "smile", "smile")
+    assert model_hash(cohort, tmp_path / "smiler", "smiler") == smile
+    assert model_hash(cohort, tmp_path / "restart", "smiler", "curriculum.schedule=restart") != smile
+
+
+def test_proposals_are_what_makes_the_difference(cohort: Cohort, tmp_path: Path) -> None:
+    hidden = hide(cohort, tmp_path / "hidden", 0.5)
+    eager = ("training.prior=0.6", "curriculum.gamma_max=1", "curriculum.floor=none")
+    smile = model_hash(hidden, tmp_path / "smile", "smile", eager[0])
+    assert model_hash(hidden, tmp_path / "smiler", "smiler", *eager) != smile
+
+
+@pytest.mark.parametrize("steps", [7, 100, 699, 700, 2801])
+@pytest.mark.parametrize("rounds", [0, 1, 3])
+def test_the_stages_are_the_whole_budget(steps: int, rounds: int) -> None:
+    curriculum = CurriculumOptions(rounds=rounds)
+    plan = Plan(NetworkOptions(), LossOptions(), SamplingOptions(), TrainingOptions(steps=steps), curriculum)
+    stages = [plan.stage_steps(number) for number in range(rounds + 1)]
+    assert sum(stages) == steps
+    assert [plan.schedule(number) for number in range(rounds + 1)] == [
+        (sum(stages[:number]), steps) for number in range(rounds + 1)
+    ]
