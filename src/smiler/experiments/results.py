@@ -233,7 +233,8 @@ def relabelling(done: Mapping[Key, TrialFolder]) -> list[Relabelled]:
     guesses: dict[tuple[str, float, int, str], list[dict[str, Any]]] = {}
     for key, folder in done.items():
         outcome = folder.outcome()
-        for name, table in (("relabel", pooled), ("estimated", guesses)):
+        unbiased = folder.trial().recipe.curriculum.audit_on == "held_out"
+        for name, table in (("relabel", pooled), *([("estimated", guesses)] if unbiased else [])):
             for row in outcome[name]:
                 table.setdefault((key.arm, key.alpha, row["round"], row["organ"]), []).append(row)
     return [_pool(name, rows, guesses.get(name, [])) for name, rows in pooled.items()]

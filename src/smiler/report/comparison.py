@@ -253,6 +253,7 @@ def _uncertainty(path: Path, organs: Organs) -> list[Picture]:
     if not table:
         return []
     shares = {alpha for rows in table.values() for alpha in rows}
+    shares = {alpha for alpha in shares if float(alpha)} or shares
     alpha = max(shares, key=lambda share: (sum(share in rows for rows in table.values()), -abs(float(share) - 0.7)))
     chosen = {arm: table[arm][alpha] for arm in in_order(table) if alpha in table[arm]}
     keys = organs.in_order(key for rows in chosen.values() for key in rows)
