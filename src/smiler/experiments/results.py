@@ -5,6 +5,7 @@ import io
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -327,7 +328,11 @@ def _summary(sweep: Sweep, done: Mapping[Key, TrialFolder], tables: Mapping[str,
         "seconds": round(sum(seconds.values()), 1),
         "seconds_by_trial": seconds,
         "machine": f"{platform.system()} {platform.machine()}, {platform.processor() or 'CPU'}",
-        "versions": {"smiler": tool_version(), "python": platform.python_version()},
+        "versions": {
+            "smiler": tool_version(),
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "monai", "numpy")},
+        },
     }
 
 

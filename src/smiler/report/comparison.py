@@ -273,7 +273,7 @@ def _reliability(chosen: Mapping[str, Any], keys: Sequence[str], organs: Organs,
             panel.set_title(organs.title(key))
         return _legend(list(chosen), paint)
 
-    caption = f"{at} Voxels with a probability of at least 0.05 or of the organ; bins of fewer than 20 are left out."
+    caption = f"{at} Voxels with a probability of at least 0.05, and below it those of the organ that were missed."
     return Picture("calibration", "Calibration: how often a probability is right", caption, len(keys), draw)
 
 
