@@ -163,7 +163,7 @@ def test_a_file_that_names_its_method_begins_with_that_method(tmp_path: Path) ->
 def test_an_unknown_method_is_met_with_the_nearest() -> None:
     with pytest.raises(BadInput, match=r"no such method; got 'smilr'.*did you mean 'smiler'"):
         load_recipe("smilr")
-    with pytest.raises(BadInput, match="choose among baseline, smile, smiler"):
+    with pytest.raises(BadInput, match="choose among baseline, naive, smile, smiler"):
         load_recipe("xyz")
 
 

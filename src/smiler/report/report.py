@@ -34,10 +34,10 @@ from smiler.report.scorebook import Scorebook, make_scorebook, organ_title, read
 
 INPUTS = (
     "summary.json",
-    "tables/points.csv",
     "audit.json",
     "scores.csv",
     "overlays.npz",
+    "tables/points.csv",
     "events.jsonl",
     "runs/*/events.jsonl",
 )
