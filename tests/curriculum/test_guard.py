@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smiler.curriculum.calibration import HeldOut, hold_out
-from smiler.curriculum.guard import LOWERED, Estimated, guarded, shares
+from smiler.curriculum.guard import FEWEST_PAIRS, LOWERED, Estimated, guarded, shares
 from smiler.curriculum.options import CurriculumOptions
 from smiler.curriculum.relabel import RelabelStep, propose_case
 from smiler.curriculum.rounds import Plan, fresh_network
@@ -29,7 +29,7 @@ GAMMA = 0.6
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("guard")
-    cohort = make_phantom_cohort(folder / "all", 6, (8, 32, 32))
+    cohort = make_phantom_cohort(folder / "all", 12, (8, 32, 32))
     return build_store(cohort, folder / "cache", StoreOptions(DataOptions(spacing_xy_mm="native")))
 
 
@@ -60,7 +60,8 @@ def test_the_estimate_is_what_the_same_selection_gets_right(store: Store, model:
     held = hold_out(store, 0.4, seed=1)
     step = RelabelStep(1, GAMMA, CurriculumOptions(rounds=1))
     found = guarded(model, store, held, step, 0.0, tmp_path)
-    assert {key: row.precision for key, row in found.items()} == pytest.approx(counted(model, store, held, GAMMA))
+    wanted = counted(model, store, held, GAMMA)
+    assert {key: row.precision for key, row in found.items() if row.pairs} == pytest.approx(wanted)
     assert all(row.share == GAMMA and not row.lowered for row in found.values())
     for k, key in enumerate(store.organs.keys):
         assert found[key].pairs == sum(bits >> k & 1 for bits in held.bits)
@@ -74,6 +75,9 @@ def test_an_organ_below_the_floor_gets_less_or_nothing(store: Store, model: Mode
     floor = float(np.median([row for row in by_part[0].values() if row is not None]))
     found = guarded(model, store, held, step, floor, tmp_path)
     for key, row in found.items():
+        if row.pairs < FEWEST_PAIRS:
+            assert row.share == 0.0
+            continue
         passing = [part for part, told in zip(LOWERED, by_part, strict=True) if told[key] is None or told[key] >= floor]
         assert row.share == pytest.approx(passing[0] * GAMMA if passing else 0.0)
         assert row.lowered == (row.share < GAMMA)
@@ -91,3 +95,12 @@ def test_the_share_of_an_organ_holds_in_relabelling(store: Store, model: Model) 
     assert not (without & 1).any()
     assert nothing.facts()["shares"] == {key: 0.0}
     assert "shares" not in step.facts()
+
+
+def test_an_organ_with_too_few_pairs_to_tell_is_not_relabelled(store: Store, model: Model, tmp_path: Path) -> None:
+    held = hold_out(store, 0.1, seed=1)
+    step = RelabelStep(1, GAMMA, CurriculumOptions(rounds=1))
+    found = guarded(model, store, held, step, 0.01, tmp_path)
+    assert set(found) == set(store.organs.keys)
+    assert max(row.pairs for row in found.values()) < FEWEST_PAIRS
+    assert shares(found) == dict.fromkeys(store.organs.keys, 0.0)

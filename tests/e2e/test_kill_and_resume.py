@@ -18,6 +18,7 @@ STEPS, ROUNDS = 24, 2
 OPTIONS = (
     f"training.steps={STEPS}",
     f"curriculum.rounds={ROUNDS}",
+    "curriculum.floor=none",
     "training.checkpoint_minutes=0.0001",
     "training.precision='32'",
     "training.device=cpu",

@@ -2,8 +2,8 @@
 
 Each round relabels a few (case, organ) pairs as if nobody had annotated them, exactly as it relabels the others; the
 experts' masks then say how much of it is right. Where that falls below a bound, the organ's share is lowered, or it is
-not relabelled in this round. The pairs are kept from training until the last round; or else the estimate is an upper
-bound, which still shows what the network has not learned.
+not relabelled in this round; where there are too few pairs to tell, it is not relabelled at all. The pairs are kept
+from training until the last round; or else the estimate is an upper bound, which still shows what was not learned.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,9 @@ from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json, write_json
 from smiler.prediction.model import Model
 from smiler.store.store import Store
+
+FEWEST_PAIRS = 4
+"""Below so many pairs an estimate says nothing, and nothing is accepted."""
 
 LOWERED = (1.0, 0.5, 0.25)
 """Parts of a round's share that are tried, one after the other, until the estimate reaches the bound."""
@@ -72,7 +75,7 @@ class _Counts:
 def _count(model: Model, store: Store, held: HeldOut, step: RelabelStep) -> dict[str, list[_Counts]]:
     """Organ -> counts at each lowered share, over its held-out pairs."""
     keys = store.organs.keys
-    found = {keys[k]: [_Counts() for _ in LOWERED] for k in range(len(keys)) if any(b >> k & 1 for b in held.bits)}
+    found = {key: [_Counts() for _ in LOWERED] for key in keys}
     shown = held.without(store)
     for index, (case, bits) in enumerate(zip(shown.cases, held.bits, strict=True)):
         if not bits:
@@ -91,6 +94,8 @@ def _count(model: Model, store: Store, held: HeldOut, step: RelabelStep) -> dict
 
 
 def _decide(organ: str, rows: list[_Counts], gamma: float, floor: float) -> Estimated:
+    if floor and rows[0].pairs < FEWEST_PAIRS:
+        return Estimated(organ, 0.0, rows[0].precision, rows[0].pairs, lowered=True)
     for part, row in zip(LOWERED, rows, strict=True):
         precision = row.precision
         if precision is None or precision >= floor:
