@@ -10,7 +10,7 @@ from smiler.cli.cohorts import CohortArgument, Json
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")] = Path("demo"),
-    steps: Annotated[int, typer.Option(min=10, help="Training steps of every arm.")] = 2400,
+    steps: Annotated[int, typer.Option(min=10, help="Training steps of every arm.")] = 2800,
     jobs: Annotated[int | None, typer.Option(min=1, help="Trainings side by side; else by the cores.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other patients.")] = 0,
     as_json: Json = False,

@@ -39,10 +39,10 @@ class DemoOptions:
 
     seed: int = 0
     train_cases: int = 58
-    test_cases: int = 24
+    test_cases: int = 14
     size: tuple[int, int, int] = (32, 96, 96)
     patch: int = 64
-    steps: int = 2400
+    steps: int = 2800
     jobs: int = field(default_factory=usual_jobs)
 
 
