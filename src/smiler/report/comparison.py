@@ -56,6 +56,9 @@ RULE_TITLES: dict[str, str] = {
     "confidence": "learned confidence",
 }
 RULE_COLOURS = ("#1f6fb5", "#00856a", "#9a6324", "#d14d8b", "#2e4fd1", "#c23b4b")
+USUAL = 0.7
+"""Of several shares for which there is as much to show, the nearest to this one is shown."""
+
 PANEL_INCHES = (4.4, 3.3)
 
 Paint = Mapping[str, str]
@@ -199,10 +202,13 @@ def _dice(rows: Sequence[Row], organs: Organs) -> Picture | None:
 
 def _relabelling(rows: Sequence[Row], organs: Organs) -> list[Picture]:
     """Precision and recall against rounds, a panel an organ and a line an arm, at the share that most arms ran."""
-    if not rows:
+    told = [row for row in rows if row["precision"]]
+    if not told:
         return []
-    shares = {row["alpha"] for row in rows}
-    alpha = max(shares, key=lambda share: (len({r["arm"] for r in rows if r["alpha"] == share}), float(share)))
+    shares = {row["alpha"] for row in told}
+    alpha = max(
+        shares, key=lambda share: (len({r["arm"] for r in told if r["alpha"] == share}), -abs(float(share) - USUAL))
+    )
     chosen = [row for row in rows if row["alpha"] == alpha]
     keys = organs.in_order(row["organ"] for row in chosen)
     arms = in_order({row["arm"] for row in chosen})
@@ -215,7 +221,9 @@ def _relabelling(rows: Sequence[Row], organs: Organs) -> list[Picture]:
                     x, y = [int(row["round"]) for row in mine], [float(row[measure]) for row in mine]
                     panel.plot(x, y, color=arm_colour(arm, paint), marker="o", ms=4, lw=2)
                 panel.set(xlabel="round", ylabel=measure, ylim=(0, 1.02), title=organs.title(key))
-                panel.set_xticks(sorted({int(row["round"]) for row in chosen}))
+                rounds = sorted({int(row["round"]) for row in chosen})
+                panel.set_xticks(rounds)
+                panel.set_xlim(rounds[0] - 0.25, rounds[-1] + 0.25)
                 panel.grid(axis="y")
             return _legend(arms, paint)
 
@@ -254,7 +262,7 @@ def _uncertainty(path: Path, organs: Organs) -> list[Picture]:
         return []
     shares = {alpha for rows in table.values() for alpha in rows}
     shares = {alpha for alpha in shares if float(alpha)} or shares
-    alpha = max(shares, key=lambda share: (sum(share in rows for rows in table.values()), -abs(float(share) - 0.7)))
+    alpha = max(shares, key=lambda share: (sum(share in rows for rows in table.values()), -abs(float(share) - USUAL)))
     chosen = {arm: table[arm][alpha] for arm in in_order(table) if alpha in table[arm]}
     keys = organs.in_order(key for rows in chosen.values() for key in rows)
     at = f"{float(alpha):.0%} of the annotations missing, test patients."
