@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smiler.curriculum.calibration import HeldOut, hold_out
-from smiler.curriculum.guard import FEWEST_PAIRS, LOWERED, Estimated, guarded, shares
+from smiler.curriculum.guard import FEWEST_PAIRS, LOWERED, Estimated, _Counts, _decide, guarded, shares
 from smiler.curriculum.options import CurriculumOptions
 from smiler.curriculum.relabel import RelabelStep, propose_case
 from smiler.curriculum.rounds import Plan, fresh_network
@@ -78,7 +78,9 @@ def test_an_organ_below_the_floor_gets_less_or_nothing(store: Store, model: Mode
         if row.pairs < FEWEST_PAIRS:
             assert row.share == 0.0
             continue
-        passing = [part for part, told in zip(LOWERED, by_part, strict=True) if told[key] is None or told[key] >= floor]
+        passing = [
+            part for part, told in zip(LOWERED, by_part, strict=True) if told[key] is not None and told[key] >= floor
+        ]
         assert row.share == pytest.approx(passing[0] * GAMMA if passing else 0.0)
         assert row.lowered == (row.share < GAMMA)
     assert any(row.lowered for row in found.values())
@@ -104,3 +106,18 @@ def test_an_organ_with_too_few_pairs_to_tell_is_not_relabelled(store: Store, mod
     assert set(found) == set(store.organs.keys)
     assert max(row.pairs for row in found.values()) < FEWEST_PAIRS
     assert shares(found) == dict.fromkeys(store.organs.keys, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "floor", "share"),
+    [
+        ([(9, 10), (5, 5), (2, 2)], 0.8, 1.0),
+        ([(7, 10), (9, 10), (2, 2)], 0.8, 0.5),
+        ([(1, 10), (1, 5), (0, 0)], 0.8, 0.0),  # nothing left to be judged is not a pass
+        ([(0, 0), (0, 0), (0, 0)], 0.8, 0.0),
+        ([(1, 10), (1, 5), (1, 2)], 0.0, 1.0),  # only told
+    ],
+)
+def test_the_largest_share_that_reaches_the_floor(counts: list[tuple[int, int]], floor: float, share: float) -> None:
+    rows = [_Counts(right, accepted, FEWEST_PAIRS) for right, accepted in counts]
+    assert _decide("liver", rows, 1.0, floor).share == share

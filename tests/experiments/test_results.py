@@ -6,6 +6,8 @@ import pytest
 from smiler.evaluation.scores import Score
 from smiler.experiments import results
 from smiler.experiments.results import Values
+from smiler.experiments.tables import to_csv, to_markdown
+from smiler.experiments.uncertainty import pooled
 
 
 def scores(**dice: float) -> list[Score]:
@@ -69,7 +71,7 @@ def test_reliability_is_pooled_by_voxels() -> None:
     def told(n: int, p: float, true: float) -> dict[str, object]:
         return {"reliability": {"bins": [[n, p, true]], "ece": 0}, "risk": {"score": {"risk": [0.1], "area": 0.1}}}
 
-    merged = results._merge([told(10, 0.5, 0.5), told(30, 0.7, 0.3)])
+    merged = pooled([told(10, 0.5, 0.5), told(30, 0.7, 0.3)])
     assert merged["bins"] == [[40, 0.65, 0.35]]
     assert merged["ece"] == pytest.approx(0.3)
     assert merged["risk"]["score"] == {"risk": [0.1], "area": 0.1}
@@ -77,6 +79,6 @@ def test_reliability_is_pooled_by_voxels() -> None:
 
 def test_tables_are_csv_and_markdown() -> None:
     rows = results.areas(VALUES)
-    assert results.to_csv(rows).splitlines()[0] == "arm,area,low,high,n,falls_at"
-    assert results.to_markdown(rows).splitlines()[1] == "| --- | --- | --- | --- | --- | --- |"
-    assert results.to_markdown([]) == "nothing\n"
+    assert to_csv(rows).splitlines()[0] == "arm,area,low,high,n,falls_at"
+    assert to_markdown(rows).splitlines()[1] == "| --- | --- | --- | --- | --- | --- |"
+    assert to_markdown([]) == "nothing\n"

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +18,8 @@ from smiler.experiments.results import write_results
 from smiler.experiments.sweep import Key, SweepOptions, run_sweep, trial_of
 from smiler.experiments.trial import TrialFolder
 from smiler.recipe.recipe import METHODS
+from smiler.report.comparison import PLAIN, arm_colour
+from smiler.report.names import ARMS as TITLES
 
 TINY = (
     "data.spacing_xy_mm=native",
@@ -28,6 +28,8 @@ TINY = (
     "sampling.batch_size=2",
     "training.steps=12",
     "training.device=cpu",
+    "training.prior=0.6",  # so that even this network proposes something,
+    "curriculum.floor=0",  # and it is accepted
 )
 ARMS_RUN = ("full", "baseline", "baseline-rethreshold", "smile", "smiler-guarded")
 ORGANS = ("liver", "spleen")
@@ -56,6 +58,13 @@ def out(cohort: Cohort) -> Path:
 def test_every_arm_is_a_shipped_method() -> None:
     assert {arm.method for arm in ARMS.values()} <= set(METHODS)
     assert all(arm.of is None or arm.of in ARMS for arm in ARMS.values())
+    assert all(arm.at_zero is None or ARMS[arm.at_zero].at_zero == arm.at_zero for arm in ARMS.values())
+
+
+def test_the_report_has_a_title_and_a_colour_for_every_arm() -> None:
+    assert set(ARMS) == set(TITLES)
+    colours = [arm_colour(arm, PLAIN) for arm in ARMS]
+    assert len(set(colours)) == len(ARMS)
 
 
 def test_trials_that_are_one_training_are_run_once() -> None:
@@ -127,13 +136,13 @@ def test_killed_and_called_again_it_comes_to_the_same(cohort: Cohort, out: Path,
     ]  # fmt: skip
     for change in TINY:
         command += ["--set", change]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0) as first:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + 120
         while not list((tmp_path / "again").glob("trials/**/outcome.json")):
             assert time.monotonic() < deadline
             assert first.poll() is None
             time.sleep(0.05)
-        os.killpg(first.pid, signal.SIGKILL)
+        first.kill()  # its processes must notice by themselves, and let go of their trials
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True)
     ours, theirs = json.loads(done.stdout), json.loads((out / "summary.json").read_text())
     assert ours["arms"] == theirs["arms"]

@@ -94,13 +94,13 @@ def _count(model: Model, store: Store, held: HeldOut, step: RelabelStep) -> dict
 
 
 def _decide(organ: str, rows: list[_Counts], gamma: float, floor: float) -> Estimated:
-    if floor and rows[0].pairs < FEWEST_PAIRS:
-        return Estimated(organ, 0.0, rows[0].precision, rows[0].pairs, lowered=True)
+    """The largest share whose estimate reaches the floor. What nothing is known of never does, but for a floor of 0."""
+    enough = rows[0].pairs >= FEWEST_PAIRS
     for part, row in zip(LOWERED, rows, strict=True):
-        precision = row.precision
-        if precision is None or precision >= floor:
-            return Estimated(organ, part * gamma, precision, row.pairs, lowered=part < 1)
-    return Estimated(organ, 0.0, rows[-1].precision, rows[-1].pairs, lowered=True)
+        reached = enough and row.precision is not None and row.precision >= floor
+        if reached or not floor:
+            return Estimated(organ, part * gamma, row.precision, row.pairs, lowered=part < 1)
+    return Estimated(organ, 0.0, rows[0].precision, rows[0].pairs, lowered=True)
 
 
 def shares(found: Mapping[str, Estimated]) -> dict[str, float]:

@@ -8,8 +8,7 @@ class Arm:
     """One arm.
 
     `complete`: it sees every annotation, at any alpha. `of`: the arm whose network it uses, untrained. `at_zero`: the
-    arm that is the very same training where nothing is missing (at_zero of None: it is no arm there, unless
-    `runs_at_zero`).
+    arm that is the very same training where nothing is missing, often itself; None: it is no arm there.
     """
 
     title: str
@@ -17,11 +16,6 @@ class Arm:
     complete: bool = False
     of: str | None = None
     at_zero: str | None = None
-
-    @property
-    def runs_at_zero(self) -> bool:
-        """Whether it is a training of its own where nothing is missing: relabelling is none."""
-        return self.at_zero is None and not self.method.startswith("smiler")
 
     def changes(self, alpha: float) -> tuple[str, ...]:
         """What it changes of the method's recipe at a share alpha of missing annotations.
@@ -33,13 +27,13 @@ class Arm:
 
 
 ARMS: dict[str, Arm] = {
-    "full": Arm("full annotation: the level to reach", "smile", complete=True),
-    "baseline": Arm("a missing organ is background", "baseline"),
+    "full": Arm("full annotation: the level to reach", "smile", complete=True, at_zero="full"),
+    "baseline": Arm("a missing organ is background", "baseline", at_zero="baseline"),
     "baseline-rethreshold": Arm(
         "the baseline, its threshold lowered to 0.5 (1 - alpha)", "baseline", of="baseline", at_zero="baseline"
     ),
     "naive": Arm("SMILE's loss, a missing organ is background", "naive", at_zero="full"),
-    "per-organ": Arm("a network an organ, on its annotated volumes", "per-organ"),
+    "per-organ": Arm("a network an organ, on its annotated volumes", "per-organ", at_zero="per-organ"),
     "ignore-volume": Arm("an organ is learned on its annotated volumes only", "ignore-volume", at_zero="full"),
     "marginal": Arm("softmax, unannotated organs merged with background", "marginal", at_zero="baseline"),
     "smile": Arm("what nobody knows is ignored", "smile", at_zero="full"),

@@ -22,14 +22,16 @@ TAIL = 6
 
 def usual_jobs() -> int:
     """Two where there are two cores (one thread convolves more than half as fast as two), then one for every four."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(2, cores), cores // 4)
+    return max(min(2, _cores()), _cores() // 4)
 
 
 def threads_each(jobs: int) -> int:
     """Threads of each of so many processes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // jobs)
+    return max(1, _cores() // jobs)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_trials(folders: Sequence[TrialFolder], jobs: int, progress: Progress | None = None) -> dict[Path, str]:

@@ -1,10 +1,8 @@
 """What a sweep comes to: means with intervals, differences, areas, relabelling, uncertainty; as CSV, Markdown, JSON."""
 
-import csv
-import io
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +13,9 @@ from smiler.domain.provenance import tool_version
 from smiler.evaluation.scores import Score, scores_table
 from smiler.evaluation.statistics import Interval, bootstrap_mean, holm, paired_difference, wilcoxon
 from smiler.experiments.sweep import Key, Sweep
+from smiler.experiments.tables import to_csv, to_markdown
 from smiler.experiments.trial import TrialFolder
+from smiler.experiments.uncertainty import pooled
 from smiler.report.scorebook import per_patient
 
 CONTRASTS = (
@@ -126,7 +126,7 @@ def write_results(sweep: Sweep) -> dict[str, Any]:
         write_text(sweep.out / "tables" / f"{name}.md", to_markdown(rows))
     summary = _summary(sweep, done, tables)
     write_json(sweep.out / "summary.json", summary)
-    write_json(sweep.out / "uncertainty.json", uncertainty(done))
+    write_json(sweep.out / "uncertainty.json", _uncertainty(done))
     save_pictures(sweep, done)
     write_report(sweep.out)
     return summary
@@ -230,15 +230,15 @@ def falls_at(values: Values, arm: str) -> float | None:
 
 def relabelling(done: Mapping[Key, TrialFolder]) -> list[Relabelled]:
     """Precision and recall of accepted voxels, pooled over folds and seeds."""
-    pooled: dict[tuple[str, float, int, str], list[dict[str, Any]]] = {}
+    proposed: dict[tuple[str, float, int, str], list[dict[str, Any]]] = {}
     guesses: dict[tuple[str, float, int, str], list[dict[str, Any]]] = {}
     for key, folder in done.items():
         outcome = folder.outcome()
         unbiased = folder.trial().recipe.curriculum.audit_on == "held_out"
-        for name, table in (("relabel", pooled), *([("estimated", guesses)] if unbiased else [])):
+        for name, table in (("relabel", proposed), *([("estimated", guesses)] if unbiased else [])):
             for row in outcome[name]:
                 table.setdefault((key.arm, key.alpha, row["round"], row["organ"]), []).append(row)
-    return [_pool(name, rows, guesses.get(name, [])) for name, rows in pooled.items()]
+    return [_pool(name, rows, guesses.get(name, [])) for name, rows in proposed.items()]
 
 
 def _pool(
@@ -261,39 +261,16 @@ def _pool(
     )
 
 
-def uncertainty(done: Mapping[Key, TrialFolder]) -> dict[str, Any]:
-    """Arm -> alpha -> organ -> reliability bins pooled over folds, and mean risk at each coverage by rule."""
-    found: dict[str, Any] = {}
+def _uncertainty(done: Mapping[Key, TrialFolder]) -> dict[str, Any]:
+    """Arm -> alpha -> organ -> what its folds and seeds say together."""
+    found: dict[str, dict[str, dict[str, list[Any]]]] = {}
     for key, folder in done.items():
         for organ, row in folder.outcome().get("uncertainty", {}).items():
             found.setdefault(key.arm, {}).setdefault(f"{key.alpha:g}", {}).setdefault(organ, []).append(row)
     return {
-        arm: {alpha: {organ: _merge(rows) for organ, rows in organs.items()} for alpha, organs in by_alpha.items()}
+        arm: {alpha: {organ: pooled(rows) for organ, rows in organs.items()} for alpha, organs in by_alpha.items()}
         for arm, by_alpha in found.items()
     }
-
-
-def _merge(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    bins: list[list[Any]] = []
-    for parts in zip(*(row["reliability"]["bins"] for row in rows), strict=True):
-        count = sum(part[0] for part in parts)
-        told, true = (sum(part[0] * (part[i] or 0.0) for part in parts) for i in (1, 2))
-        bins.append([count, round(told / count, 5), round(true / count, 5)] if count else [0, None, None])
-    total = sum(int(row[0]) for row in bins)
-    error = sum(row[0] * abs(row[1] - row[2]) for row in bins if row[0]) / total if total else None
-    rules = dict.fromkeys(name for row in rows for name in row["risk"])
-    risk = {name: _mean_risk([row["risk"][name] for row in rows if name in row["risk"]]) for name in rules}
-    return {"bins": bins, "ece": error if error is None else round(error, 5), "risk": risk}
-
-
-def _mean_risk(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    columns = zip(*(row["risk"] for row in rows), strict=True)
-    risks = [_mean([value for value in column if value is not None]) for column in columns]
-    return {"risk": risks, "area": _mean([row["area"] for row in rows if row["area"] is not None])}
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return round(float(np.mean(values)), 5) if values else None
 
 
 def estimate_error(rows: Iterable[Relabelled]) -> float | None:
@@ -334,25 +311,3 @@ def _summary(sweep: Sweep, done: Mapping[Key, TrialFolder], tables: Mapping[str,
             **{name: version(name) for name in ("torch", "monai", "numpy")},
         },
     }
-
-
-def to_csv(rows: Sequence[Any]) -> str:
-    """Dataclass rows as CSV."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    if rows:
-        writer.writerow([field.name for field in fields(rows[0])])
-        writer.writerows(["" if value is None else value for value in asdict(row).values()] for row in rows)
-    return stream.getvalue()
-
-
-def to_markdown(rows: Sequence[Any]) -> str:
-    """Dataclass rows as a Markdown table."""
-    if not rows:
-        return "nothing\n"
-    heads = [field.name for field in fields(rows[0])]
-    lines = [heads, ["---"] * len(heads)]
-    lines += [
-        ["" if value is None else str(value).replace("|", "\\|") for value in asdict(row).values()] for row in rows
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -139,7 +139,7 @@ def _keys(options: SweepOptions, folds: tuple[Fold, ...]) -> Iterator[tuple[Key,
         for seed in options.seeds:
             for alpha in options.alphas:
                 for arm in options.arms:
-                    if alpha > 0 or ARMS[arm].at_zero or ARMS[arm].runs_at_zero:
+                    if alpha > 0 or ARMS[arm].at_zero:
                         yield Key(arm, alpha, fold.number, seed), fold
 
 

@@ -1,5 +1,6 @@
 """Calibration and risk-coverage of a trained network on test patients, for every uncertainty that it can give."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,3 +59,27 @@ def _say(model: Model, case: StoredCase, channels: tuple[int, ...], opinions: Op
 
 def _rank(name: str, prediction: Prediction) -> NDArray[np.float32]:
     return RULES["ensemble" if name == SHIFTED else name](prediction)
+
+
+def pooled(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several such outcomes of one organ as one: bins pooled by voxels, risks averaged."""
+    bins: list[list[Any]] = []
+    for parts in zip(*(row["reliability"]["bins"] for row in rows), strict=True):
+        count = sum(part[0] for part in parts)
+        told, true = (sum(part[0] * (part[i] or 0.0) for part in parts) for i in (1, 2))
+        bins.append([count, round(told / count, 5), round(true / count, 5)] if count else [0, None, None])
+    total = sum(int(row[0]) for row in bins)
+    error = sum(row[0] * abs(row[1] - row[2]) for row in bins if row[0]) / total if total else None
+    rules = dict.fromkeys(name for row in rows for name in row["risk"])
+    risk = {name: _mean_risk([row["risk"][name] for row in rows if name in row["risk"]]) for name in rules}
+    return {"bins": bins, "ece": error if error is None else round(error, 5), "risk": risk}
+
+
+def _mean_risk(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    columns = zip(*(row["risk"] for row in rows), strict=True)
+    risks = [_mean([value for value in column if value is not None]) for column in columns]
+    return {"risk": risks, "area": _mean([row["area"] for row in rows if row["area"] is not None])}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(float(np.mean(values)), 5) if values else None
