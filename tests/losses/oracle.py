@@ -160,6 +160,29 @@ def softmax(logits: Array, targets: Targets, options: LossOptions, organs: Organ
     return options.positive_share * _mean(organ_terms) + (1 - options.positive_share) * _mean(of_rest)
 
 
+def softmax_dice(logits: Array, targets: Targets, options: LossOptions, organs: OrganSet) -> float:
+    """The marginal loss, and 1 - (2 overlap + 1) / (sizes + 1) of what the classes that are wrong claim."""
+    classes = ["", *organs.keys]
+    value, weight = targets.value.double().numpy(), targets.weight.double().numpy()
+    terms = []
+    for k, organ in enumerate(organs.keys):
+        found: list[tuple[float, float]] = []
+        for i, y, x in np.ndindex(logits.shape[0], *logits.shape[2:]):
+            if targets.complete[i, k] != 1 or weight[i, k, y, x] != 1:
+                continue
+            told = {key: (weight[i, j, y, x], value[i, j, y, x]) for j, key in enumerate(organs.keys)}
+            positive = {key for key, pair in told.items() if pair == (1, 1)}
+            right = right_classes(positive, {key for key, pair in told.items() if pair[0] == 0}, organs)
+            mass = np.exp(logits[i, :, y, x] - logits[i, :, y, x].max())
+            counted = right if organ in positive else {organ, *organs.parts(organ)} - right
+            claimed = math.fsum(m for m, name in zip(mass, classes, strict=True) if name in counted)
+            found.append((claimed / math.fsum(mass), float(organ in positive)))
+        if any(y == 1 for _, y in found):
+            overlap, sizes = math.fsum(p * y for p, y in found), math.fsum(p + y for p, y in found)
+            terms.append(1 - (2 * overlap + 1) / (sizes + 1))
+    return softmax(logits, targets, options, organs) + options.dice_weight * _mean(terms)
+
+
 def value_of(name: str, organs: OrganSet, options: LossOptions) -> Callable[[Array, Targets], float]:
     """The oracle of a loss; KeyError for a loss that has none yet."""
     return {
@@ -167,4 +190,5 @@ def value_of(name: str, organs: OrganSet, options: LossOptions) -> Callable[[Arr
         "dice": lambda logits, targets: dice(logits, targets, options),
         "bce_dice": lambda logits, targets: bce_dice(logits, targets, options),
         "softmax": lambda logits, targets: softmax(logits, targets, options, organs),
+        "softmax_dice": lambda logits, targets: softmax_dice(logits, targets, options, organs),
     }[name]

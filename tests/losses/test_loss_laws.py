@@ -344,7 +344,9 @@ def test_scores_have_a_channel_an_organ_and_grow_with_its_logit(name: str, seed:
         for k in range(len(organs)):
             more = logits.clone()
             more[:, k + subject.has_background] += 1
-            assert (subject.loss.scores(more)[:, k] > scores[:, k]).all()
+            grown = subject.loss.scores(more)[:, k] - scores[:, k]
+            assert (grown > -1e-5).all()  # a float's last digits, where a part has all the mass
+            assert (grown > 0.01).any()
 
 
 @LAW

@@ -36,6 +36,7 @@ ARMS: dict[str, Arm] = {
     "per-organ": Arm("a network an organ, on its annotated volumes", "per-organ", at_zero="per-organ"),
     "ignore-volume": Arm("an organ is learned on its annotated volumes only", "ignore-volume", at_zero="full"),
     "marginal": Arm("softmax, unannotated organs merged with background", "marginal", at_zero="baseline"),
+    "marginal-dice": Arm("the marginal softmax with a Dice term", "marginal-dice", at_zero="marginal-dice"),
     "smile": Arm("what nobody knows is ignored", "smile", at_zero="full"),
     "smiler": Arm("SMILE and rounds of relabelling", "smiler"),
     "smiler-faithful": Arm("SMILEr as the authors' code", "smiler-faithful"),

@@ -6,7 +6,7 @@ from smiler.domain.organs import OrganSet
 from smiler.losses.confidence import WithConfidence
 from smiler.losses.options import LossOptions
 from smiler.losses.sigmoid import BceDiceLoss, BceLoss, DiceLoss
-from smiler.losses.softmax import SoftmaxLoss
+from smiler.losses.softmax import SoftmaxDiceLoss, SoftmaxLoss
 from smiler.losses.targets import Loss
 
 LOSSES: dict[str, Callable[[LossOptions, OrganSet], Loss]] = {
@@ -14,6 +14,7 @@ LOSSES: dict[str, Callable[[LossOptions, OrganSet], Loss]] = {
     "dice": DiceLoss.build,
     "bce_dice": BceDiceLoss.build,
     "softmax": SoftmaxLoss.build,
+    "softmax_dice": SoftmaxDiceLoss.build,
 }
 
 

@@ -10,9 +10,10 @@ class LossOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["bce", "dice", "bce_dice", "softmax"] = Field(
+    name: Literal["bce", "dice", "bce_dice", "softmax", "softmax_dice"] = Field(
         default="bce_dice",
-        description="bce, dice and bce_dice: one sigmoid an organ; softmax: organs and background compete",
+        description="bce, dice and bce_dice: one sigmoid an organ; softmax, softmax_dice: organs and background "
+        "compete",
     )
     reading: Literal["smile", "naive", "annotated"] = Field(
         default="smile",
@@ -26,7 +27,7 @@ class LossOptions(BaseModel):
         description="weigh positives and negatives separately, with this share for positives; "
         "unset: one plain mean over all known voxels of an organ",
     )
-    dice_weight: float = Field(default=1.0, gt=0, description="weight of the Dice term in bce_dice")
+    dice_weight: float = Field(default=1.0, gt=0, description="weight of the Dice term in bce_dice and softmax_dice")
     confidence: bool = Field(
         default=False, description="also learn a confidence for each organ and voxel (needed by the rule 'confidence')"
     )

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from smiler.domain.organs import OrganSet
 from smiler.losses.options import LossOptions
-from smiler.losses.targets import Targets, mean_where
+from smiler.losses.targets import Targets, mean_where, soft_dice
 
 _SPACE = (0, 2, 3)
 
@@ -59,10 +59,7 @@ class BceLoss(_Sigmoid):
 
 @dataclass(frozen=True)
 class DiceLoss(_Sigmoid):
-    """Soft Dice per organ over the batch's images in which the organ's background is known.
-
-    Only organs that are drawn in one of those images: elsewhere the term would do nothing but push a rare organ down.
-    """
+    """The Dice term alone."""
 
     @classmethod
     def build(cls, options: LossOptions, organs: OrganSet) -> "DiceLoss":
@@ -71,13 +68,7 @@ class DiceLoss(_Sigmoid):
 
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """Scalar loss of logits (B, K, H, W)."""
-        weight = targets.weight * targets.complete[:, :, None, None]
-        probability = (logits.float() * weight).sigmoid() * weight
-        value = targets.value * weight
-        both = (probability * value).sum(_SPACE)
-        total = probability.sum(_SPACE) + value.sum(_SPACE)
-        some = (value.sum(_SPACE) > 0).float()
-        return mean_where(1 - (2 * both + 1) / (total + 1), some, (0,))[0]
+        return soft_dice((logits.float() * targets.weight).sigmoid(), targets)
 
 
 @dataclass(frozen=True)

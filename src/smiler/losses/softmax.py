@@ -7,6 +7,7 @@ positive, -log p of the most specific positive organ (plus parts of it about whi
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from smiler.domain.evidence import Relations
 from smiler.domain.organs import OrganSet
 from smiler.losses.options import LossOptions
-from smiler.losses.targets import Targets, mean_where
+from smiler.losses.targets import Targets, mean_where, soft_dice
 
 _SPACE = (0, 2, 3)
 
@@ -27,7 +28,7 @@ class SoftmaxLoss:
     relations: Relations
 
     @classmethod
-    def build(cls, options: LossOptions, organs: OrganSet) -> "SoftmaxLoss":
+    def build(cls, options: LossOptions, organs: OrganSet) -> Self:
         """For these organs."""
         return cls(options, Relations.of(organs))
 
@@ -57,7 +58,11 @@ class SoftmaxLoss:
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """Scalar loss of logits (B, K+1, H, W)."""
         allowed, positive = self.allowed(targets)
-        told = (~allowed.all(dim=1)).float()
+        return self.cross_entropy(logits, allowed, positive)
+
+    def cross_entropy(self, logits: Tensor, allowed: Tensor, positive: Tensor) -> Tensor:
+        """-log of the probability of the classes allowed, over the voxels of which something is told."""
+        told = told_at(allowed)
         logits = logits.float() * told[:, None]
         voxels = torch.logsumexp(logits, dim=1) - torch.logsumexp(logits.masked_fill(~allowed, -torch.inf), dim=1)
         share = self.options.positive_share
@@ -79,6 +84,37 @@ class SoftmaxLoss:
         some = drawn.any(dim=1, keepdim=True)
         organs = torch.where(some, most_specific | torch.stack(within, dim=1), unknown)
         return torch.cat([~some, organs], dim=1), most_specific
+
+
+@dataclass(frozen=True)
+class SoftmaxDiceLoss(SoftmaxLoss):
+    """Marginal cross-entropy plus a Dice term per organ (Shi et al. 2021, doi:10.1016/j.media.2021.101979)."""
+
+    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
+        """Scalar loss of logits (B, K+1, H, W)."""
+        allowed, positive = self.allowed(targets)
+        cross_entropy = self.cross_entropy(logits, allowed, positive)
+        chance = (logits.float() * told_at(allowed)[:, None]).softmax(dim=1)
+        return cross_entropy + self.options.dice_weight * soft_dice(self._claimed(chance, allowed, targets), targets)
+
+    def _claimed(self, chance: Tensor, allowed: Tensor, targets: Targets) -> Tensor:
+        """(B, K, H, W): what counts as the network's claim for an organ, so that whatever is right costs nothing.
+
+        Where the organ is, the probability of all that is right there; elsewhere that of the organ and its parts, less
+        what is right.
+        """
+        right = (chance * allowed).sum(dim=1)
+        wrong = chance * ~allowed
+        claimed = [
+            torch.where(targets.value[:, k] > 0, right, wrong[:, [k + 1, *_channels(parts)]].sum(dim=1))
+            for k, parts in enumerate(self.relations.parts)
+        ]
+        return torch.stack(claimed, dim=1)
+
+
+def told_at(allowed: Tensor) -> Tensor:
+    """Float (B, H, W), 1 where some class is ruled out."""
+    return (~allowed.all(dim=1)).float()
 
 
 def _bits(mask: int) -> list[int]:

@@ -34,6 +34,7 @@ METHODS: dict[str, str] = {
     "smiler-confidence": "SMILEr that accepts by a learned confidence (INERRANT: Petit et al. 2021)",
     "smiler-guarded": "SMILEr that audits itself on hidden expert pairs and lowers an organ's share where it is wrong",
     "marginal": "softmax with the marginal loss: unannotated organs and background count together",
+    "marginal-dice": "the marginal softmax with a Dice term an organ (Shi et al. 2021)",
     "ignore-volume": "an organ is learned only from volumes in which it is annotated: SMILE without exclusion",
     "per-organ": "one network an organ, each learning from the volumes in which its organ is annotated",
 }
@@ -64,7 +65,7 @@ class Recipe(BaseModel):
             raise ValueError("the rule 'ensemble' needs network.members of at least 2")
         if self.curriculum.rule == "confidence" and not self.loss.confidence:
             raise ValueError("the rule 'confidence' needs loss.confidence = true")
-        if self.network.separate and (self.loss.name == "softmax" or self.loss.confidence):
+        if self.network.separate and (self.loss.name.startswith("softmax") or self.loss.confidence):
             raise ValueError("separate networks know one organ each: no softmax, no confidence")
         return self
 

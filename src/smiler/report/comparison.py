@@ -40,6 +40,7 @@ RIVALS: dict[str, str] = {
     "per-organ": "#b8860b",
     "ignore-volume": "#8a4fa8",
     "marginal": "#d14d8b",
+    "marginal-dice": "#7b2d5e",
     "smiler-faithful": "#7a9a01",
     "smiler-guarded": "#00b3b3",
     "smiler-mc": "#4c9f70",

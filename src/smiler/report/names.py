@@ -15,6 +15,7 @@ ARMS: dict[str, str] = {
     "per-organ": "A network an organ",
     "ignore-volume": "Ignore volume",
     "marginal": "Marginal softmax",
+    "marginal-dice": "Marginal softmax + Dice",
     "smiler-faithful": "SMILEr, faithful",
     "smiler-guarded": "SMILEr, guarded",
     "smiler-mc": "SMILEr, MC dropout",
