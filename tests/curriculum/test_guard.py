@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smiler.curriculum.calibration import HeldOut, hold_out
-from smiler.curriculum.guard import FEWEST_PAIRS, LOWERED, Estimated, _Counts, _decide, guarded, shares
+from smiler.curriculum.guard import FEWEST_PAIRS, LOWERED, Counts, Estimated, decide, guarded, shares
 from smiler.curriculum.options import CurriculumOptions
 from smiler.curriculum.relabel import RelabelStep, propose_case
 from smiler.curriculum.rounds import Plan, fresh_network
@@ -78,10 +78,10 @@ def test_an_organ_below_the_floor_gets_less_or_nothing(store: Store, model: Mode
         if row.pairs < FEWEST_PAIRS:
             assert row.share == 0.0
             continue
-        passing = [
-            part for part, told in zip(LOWERED, by_part, strict=True) if told[key] is not None and told[key] >= floor
-        ]
-        assert row.share == pytest.approx(passing[0] * GAMMA if passing else 0.0)
+        reached = [part for part, told in zip(LOWERED, by_part, strict=True) if (told[key] or 0) >= floor]
+        assert row.share <= GAMMA * max(reached, default=0.0)
+        if row.share:
+            assert row.precision - row.error >= floor
         assert row.lowered == (row.share < GAMMA)
     assert any(row.lowered for row in found.values())
     assert not all(row.lowered for row in found.values())
@@ -91,7 +91,7 @@ def test_the_share_of_an_organ_holds_in_relabelling(store: Store, model: Model) 
     hidden = replace(store, cases=tuple(replace(case, known=0 * case.known) for case in store.cases))
     step = RelabelStep(1, GAMMA, CurriculumOptions(rounds=1))
     key = store.organs.keys[0]
-    nothing = replace(step, shares=shares({key: Estimated(key, 0.0, 0.1, 3, lowered=True)}))
+    nothing = replace(step, shares=shares({key: Estimated(key, 0.0, 0.1, None, 3, lowered=True)}))
     usual, without = (propose_case(model, hidden.cases[0], 0, s) for s in (step, nothing))
     assert (usual & 1).any()
     assert not (without & 1).any()
@@ -119,5 +119,26 @@ def test_an_organ_with_too_few_pairs_to_tell_is_not_relabelled(store: Store, mod
     ],
 )
 def test_the_largest_share_that_reaches_the_floor(counts: list[tuple[int, int]], floor: float, share: float) -> None:
-    rows = [_Counts(right, accepted, FEWEST_PAIRS) for right, accepted in counts]
-    assert _decide("liver", rows, 1.0, floor).share == share
+    rows = [Counts([right] * FEWEST_PAIRS, [accepted] * FEWEST_PAIRS) for right, accepted in counts]
+    assert decide("liver", rows, 1.0, floor).share == share
+
+
+def test_pairs_that_disagree_are_not_enough() -> None:
+    alike, apart = Counts([9, 9, 9, 9], [10, 10, 10, 10]), Counts([30, 6, 0, 0], [30, 6, 2, 2])
+    assert alike.precision == apart.precision == pytest.approx(0.9)
+    assert alike.error == pytest.approx(0)
+    assert alike.reaches(0.89)
+    assert not apart.reaches(0.89)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_standard_error_is_the_spread_over_samples_of_pairs(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def sample() -> Counts:
+        accepted = rng.integers(50, 150, 40)
+        return Counts(rng.binomial(accepted, rng.beta(8, 2, 40)).tolist(), accepted.tolist())
+
+    drawn = [sample() for _ in range(400)]
+    spread = np.std([counts.precision for counts in drawn])
+    assert np.mean([counts.error for counts in drawn]) == pytest.approx(spread, rel=0.15)

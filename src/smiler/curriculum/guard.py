@@ -1,13 +1,14 @@
 """The audit without truth: the precision of relabelling, estimated on expert pairs.
 
 Each round relabels a few (case, organ) pairs as if nobody had annotated them, exactly as it relabels the others; the
-experts' masks then say how much of it is right. Where that falls below a bound, the organ's share is lowered, or it is
-not relabelled in this round; where there are too few pairs to tell, it is not relabelled at all. The pairs are kept
+experts' masks then say how much of it is right. Where that, less its standard error over the pairs, falls below a
+bound, the organ's share is lowered, or it is not relabelled in this round; where there are too few pairs to tell, it is
+not relabelled at all. The pairs are kept
 from training until the last round; or else the estimate is an upper bound, which still shows what was not learned.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,14 @@ class Estimated:
     """What the held-out pairs say of one organ in one round.
 
     `share`: accepted of the predicted voxels, after lowering; `precision`: of the accepted voxels at that share (None:
-    nothing was accepted, or nothing held out); `pairs`: held-out pairs behind it; `lowered`: not what was asked for.
+    nothing was accepted, or nothing held out); `error`: its standard error over pairs; `pairs`: held-out pairs behind
+    it; `lowered`: not what was asked for.
     """
 
     organ: str
     share: float
     precision: float | None
+    error: float | None
     pairs: int
     lowered: bool
 
@@ -56,26 +59,43 @@ def guarded(
         except (BadInput, AttributeError, KeyError, TypeError):
             pass  # damaged: it is made again
     counts = _count(model, store, held, step)
-    found = {organ: _decide(organ, rows, step.gamma, floor) for organ, rows in counts.items()}
+    found = {organ: decide(organ, rows, step.gamma, floor) for organ, rows in counts.items()}
     write_json(path, {**asked, "organs": [asdict(row) for row in found.values()]})
     return found
 
 
 @dataclass
-class _Counts:
-    right: int = 0
-    accepted: int = 0
-    pairs: int = 0
+class Counts:
+    """Per pair: accepted voxels that are right, and all that were accepted."""
+
+    right: list[int] = field(default_factory=list)
+    accepted: list[int] = field(default_factory=list)
 
     @property
     def precision(self) -> float | None:
-        return self.right / self.accepted if self.accepted else None
+        """Of all accepted voxels together."""
+        return sum(self.right) / sum(self.accepted) if any(self.accepted) else None
+
+    @property
+    def error(self) -> float | None:
+        """Standard error of the precision, a ratio of sums over pairs (Cochran 1977, Sampling Techniques, 6.4)."""
+        precision, n = self.precision, len(self.right)
+        if precision is None or n < 2:
+            return None
+        residuals = np.array(self.right) - precision * np.array(self.accepted)
+        return float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / sum(self.accepted))
+
+    def reaches(self, floor: float) -> bool:
+        """Whether the precision is at least the floor by more than its standard error, on enough pairs to tell."""
+        if len(self.right) < FEWEST_PAIRS or self.precision is None or self.error is None:
+            return False
+        return self.precision - self.error >= floor
 
 
-def _count(model: Model, store: Store, held: HeldOut, step: RelabelStep) -> dict[str, list[_Counts]]:
+def _count(model: Model, store: Store, held: HeldOut, step: RelabelStep) -> dict[str, list[Counts]]:
     """Organ -> counts at each lowered share, over its held-out pairs."""
     keys = store.organs.keys
-    found = {key: [_Counts() for _ in LOWERED] for key in keys}
+    found = {key: [Counts() for _ in LOWERED] for key in keys}
     shown = held.without(store)
     for index, (case, bits) in enumerate(zip(shown.cases, held.bits, strict=True)):
         if not bits:
@@ -87,20 +107,17 @@ def _count(model: Model, store: Store, held: HeldOut, step: RelabelStep) -> dict
             for k in (k for k in range(len(keys)) if bits >> k & 1):
                 mine = proposed >> k & 1
                 row = found[keys[k]][place]
-                row.right += int((mine & (drawn >> k & 1)).sum())
-                row.accepted += int(mine.sum())
-                row.pairs += 1
+                row.right.append(int((mine & (drawn >> k & 1)).sum()))
+                row.accepted.append(int(mine.sum()))
     return found
 
 
-def _decide(organ: str, rows: list[_Counts], gamma: float, floor: float) -> Estimated:
+def decide(organ: str, rows: list[Counts], gamma: float, floor: float) -> Estimated:
     """The largest share whose estimate reaches the floor. What nothing is known of never does, but for a floor of 0."""
-    enough = rows[0].pairs >= FEWEST_PAIRS
     for part, row in zip(LOWERED, rows, strict=True):
-        reached = enough and row.precision is not None and row.precision >= floor
-        if reached or not floor:
-            return Estimated(organ, part * gamma, row.precision, row.pairs, lowered=part < 1)
-    return Estimated(organ, 0.0, rows[0].precision, rows[0].pairs, lowered=True)
+        if row.reaches(floor) or not floor:
+            return Estimated(organ, part * gamma, row.precision, row.error, len(row.right), lowered=part < 1)
+    return Estimated(organ, 0.0, rows[0].precision, rows[0].error, len(rows[0].right), lowered=True)
 
 
 def shares(found: Mapping[str, Estimated]) -> dict[str, float]:
