@@ -46,5 +46,20 @@ def test_only_improbable_open_voxels_of_proposed_organs_are_ruled_out(store: Sto
     assert not (cleared & ~np.int32(0b110110)).any()
 
 
+def test_the_share_is_of_what_prediction_would_make_a_mask(store: Store) -> None:
+    """Everywhere above 0, as odds against the background are, but each voxel is one organ's."""
+    case = store.cases[0]
+    hidden = type(case)(**{**vars(case), "known": 0 * case.known})
+    channels = tuple(store.organs.index(key) for key in ("liver", "stomach", "spleen"))
+    score = np.random.default_rng(2).uniform(0.5, 5, (3, *case.geometry.shape)).astype(np.float16)
+    prediction = Prediction(channels, score, case.geometry, "test")
+    accepted = accept_case(prediction, hidden, store.organs, RelabelStep(1, 0.5, CurriculumOptions(rounds=1)), 0)
+    best = score.astype(np.float32).argmax(axis=0)
+    for place, k in enumerate(channels):
+        mine = (accepted >> k & 1).astype(bool)
+        assert best[mine].tolist() == [place] * int(mine.sum())
+        assert mine.sum() == round(0.5 * (best == place).sum())
+
+
 def test_nothing_is_ruled_out_by_default() -> None:
     assert CurriculumOptions().negatives is None

@@ -1,4 +1,4 @@
-"""Rounds are parts of one training: without proposals SMILEr is SMILE, bit for bit."""
+"""Rounds are parts of one training: without proposals SMILEr is its own loss alone, bit for bit."""
 
 from pathlib import Path
 
@@ -38,17 +38,20 @@ def model_hash(cohort: Cohort, run: Path, method: str, *changes: str) -> str:
     return train(TrainRequest(cohort, run, load_recipe(method, None, [*TINY, *changes]))).newest().model_hash
 
 
-def test_with_nothing_to_relabel_smiler_is_smile(cohort: Cohort, tmp_path: Path) -> None:
-    smile = model_hash(cohort, tmp_path / "smile", "smile")
-    assert model_hash(cohort, tmp_path / "smiler", "smiler") == smile
-    assert model_hash(cohort, tmp_path / "restart", "smiler", "curriculum.schedule=restart") != smile
+@pytest.mark.parametrize(("without", "rounds"), [("smile", "smiler-faithful"), ("marginal-dice", "smiler")])
+def test_with_nothing_to_relabel_rounds_change_nothing(
+    cohort: Cohort, tmp_path: Path, without: str, rounds: str
+) -> None:
+    once = model_hash(cohort, tmp_path / "once", without)
+    assert model_hash(cohort, tmp_path / "rounds", rounds) == once
+    assert model_hash(cohort, tmp_path / "restart", rounds, "curriculum.schedule=restart") != once
 
 
 def test_proposals_are_what_makes_the_difference(cohort: Cohort, tmp_path: Path) -> None:
     hidden = hide(cohort, tmp_path / "hidden", 0.5)
     eager = ("training.prior=0.6", "curriculum.gamma_max=1", "curriculum.floor=none")
-    smile = model_hash(hidden, tmp_path / "smile", "smile", eager[0])
-    assert model_hash(hidden, tmp_path / "smiler", "smiler", *eager) != smile
+    once = model_hash(hidden, tmp_path / "once", "marginal-dice", eager[0])
+    assert model_hash(hidden, tmp_path / "rounds", "smiler", *eager) != once
 
 
 @pytest.mark.parametrize("steps", [7, 100, 699, 700, 2801])

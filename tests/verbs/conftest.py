@@ -106,6 +106,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Made once; tests leave it as it is."""
     torch.set_num_threads(1)
     cohort, truth = make_cohort(tmp_path_factory.mktemp("tiny") / "cohort")
-    recipe = load_recipe("smiler", None, [*TINY, "curriculum.rounds=1"])
+    recipe = load_recipe("smiler", None, [*TINY, "loss.name=bce_dice", "curriculum.rounds=1"])
     run = train(TrainRequest(cohort, cohort.folder.parent / "run", recipe)).path
     return Tiny(cohort, truth, run, predict_half(run, cohort.image_path(cohort.cases[0])))

@@ -10,7 +10,7 @@ from rich.table import Table
 _TITLES = {
     "baseline": "baseline: a missing organ is background",
     "smile": "SMILE: what nobody knows is ignored",
-    "smiler": "SMILEr: SMILE and rounds of relabelling",
+    "smiler": "SMILEr: the same in one softmax, and rounds of relabelling",
     "full": "full annotation: nothing missing",
 }
 

@@ -14,6 +14,7 @@ from smiler.domain.evidence import Code, Fields, Relations, derive
 from smiler.domain.files import read_json, write_json
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
+from smiler.prediction.compose import compose
 from smiler.prediction.model import Model
 from smiler.prediction.scores import Opinions, Prediction, predict_working
 from smiler.selection import NEEDS, RULES
@@ -180,11 +181,17 @@ def above(prediction: Prediction, lowest: Sequence[float]) -> Prediction:
 def accept(
     prediction: Prediction, fields: Fields, organs: OrganSet, rule: str, selection: Selection
 ) -> NDArray[np.int32]:
-    """The safest share of a prediction that knowledge leaves open, as a bit field (z, y, x)."""
+    """The safest share of a prediction that knowledge leaves open, as a bit field (z, y, x).
+
+    Predicted is what would become a mask: of organs that exclude each other only the best. (A softmax's scores are odds
+    against the background alone, so that several may be above 0.)
+    """
     relations = _subset(Relations.of(organs), prediction.channels)
     codes = derive(fields, Relations.of(organs), np)[list(prediction.channels)]
     ranks = RULES[rule](prediction)
-    local = propose(ranks, prediction.score > 0, codes, relations, selection)
+    decided = compose(prediction.score, relations)
+    predicted = np.stack([(decided >> i & 1).astype(bool) for i in range(len(ranks))])
+    local = propose(ranks, predicted, codes, relations, selection)
     bits = np.zeros_like(local)
     for i, k in enumerate(prediction.channels):
         bits |= (local >> i & 1) << np.int32(k)

@@ -38,7 +38,7 @@ ARMS: dict[str, Arm] = {
     "marginal": Arm("softmax, unannotated organs merged with background", "marginal", at_zero="baseline"),
     "marginal-dice": Arm("the marginal softmax with a Dice term", "marginal-dice", at_zero="marginal-dice"),
     "smile": Arm("what nobody knows is ignored", "smile", at_zero="full"),
-    "smiler": Arm("SMILE and rounds of relabelling", "smiler"),
+    "smiler": Arm("marginal softmax with Dice, and audited rounds of relabelling", "smiler"),
     "smiler-faithful": Arm("SMILEr as the authors' code", "smiler-faithful"),
     "smiler-guarded": Arm("SMILEr that audits itself on hidden expert pairs", "smiler-guarded"),
     "smiler-mc": Arm("SMILEr, least dropout spread first", "smiler-mc"),

@@ -10,7 +10,7 @@ from smiler.report.scorebook import Difference
 _SUBJECTS: dict[str, str] = {
     "baseline": "the usual baseline, which reads a missing organ as background,",
     "smile": "SMILE, which leaves out what nobody knows,",
-    "smiler": "SMILEr, which also fills in missing annotations in rounds,",
+    "smiler": "SMILEr, which merges it with the background in one softmax and fills it in in rounds,",
     "full": "the same network, trained on every annotation,",
 }
 

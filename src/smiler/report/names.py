@@ -30,7 +30,7 @@ _OWN_COLOURS = ("baseline", "smile", "smiler", "full")
 MEANINGS: dict[str, str] = {
     "baseline": "the usual way: an organ that nobody annotated counts as background",
     "smile": "what nobody knows is left out of the loss",
-    "smiler": "SMILE, then rounds in which the model's safest predictions fill in missing annotations",
+    "smiler": "what nobody knows counts with the background in one softmax; rounds of safe predictions fill it in",
     "full": "the same network trained with nothing missing: the level to reach",
 }
 
