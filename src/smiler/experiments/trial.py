@@ -6,11 +6,12 @@ done again.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -155,17 +156,26 @@ def run_trial(folder: TrialFolder, progress: Progress | None = None) -> None:
 
 @dataclass
 class _Course:
-    """How training went: what validation says of each round, the best of them, what truth says of the proposals."""
+    """How training went: what validation says of each round, the one chosen, what truth says of the proposals."""
 
     validation: list[dict[str, Any]] = field(default_factory=list)
     audits: list[RoundAudit] = field(default_factory=list)
     estimated: list[dict[str, Any]] = field(default_factory=list)
     best: int = 0
 
-    def choose(self, last: int) -> None:
-        """The round with the best validation Dice, the later one of two; without any, the last."""
-        told = [row for row in self.validation if row["dice"] is not None]
-        self.best = max(told, key=lambda row: (row["dice"], row["round"]))["round"] if told else last
+
+def choose_round(validation: Sequence[Mapping[str, Any]], last: int) -> int:
+    """The last round, but for one that is better on the validation pairs by more than the standard error of its gain.
+
+    Only the last round's network has come to the end of its learning rate: a few pairs' luck must not choose another.
+    """
+    final: Mapping[str, float] = next((row["by_pair"] for row in validation if row["round"] == last), {})
+    gains = {}
+    for row in validation:
+        gain = np.array([dice - final[pair] for pair, dice in row["by_pair"].items()])
+        if row["round"] < last and len(gain) > 1 and gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
+            gains[row["round"]] = gain.mean()
+    return max(gains, key=lambda number: (gains[number], number), default=last)
 
 
 def _train(folder: TrialFolder, trial: Trial, complete: Truth, progress: Progress) -> _Course:
@@ -182,15 +192,16 @@ def _train(folder: TrialFolder, trial: Trial, complete: Truth, progress: Progres
             course.estimated += [{"round": done.number, **asdict(row)} for row in done.estimated.values()]
         if trial.validation:
             course.validation.append(_validate(_model(folder, trial, done.number), trial, done.number))
-    course.choose(trial.recipe.curriculum.rounds)
+    course.best = choose_round(course.validation, trial.recipe.curriculum.rounds)
     return course
 
 
 def _validate(model: Model, trial: Trial, number: int) -> dict[str, Any]:
-    """Mean Dice over the annotated pairs of the validation patients: what anyone could know without the truth."""
+    """Dice of the annotated pairs of the validation patients: what anyone could know without the truth."""
     masked = Truth(Cohort.open(trial.validation or trial.cohort))
     found = [score for case in masked.cohort for score in _score(model, trial, masked, case)[0]]
-    return {"round": number, "dice": summarise(found)["mean"].mean if found else None, "pairs": len(found)}
+    by_pair = {f"{score.case} {score.organ}": round(score.dice, 5) for score in found}
+    return {"round": number, "dice": summarise(found)["mean"].mean if found else None, "by_pair": by_pair}
 
 
 def _store(cohort: Cohort, trial: Trial) -> Store:
