@@ -10,7 +10,7 @@ from smiler.report.scorebook import Difference
 _SUBJECTS: dict[str, str] = {
     "baseline": "the usual baseline, which reads a missing organ as background,",
     "smile": "SMILE, which leaves out what nobody knows,",
-    "smiler": "SMILEr, which merges it with the background in one softmax and fills it in in rounds,",
+    "smiler": "SMILEr, which counts it with the background in one softmax and fills it in round by round,",
     "full": "the same network, trained on every annotation,",
 }
 
