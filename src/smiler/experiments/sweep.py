@@ -28,8 +28,8 @@ from smiler.verbs.train import open_store, plan_of, select_organs
 
 SWEEP = "sweep.json"
 ALPHAS = (0.0, 0.3, 0.5, 0.7, 0.9)
-USUAL = ("full", "baseline", "baseline-rethreshold", "marginal", "smile", "smiler")
-UNCERTAIN = frozenset({"full", "baseline", "marginal", "smile", "smiler-ensemble", "smiler-confidence"})
+USUAL = ("full", "baseline", "baseline-rethreshold", "smile", "marginal-dice", "smiler")
+UNCERTAIN = frozenset({"full", "baseline", "smile", "marginal-dice", "smiler-ensemble", "smiler-confidence"})
 
 
 @dataclass(frozen=True)
