@@ -5,7 +5,8 @@ import pytest
 
 from smiler.curriculum.calibration import FEWEST, _threshold, hold_out
 from smiler.curriculum.options import CurriculumOptions
-from smiler.curriculum.relabel import RelabelStep, above
+from smiler.curriculum.relabel import RelabelStep, decided
+from smiler.domain.evidence import Relations
 from smiler.domain.geometry import Geometry
 from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.prediction.scores import Prediction
@@ -59,9 +60,18 @@ def test_the_threshold_is_the_lowest_that_is_right_often_enough() -> None:
 def test_scores_below_the_lowest_are_no_candidates() -> None:
     score = np.array([3, 1, -2, 2, 2, 2], dtype=np.float16).reshape(2, 1, 1, 3)
     prediction = Prediction((0, 1), score, Geometry.canonical((1, 1, 3), (1, 1, 1)), "test")
-    kept = above(prediction, [2.0, float("inf")]).score > 0
+    free, rivals = Relations((0, 0), (0, 0), (0, 0)), Relations((2, 1), (0, 0), (0, 0))
+    kept = decided(prediction, free, [2.0, float("inf")])
     assert kept[:, 0, 0].tolist() == [[True, False, False], [False, False, False]]
-    assert above(prediction, [0.0, 0.0]) is prediction
+    assert (decided(prediction, free) == (score > 0)).all()
+    assert decided(prediction, rivals)[:, 0, 0].tolist() == [[True, False, False], [False, True, True]]
+    # the best is refused, and its voxel does not fall to the rival
+    assert decided(prediction, rivals, [float("inf"), 0.0])[:, 0, 0].tolist() == [[False] * 3, [False, True, True]]
+
+
+def test_of_no_organs_nothing_is_decided() -> None:
+    prediction = Prediction((), np.zeros((0, 2, 3, 4), np.float16), Geometry.canonical((2, 3, 4), (1, 1, 1)), "test")
+    assert decided(prediction, Relations((), (), ())).shape == (0, 2, 3, 4)
 
 
 def test_an_unreachable_precision_is_told_as_none() -> None:

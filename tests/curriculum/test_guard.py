@@ -82,6 +82,8 @@ def test_an_organ_below_the_floor_gets_less_or_nothing(store: Store, model: Mode
         assert row.share <= GAMMA * max(reached, default=0.0)
         if row.share:
             assert row.precision - row.error >= floor
+        elif row.precision is not None and row.error is not None:
+            assert row.precision - row.error < floor
         assert row.lowered == (row.share < GAMMA)
     assert any(row.lowered for row in found.values())
     assert not all(row.lowered for row in found.values())
@@ -129,6 +131,8 @@ def test_pairs_that_disagree_are_not_enough() -> None:
     assert alike.error == pytest.approx(0)
     assert alike.reaches(0.89)
     assert not apart.reaches(0.89)
+    assert not Counts([1, 0, 0, 0], [1, 0, 0, 0]).reaches(0.5)  # one voxel of one pair
+    assert not Counts([9, 9, 9, 0], [9, 9, 9, 0]).reaches(0.5)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -22,7 +22,7 @@ from smiler.prediction.model import Model
 from smiler.store.store import Store
 
 FEWEST_PAIRS = 4
-"""Below so many pairs an estimate says nothing, and nothing is accepted."""
+"""With something accepted in fewer pairs than this an estimate says nothing, and nothing is accepted."""
 
 LOWERED = (1.0, 0.5, 0.25)
 """Parts of a round's share that are tried, one after the other, until the estimate reaches the bound."""
@@ -86,8 +86,12 @@ class Counts:
         return float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / sum(self.accepted))
 
     def reaches(self, floor: float) -> bool:
-        """Whether the precision is at least the floor by more than its standard error, on enough pairs to tell."""
-        if len(self.right) < FEWEST_PAIRS or self.precision is None or self.error is None:
+        """Whether the precision is at least the floor by more than its standard error, on enough pairs to tell.
+
+        A pair in which nothing was accepted tells nothing.
+        """
+        telling = sum(accepted > 0 for accepted in self.accepted)
+        if telling < FEWEST_PAIRS or self.precision is None or self.error is None:
             return False
         return self.precision - self.error >= floor
 

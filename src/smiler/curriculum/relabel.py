@@ -138,12 +138,13 @@ def accept_case(
 ) -> NDArray[np.int32]:
     """The step's share of a prediction, as a bit field (z, y, x) on the working grid."""
     keys = [organs.keys[k] for k in prediction.channels]
-    prediction = above(prediction, [step.lowest.get(key, 0.0) for key in keys])
     drawn = np.asarray(case.drawn[:])
     known = np.broadcast_to(case.known[:, None, None], drawn.shape)
     each = tuple(step.share(key) for key in keys)
     selection = Selection(step.gamma, step.options.scope, (step.number, index), each)
-    return accept(prediction, Fields(drawn, known, np.zeros_like(drawn)), organs, step.options.rule, selection)
+    fields = Fields(drawn, known, np.zeros_like(drawn))
+    lowest = [step.lowest.get(key, 0.0) for key in keys]
+    return accept(prediction, fields, organs, step.options.rule, selection, lowest)
 
 
 def rule_out(
@@ -170,28 +171,32 @@ def opinions_for(rule: str, passes: int) -> Opinions | None:
     return Opinions(need, passes) if need else None
 
 
-def above(prediction: Prediction, lowest: Sequence[float]) -> Prediction:
-    """The prediction with scores below each organ's lowest acceptable one turned into a no."""
-    limits = np.asarray(lowest, dtype=np.float32)[:, None, None, None]
-    if not limits.any():
-        return prediction
-    return replace(prediction, score=np.where(prediction.score >= limits, prediction.score, np.float16(-1)))
+def decided(prediction: Prediction, relations: Relations, lowest: Sequence[float] = ()) -> NDArray[np.bool_]:
+    """(n, z, y, x): where an organ would become a mask: of those in the prediction that exclude each other, the best.
+
+    A softmax's scores are odds against the background alone, so that several may be above 0. Below an organ's lowest
+    acceptable score it is not proposed, and neither is a rival in its place. `relations`: of the prediction's organs.
+    """
+    score = prediction.score
+    bits = compose(score, relations)
+    limits = [*lowest] or [0.0] * len(score)
+    mine = [(bits >> i & 1 != 0) & (score[i] >= limit) for i, limit in enumerate(limits)]
+    return np.array(mine, dtype=bool).reshape(score.shape)
 
 
 def accept(
-    prediction: Prediction, fields: Fields, organs: OrganSet, rule: str, selection: Selection
+    prediction: Prediction,
+    fields: Fields,
+    organs: OrganSet,
+    rule: str,
+    selection: Selection,
+    lowest: Sequence[float] = (),
 ) -> NDArray[np.int32]:
-    """The safest share of a prediction that knowledge leaves open, as a bit field (z, y, x).
-
-    Predicted is what would become a mask: of organs that exclude each other only the best. (A softmax's scores are odds
-    against the background alone, so that several may be above 0.)
-    """
+    """The safest share of a prediction that knowledge leaves open, as a bit field (z, y, x)."""
     relations = _subset(Relations.of(organs), prediction.channels)
     codes = derive(fields, Relations.of(organs), np)[list(prediction.channels)]
     ranks = RULES[rule](prediction)
-    decided = compose(prediction.score, relations)
-    predicted = np.stack([(decided >> i & 1).astype(bool) for i in range(len(ranks))])
-    local = propose(ranks, predicted, codes, relations, selection)
+    local = propose(ranks, decided(prediction, relations, lowest), codes, relations, selection)
     bits = np.zeros_like(local)
     for i, k in enumerate(prediction.channels):
         bits |= (local >> i & 1) << np.int32(k)

@@ -250,7 +250,7 @@ def _pool(
     voxels = sum(row["voxels"] for row in rows)
     right = sum(row["voxels"] * (row["precision"] or 0.0) for row in rows)
     there = sum(row["voxels"] * row["precision"] / row["recall"] for row in rows if row["recall"])
-    told = [(row["precision"], row["pairs"]) for row in guesses if row["precision"] is not None]
+    told = [(row["precision"], row["pairs"]) for row in guesses if row["precision"] is not None and row["share"]]
     pairs = sum(n for _, n in told)
     return Relabelled(
         *name,

@@ -165,7 +165,7 @@ class _Course:
 
 
 def choose_round(validation: Sequence[Mapping[str, Any]], last: int) -> int:
-    """The last round, but for one that is better on the validation pairs by more than the standard error of its gain.
+    """The last round, but for one that is better on the validation pairs by more than two standard errors of its gain.
 
     Only the last round's network has come to the end of its learning rate: a few pairs' luck must not choose another.
     """
@@ -173,7 +173,7 @@ def choose_round(validation: Sequence[Mapping[str, Any]], last: int) -> int:
     gains = {}
     for row in validation:
         gain = np.array([dice - final[pair] for pair, dice in row["by_pair"].items()])
-        if row["round"] < last and len(gain) > 1 and gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
+        if row["round"] < last and len(gain) > 1 and gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain)):
             gains[row["round"]] = gain.mean()
     return max(gains, key=lambda number: (gains[number], number), default=last)
 

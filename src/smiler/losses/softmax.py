@@ -11,7 +11,6 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from smiler.domain.evidence import Relations
 from smiler.domain.organs import OrganSet
@@ -104,13 +103,17 @@ class SoftmaxDiceLoss(SoftmaxLoss):
         """Scalar loss of logits (B, K+1, H, W)."""
         cross_entropy, chance, allowed, right = self._marginal(logits, targets)
         wrong = chance.exp() * (1 - allowed)
-        claims = F.conv2d(wrong, self._classes().to(wrong)) if any(self.relations.parts) else wrong[:, 1:]
+        claims = (
+            torch.einsum("bchw,kc->bkhw", wrong, self._classes().to(wrong))
+            if any(self.relations.parts)
+            else wrong[:, 1:]
+        )
         claims = targets.value * right.exp()[:, None] + (1 - targets.value) * claims
         return cross_entropy + self.options.dice_weight * soft_dice(claims, targets)
 
     def _classes(self) -> Tensor:
-        """(K, K+1, 1, 1), 1 where a class is an organ or a part of it: a convolution with it sums their channels."""
-        classes = torch.zeros(len(self.relations.parts), self.outputs, 1, 1)
+        """(K, K+1), 1 where a class is an organ or a part of it."""
+        classes = torch.zeros(len(self.relations.parts), self.outputs)
         for k, parts in enumerate(self.relations.parts):
             classes[k, [k + 1, *_channels(parts)]] = 1
         return classes
