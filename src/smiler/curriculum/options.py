@@ -50,7 +50,8 @@ class CurriculumOptions(BaseModel):
         ge=0,
         lt=1,
         description="estimate each organ's precision of relabelling on expert pairs, and lower its share (or leave it "
-        "out of the round) where the estimate is below this or has fewer than 4 pairs; 0: only estimate; unset: don't",
+        "out of the round) where the estimate less its standard error is below this or has fewer than 4 pairs; "
+        "0: only estimate; unset: don't",
     )
     audit_on: Literal["held_out", "training"] = Field(
         default="held_out",
