@@ -68,20 +68,26 @@ def test_no_gradient_goes_from_confidence_to_the_scores() -> None:
     assert torch.allclose(with_it.grad[:, : len(ORGANS)], without.grad)  # type: ignore[index, arg-type]
 
 
+@pytest.mark.parametrize("name", ["bce", "softmax_dice"])
 @LAW
 @given(seed=SEEDS)
-def test_its_error_is_what_an_oracle_counts(seed: int) -> None:
-    loss, plain = made("bce"), build_loss(LossOptions(name="bce"), ORGANS)
+def test_its_error_is_what_an_oracle_counts(name: str, seed: int) -> None:
+    loss, plain = made(name), build_loss(LossOptions.model_validate({"name": name}), ORGANS)
     logits, targets = drawn(seed, loss.outputs)
-    k_count = len(ORGANS)
-    extra = float(loss(logits, targets) - plain(logits[:, :k_count], targets))
+    k_count, said = len(ORGANS), plain.outputs
+    chance = logits[:, :said].double().softmax(dim=1) if name == "softmax_dice" else None
+    extra = float(loss(logits, targets) - plain(logits[:, :said], targets))
     errors = []
     for k in range(k_count):
         rows = []
         for i, y, x in torch.nonzero(targets.weight[:, k]).tolist():
-            s = float(torch.sigmoid(logits[i, k, y, x]))
+            if chance is None:
+                s = float(torch.sigmoid(logits[i, k, y, x]))
+            else:
+                parts = ORGANS.parts(ORGANS.keys[k])
+                s = float(chance[i, k + 1, y, x]) + sum(float(chance[i, ORGANS.index(p) + 1, y, x]) for p in parts)
             right = s if targets.value[i, k, y, x] else 1 - s
-            rows.append((float(torch.sigmoid(logits[i, k_count + k, y, x])) - right) ** 2)
+            rows.append((float(torch.sigmoid(logits[i, said + k, y, x])) - right) ** 2)
         if rows:
             errors.append(sum(rows) / len(rows))
     assert extra == pytest.approx(sum(errors) / len(errors) if errors else 0.0, abs=1e-5)

@@ -349,6 +349,22 @@ def test_scores_have_a_channel_an_organ_and_grow_with_its_logit(name: str, seed:
             assert (grown > 0.01).any()
 
 
+@BY_NAME
+@pytest.mark.parametrize("organs", sorted(ORGAN_SETS))
+def test_a_probability_is_of_the_organ_among_all_classes(name: str, organs: str) -> None:
+    subject = Subject(LossOptions.model_validate({"name": name}), ORGAN_SETS[organs])
+    logits = subject.logits(4, torch.zeros(2, len(subject.organs), 3, 4))
+    classes = logits.double().softmax(dim=1)
+    said = subject.loss.probability(logits).double()
+    for k, key in enumerate(subject.organs.keys):
+        if subject.has_background:
+            members = [k + 1, *(subject.organs.index(part) + 1 for part in subject.organs.parts(key))]
+            wanted = sum((classes[:, i] for i in members), torch.zeros(()))
+        else:
+            wanted = logits[:, k].double().sigmoid()
+        torch.testing.assert_close(said[:, k], wanted, rtol=1e-4, atol=1e-6)
+
+
 @LAW
 @given(seed=SEEDS)
 def test_the_best_softmax_score_above_zero_is_the_argmax_of_the_classes(seed: int) -> None:

@@ -1,10 +1,10 @@
 """The audit without truth: the precision of relabelling, estimated on expert pairs.
 
-Each round relabels a few (case, organ) pairs as if nobody had annotated them, exactly as it relabels the others; the
-experts' masks then say how much of it is right. Where that, less its standard error over the pairs, falls below a
-bound, the organ's share is lowered, or it is not relabelled in this round; where there are too few pairs to tell, it is
-not relabelled at all. The pairs are kept
-from training until the last round; or else the estimate is an upper bound, which still shows what was not learned.
+Each round relabels a few (case, organ) pairs as if nobody had annotated them, by the rule of the others; the experts'
+masks then say how much of it is right. Where that, less its standard error over the pairs, falls below a bound, the
+organ's share is lowered, or it is not relabelled in this round; where there are too few pairs to tell, it is not
+relabelled at all. The pairs are kept from training until the last round; or else the estimate is an upper bound, which
+still shows what was not learned.
 """
 
 from collections.abc import Mapping

@@ -33,6 +33,10 @@ class WithConfidence:
         """Scores (B, K, H, W) of the inner loss."""
         return self.inner.scores(logits[:, : self.inner.outputs])
 
+    def probability(self, logits: Tensor) -> Tensor:
+        """Probability (B, K, H, W) of the inner loss."""
+        return self.inner.probability(logits[:, : self.inner.outputs])
+
     def confidence(self, logits: Tensor) -> Tensor:
         """(B, K, H, W) from 0 to 1: how probable the answer is to be right."""
         return logits[:, self.inner.outputs :].float().sigmoid()
@@ -40,7 +44,7 @@ class WithConfidence:
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """Scalar loss: the inner one, and the mean squared error of the confidence over known voxels."""
         said = logits[:, : self.inner.outputs]
-        probability = (self.inner.scores(said.detach()) * targets.weight).sigmoid()
+        probability = self.inner.probability(said.detach())
         right = targets.value * probability + (1 - targets.value) * (1 - probability)
         error = (self.confidence(logits) - right).square() * targets.weight
         per_organ, counted = mean_where(error, targets.weight, (0, 2, 3))

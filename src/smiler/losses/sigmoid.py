@@ -28,6 +28,10 @@ class _Sigmoid:
         """The logits themselves."""
         return logits
 
+    def probability(self, logits: Tensor) -> Tensor:
+        """Each organ's own sigmoid."""
+        return logits.float().sigmoid()
+
     def bias(self, prior: float) -> Tensor:
         """Every organ starts at this probability."""
         return torch.full((self.organs,), math.log(prior / (1 - prior)))

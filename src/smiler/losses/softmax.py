@@ -57,6 +57,10 @@ class SoftmaxLoss:
             outside.append(torch.logsumexp(logits[:, [0, *_channels(wholes)]], dim=1))
         return torch.stack(inside, dim=1) - torch.stack(outside, dim=1)
 
+    def probability(self, logits: Tensor) -> Tensor:
+        """Of an organ, its parts included, among all classes. (A score tells it from the background alone.)"""
+        return self._summed(logits.float().softmax(dim=1))
+
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """Scalar loss of logits (B, K+1, H, W)."""
         return self._marginal(logits, targets)[0]
@@ -82,6 +86,15 @@ class SoftmaxLoss:
         right = (chance + (allowed - 1) * _NEVER).logsumexp(dim=1)
         return self._mean(-right * told, told, positive), chance, allowed, right
 
+    def _summed(self, classes: Tensor) -> Tensor:
+        """(B, K, H, W): for each organ the sum over its class and its parts' of (B, K+1, H, W)."""
+        if not any(self.relations.parts):
+            return classes[:, 1:]
+        members = classes.new_zeros(len(self.relations.parts), self.outputs)
+        for k, parts in enumerate(self.relations.parts):
+            members[k, [k + 1, *_channels(parts)]] = 1
+        return torch.einsum("bchw,kc->bkhw", classes, members)
+
     def _mean(self, voxels: Tensor, told: Tensor, positive: Tensor) -> Tensor:
         share = self.options.positive_share
         if share is None:
@@ -103,20 +116,8 @@ class SoftmaxDiceLoss(SoftmaxLoss):
         """Scalar loss of logits (B, K+1, H, W)."""
         cross_entropy, chance, allowed, right = self._marginal(logits, targets)
         wrong = chance.exp() * (1 - allowed)
-        claims = (
-            torch.einsum("bchw,kc->bkhw", wrong, self._classes().to(wrong))
-            if any(self.relations.parts)
-            else wrong[:, 1:]
-        )
-        claims = targets.value * right.exp()[:, None] + (1 - targets.value) * claims
+        claims = targets.value * right.exp()[:, None] + (1 - targets.value) * self._summed(wrong)
         return cross_entropy + self.options.dice_weight * soft_dice(claims, targets)
-
-    def _classes(self) -> Tensor:
-        """(K, K+1), 1 where a class is an organ or a part of it."""
-        classes = torch.zeros(len(self.relations.parts), self.outputs)
-        for k, parts in enumerate(self.relations.parts):
-            classes[k, [k + 1, *_channels(parts)]] = 1
-        return classes
 
 
 def _bits(mask: int) -> list[int]:

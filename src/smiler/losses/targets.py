@@ -84,6 +84,9 @@ class Loss(Protocol):
     def scores(self, logits: Tensor) -> Tensor:
         """Scores (B, K, H, W) of logits (B, outputs, H, W): above 0 where the organ is predicted."""
 
+    def probability(self, logits: Tensor) -> Tensor:
+        """Probability (B, K, H, W) that the network gives to each organ."""
+
     @property
     def outputs(self) -> int:
         """Channels the network must have."""

@@ -122,7 +122,7 @@ def _say(model: Model, inputs: Tensor, opinions: Opinions | None, start: int) ->
     else:
         rng = torch.Generator(device="cpu").manual_seed(start)
         each = (model.network.stochastic(features, size, rng) for _ in range(opinions.passes))
-    mean, spread = moments(model.loss.scores(said.float()).sigmoid() for said in each)
+    mean, spread = moments(model.loss.probability(said) for said in each)
     return _Tensors(score, mean, spread)
 
 
