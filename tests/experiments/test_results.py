@@ -53,6 +53,13 @@ def test_contrasts_pair_the_same_patients_and_correct_over_the_table() -> None:
     assert all(row.p <= row.p_holm <= 1 for row in rows)
 
 
+def test_contrasts_go_by_share_whatever_was_run_first() -> None:
+    late = {(arm, alpha): VALUES[arm, 0.5] for alpha in (0.9, 0.3, 0.5) for arm in ("smile", "baseline")}
+    shares = [row.alpha for row in results.contrasts(late)]
+    assert shares == sorted(shares)
+    assert set(shares) == {0.3, 0.5, 0.9}
+
+
 def test_relabelling_pools_voxels_not_folds() -> None:
     rows = [
         {"round": 1, "organ": "liver", "gamma": 0.5, "precision": 1.0, "recall": 0.5, "voxels": 100},

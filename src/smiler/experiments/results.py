@@ -161,10 +161,11 @@ def _point(arm: str, alpha: float, organ: str, scores: Sequence[Score]) -> Point
 def contrasts(values: Values) -> list[Contrast]:
     """Each contrast at every share and organ, over the patients that both arms scored."""
     rows = []
+    by_alpha = sorted(values.items(), key=lambda item: item[0][1])
     for left, right in CONTRASTS:
         found = [
             (alpha, organ, *pair)
-            for (arm, alpha), scores in values.items()
+            for (arm, alpha), scores in by_alpha
             if arm == left and alpha > 0 and (right, alpha) in values
             for organ in _organs(scores)
             if (pair := _paired(scores, values[right, alpha], organ))
