@@ -13,6 +13,15 @@ from smiler.domain.errors import BadInput
 
 
 @contextmanager
+def as_os_error(*kinds: type[Exception]) -> Iterator[None]:
+    """A library's own error while it writes, as the OSError that it stands for: most often a full disk."""
+    try:
+        yield
+    except kinds as error:
+        raise OSError(str(error)) from error
+
+
+@contextmanager
 def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     """Give a temporary path beside `path`; on success fsync it and rename it onto `path`.
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json, replacing, sha256, write_json
+from smiler.domain.files import as_os_error, read_json, replacing, sha256, write_json
 
 FORMAT = 1
 Tensors = Mapping[str, Tensor]
@@ -68,7 +68,7 @@ def save_checkpoint(
     files = {}
     for part, tensors in parts.items():
         name = f"step-{step:07d}.{part}.safetensors"
-        with replacing(folder / name) as temporary:
+        with replacing(folder / name) as temporary, as_os_error(SafetensorError):
             save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary)
         files[part] = (name, sha256(folder / name))
     path = folder / f"step-{step:07d}.json"

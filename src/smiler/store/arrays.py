@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput
-from smiler.domain.files import replacing
+from smiler.domain.files import as_os_error, replacing
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:
@@ -16,7 +16,7 @@ def save_array(path: Path, array: NDArray[np.generic]) -> None:
     z, y, x = array.shape
     chunks, blocks = (min(8, z), y, x), (1, min(128, y), x)
     compression = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, nthreads=1)
-    with replacing(path, ".b2nd") as temporary:
+    with replacing(path, ".b2nd") as temporary, as_os_error(RuntimeError):
         temporary.unlink()
         blosc2.asarray(
             np.ascontiguousarray(array),
