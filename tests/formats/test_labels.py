@@ -90,9 +90,9 @@ def test_a_case_without_masks_is_all_unknown(tmp_path: Path) -> None:
 def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Path] = []
 
-    def counted(path: Path, options: ReadOptions) -> Any:
+    def counted(path: Path, options: ReadOptions, geometry: Geometry) -> Any:
         seen.append(path)
-        return read_labels(path, options)
+        return read_labels(path, options, geometry)
 
     monkeypatch.setattr(labels_module, "read_labels", counted)
     read(tmp_path, {"liver": "map.nii.gz#1", "tumour": "map.nii.gz#2", "spleen": "auto:map.nii.gz#3"})

@@ -13,7 +13,7 @@ from smiler.domain.errors import BadInput, Faults
 from smiler.domain.evidence import Code, Relations
 from smiler.domain.geometry import Geometry
 from smiler.formats.labels import LabelOptions, read_case_labels, unclaimed_values
-from smiler.formats.nifti import ReadOptions, read_ct, read_header, read_labels
+from smiler.formats.volumes import ReadOptions, read_ct, read_header, read_labels
 
 
 class AuditOptions(BaseModel, frozen=True, extra="forbid"):
@@ -77,7 +77,7 @@ def audit_case(cohort: Cohort, case: Case, options: AuditOptions) -> CaseAudit:
     look = _Look(cohort, case, options)
     geometry = look.image()
     counts = look.masks(geometry) if geometry else look.masks_alone()
-    look.unclaimed()
+    look.unclaimed(geometry)
     coverage = {key: Coverage.of(case.cell(key)) for key in cohort.organs.keys}
     return CaseAudit(case.id, coverage, counts, tuple(look.faults), tuple(look.notes))
 
@@ -122,10 +122,10 @@ class _Look:
                 self.faults.append(_at(where, error))
         return {}
 
-    def unclaimed(self) -> None:
+    def unclaimed(self, geometry: Geometry | None) -> None:
         """Note the label values that a file holds and no cell claims."""
         try:
-            found = unclaimed_values(self.cohort, self.case, self.options.labels)
+            found = unclaimed_values(self.cohort, self.case, geometry, self.options.labels)
         except BadInput:  # a fault of the mask, told already
             return
         for path, values in found.items():

@@ -34,7 +34,8 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
     source: Annotated[Path, typer.Argument(help="Data set folder; it stays where it is and as it is.")],
     cohort: Annotated[Path, typer.Argument(help="Cohort folder to make or to merge into.", metavar="COHORT")],
     format_name: Annotated[
-        str | None, typer.Option("--format", "-f", help="nnunet, msd, totalsegmentator or folder; else detected.")
+        str | None,
+        typer.Option("--format", "-f", help="nnunet, msd, btcv, ircadb, dicom, ...; else detected."),
     ] = None,
     absent_means: Annotated[
         str, typer.Option(help="A label without any voxel in a case means: absent, unannotated, or ask.")
@@ -46,6 +47,10 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         str, typer.Option(help="folder format: totalsegmentator-v2, btcv, ..., FILE.toml or 5=liver,1=spleen.")
     ] = "",
     mask: Annotated[list[str] | None, typer.Option(help="folder format: ORGAN=PATH of masks; repeatable.")] = None,
+    prefix: Annotated[str, typer.Option(help="Goes before every case id of this source.")] = "",
+    automatic_means: Annotated[
+        str, typer.Option(help="DICOM segments that a program drew are: auto (proposals) or annotated.")
+    ] = "auto",
     patient_pattern: Annotated[
         str | None, typer.Option(help="Regular expression whose group finds the patient in a case id.")
     ] = None,
@@ -71,6 +76,8 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         "masks": _pairs(mask or []),
         "patient_pattern": patient_pattern,
         "synonyms": synonyms,
+        "prefix": prefix,
+        "automatic_means": automatic_means,
     }
     report = import_asking(source, cohort, values, format_name, ask=sys.stdin.isatty() and not as_json)
     if as_json:

@@ -15,6 +15,7 @@ from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort, fits_ledger
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.files import cannot_write, write_text
 from smiler.domain.organs import Organ, OrganSet
+from smiler.domain.places import exists
 
 FORMAT = 1
 _FIXED = ("case", "patient", "image")
@@ -232,11 +233,7 @@ class _LedgerReader:
         return cell
 
     def _check_exists(self, number: int, column: str, path: str) -> None:
-        try:
-            found = (self.path.parent / path).exists()
-        except (OSError, ValueError):
-            found = False
-        if not found:
+        if not exists(self.path.parent / path):
             self.fault(number, column, "the file does not exist", repr(path), "paths start at the cohort's folder")
 
 

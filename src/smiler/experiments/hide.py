@@ -12,7 +12,8 @@ from smiler.domain.errors import BadInput
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
-from smiler.formats.nifti import read_labels, write_labels
+from smiler.formats.nifti import write_labels
+from smiler.formats.volumes import read_header, read_labels
 
 
 def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progress | None = None) -> Cohort:
@@ -73,8 +74,8 @@ def _hide_case(cohort: Cohort, case: Case, folder: Path, kept: frozenset[tuple[s
 
 def _copy_mask(cohort: Cohort, case: Case, key: str, folder: Path) -> Cell:
     cell = case.cell(key)
-    labels, grid = read_labels(cohort.mask_path(case, key))
-    mask = np.isin(labels, cell.labels) if cell.labels else labels > 0
+    geometry = read_header(cohort.image_path(case)).geometry
+    drawn = read_labels(cohort.mask_path(case, key), geometry=geometry)
     name = f"labels/{case.id}_{key}.nii.gz"
-    write_labels(folder / name, mask.astype(np.uint8), grid)
+    write_labels(folder / name, drawn.mask(cell.labels), drawn.grid)
     return annotated(name, (), cell.ranges)

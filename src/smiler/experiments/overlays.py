@@ -13,7 +13,7 @@ from smiler.domain.files import replacing
 from smiler.evaluation.truth import Truth
 from smiler.experiments.trial import SHOWN, TrialFolder
 from smiler.formats.labels import read_case_labels
-from smiler.formats.nifti import read_ct
+from smiler.formats.volumes import read_ct
 
 AIR_HU = -1024
 

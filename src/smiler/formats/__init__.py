@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smiler.domain.errors import BadInput
-from smiler.formats import folder, msd, nnunet, totalsegmentator
+from smiler.domain.places import exists
+from smiler.formats import folder, ircadb, msd, nnunet, study, totalsegmentator
 from smiler.formats.base import Format, ImportOptions, RawCase
+from smiler.formats.layouts import LAYOUT_FORMATS
 
 __all__ = ["FORMATS", "Format", "ImportOptions", "RawCase", "detect", "format_named"]
 
@@ -14,6 +16,9 @@ FORMATS: Mapping[str, Format] = {
     "msd": msd.FORMAT,
     "totalsegmentator": totalsegmentator.FORMAT,
     "folder": folder.FORMAT,
+    **LAYOUT_FORMATS,
+    "ircadb": ircadb.FORMAT,
+    "dicom": study.FORMAT,
 }
 
 
@@ -25,10 +30,11 @@ def format_named(name: str) -> Format:
 
 
 def detect(source: Path) -> Format:
-    """The one format that recognises the source."""
-    if not source.exists():
+    """The one format that recognises the source; a data set's own layout goes before a general one."""
+    if not exists(source):
         raise BadInput("the source does not exist", where=str(source))
-    found = [fmt for fmt in FORMATS.values() if fmt.recognises(source)]
+    fitting = [fmt for fmt in FORMATS.values() if fmt.recognises(source)]
+    found = [fmt for fmt in fitting if fmt.own_layout] or fitting
     if len(found) == 1:
         return found[0]
     got = f"the layouts of {' and '.join(fmt.name for fmt in found)}" if found else "none of the known layouts"

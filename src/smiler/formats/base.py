@@ -12,12 +12,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from smiler.domain.cells import Cell, SliceRange, annotated
-from smiler.domain.cohort import Case
+from smiler.domain.cohort import CASE_ID, Case
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.files import read_json
-from smiler.formats.nifti import read_labels
+from smiler.domain.geometry import Geometry
 from smiler.formats.numbering import checked_table
 from smiler.formats.synonyms import Synonyms, load_synonyms
+from smiler.formats.volumes import read_labels
 
 Item = TypeVar("Item")
 ENDINGS = (".nii.gz", ".nii")
@@ -27,6 +28,8 @@ class ImportOptions(BaseModel):
     """What the user says about a source; whatever isn't said is never guessed.
 
     absent_means: what a declared organ without a voxel in a case is; "ask" refuses and lists every such case.
+    automatic_means: what a DICOM segment of type AUTOMATIC is, a proposal or an annotation that an expert accepted.
+    prefix: goes before every case id, where two sources use the same ones.
     organs: import only these (all if empty). synonyms: the user's own table of names.
     patient_pattern: a regular expression with one group that finds the patient in a case id; without it each case is
     its own patient. images, masks, labelmaps (files or folders; relative ones start at the source) and labels
@@ -36,6 +39,8 @@ class ImportOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     absent_means: Literal["ask", "absent", "unannotated"] = "ask"
+    automatic_means: Literal["auto", "annotated"] = "auto"
+    prefix: str = ""
     organs: tuple[str, ...] = ()
     labels: Mapping[int, str] = {}
     images: Path | None = None
@@ -48,6 +53,14 @@ class ImportOptions(BaseModel):
     @classmethod
     def _is_a_table(cls, labels: Mapping[int, str]) -> Mapping[int, str]:
         return checked_table([(str(number), name) for number, name in labels.items()], "--labels")
+
+    @field_validator("prefix")
+    @classmethod
+    def _begins_an_id(cls, prefix: str) -> str:
+        if prefix and not CASE_ID.fullmatch(prefix):
+            do = "use letters, digits, '.', '_' and '-'"
+            raise BadInput("not a usable beginning of a case id", where="--prefix", got=repr(prefix), do=do)
+        return prefix
 
     @field_validator("patient_pattern")
     @classmethod
@@ -113,13 +126,17 @@ class RawCase:
 
 @dataclass(frozen=True)
 class Format:
-    """A layout that can be imported. `looks_for` says by what `recognises` knows it; `read` is lazy."""
+    """A layout that can be imported. `looks_for` says by what `recognises` knows it; `read` is lazy.
+
+    own_layout: of one published data set; it goes before the general layouts that recognise it too.
+    """
 
     name: str
     title: str
     looks_for: str
     recognises: Callable[[Path], bool]
     read: Callable[[Path, ImportOptions], Iterator[RawCase]]
+    own_layout: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,10 +147,11 @@ class LabelMap:
     planes: tuple[frozenset[int], ...]
 
     @classmethod
-    def read(cls, path: Path) -> "LabelMap":
-        """Read a NIfTI label map."""
-        array, _ = read_labels(path)
-        return cls(path, tuple(frozenset(np.flatnonzero(np.bincount(plane.ravel())).tolist()) for plane in array))
+    def read(cls, path: Path, geometry: Geometry | None = None) -> "LabelMap":
+        """Read a label map; a DICOM-SEG or RTSTRUCT together with the geometry of its CT."""
+        drawn = read_labels(path, geometry=geometry)
+        seen = (np.flatnonzero(np.bincount(plane.ravel())).tolist() for plane in drawn.codes)
+        return cls(path, tuple(frozenset(label for code in codes for label in drawn.labels_of(code)) for codes in seen))
 
     @property
     def values(self) -> frozenset[int]:

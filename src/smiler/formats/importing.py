@@ -79,13 +79,18 @@ class _Reader:
     def read(self, raws: Iterator[RawCase], on_case: Callable[[str], None]) -> list[Case]:
         cases: list[Case] = []
         try:
-            for raw in raws:
+            for raw in map(self._prefixed, raws):
                 cases.append(self._case(raw))
                 on_case(raw.id)
         except BadInput as error:
             self._note_faults(error)
         self._check_whole(cases)
         return cases
+
+    def _prefixed(self, raw: RawCase) -> RawCase:
+        """Without a pattern every case is its own patient, under its full id."""
+        name = self.options.prefix + raw.id
+        return replace(raw, id=name, patient=name if raw.patient == raw.id else raw.patient)
 
     def told(self) -> tuple[str, ...]:
         return tuple(f"{some(ids)}: {note}" for note, ids in self.notes.items())

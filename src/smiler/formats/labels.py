@@ -14,9 +14,7 @@ from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.geometry import TOLERANCE_MM, Geometry
 from smiler.domain.organs import OrganSet
 from smiler.formats.exclusive import Clashes, settle
-from smiler.formats.nifti import Grid, ReadOptions, read_header, read_labels
-
-ReadMap = NDArray[np.uint8] | NDArray[np.uint16]
+from smiler.formats.volumes import Drawn, Grid, ReadOptions, read_header, read_labels
 
 
 class LabelOptions(BaseModel, frozen=True, extra="forbid"):
@@ -61,7 +59,9 @@ def read_case_labels(cohort: Cohort, case: Case, geometry: Geometry, options: La
     return Labels(drawn, proposed, reader.known.view(np.int32), tuple(reader.notes))
 
 
-def unclaimed_values(cohort: Cohort, case: Case, options: LabelOptions = _DEFAULT) -> dict[str, tuple[int, ...]]:
+def unclaimed_values(
+    cohort: Cohort, case: Case, geometry: Geometry | None, options: LabelOptions = _DEFAULT
+) -> dict[str, tuple[int, ...]]:
     """Path as the cells write it -> label values in that file that no cell of the case claims.
 
     Files without any are left out. A cell that takes the whole file claims all of it.
@@ -70,8 +70,9 @@ def unclaimed_values(cohort: Cohort, case: Case, options: LabelOptions = _DEFAUL
     for path, organs in _by_path(cohort.organs, case).items():
         claimed = [case.cell(organ).labels for organ in organs]
         if all(claimed):
-            values = _values(read_labels(cohort.folder / path, options.read)[0])
-            rest = tuple(value for value in values if not any(value in labels for labels in claimed))
+            drawn = read_labels(cohort.folder / path, options.read, geometry)
+            values = {label for code in _codes(drawn) for label in drawn.labels_of(code)}
+            rest = tuple(value for value in sorted(values) if not any(value in labels for labels in claimed))
             found.update({path: rest} if rest else {})
     return found
 
@@ -85,10 +86,10 @@ def _by_path(organs: OrganSet, case: Case) -> dict[str, list[str]]:
     return files
 
 
-def _values(labels: ReadMap) -> tuple[int, ...]:
-    """Which values above 0 a label map holds."""
-    seen = np.zeros(np.iinfo(labels.dtype).max + 1, dtype=bool)
-    for part in labels:
+def _codes(drawn: Drawn) -> tuple[int, ...]:
+    """Which codes above 0 occur."""
+    seen = np.zeros(np.iinfo(drawn.codes.dtype).max + 1, dtype=bool)
+    for part in drawn.codes:
         seen[part] = True
     return tuple(int(value) for value in np.flatnonzero(seen) if value)
 
@@ -101,15 +102,6 @@ class _Claim:
     cell: Cell
     bit: int
     known: NDArray[np.bool_]
-
-    def table(self, size: int) -> NDArray[np.bool_]:
-        """(size,): which label values belong to the organ."""
-        table = np.zeros(size, dtype=bool)
-        if not self.cell.labels:
-            table[1:] = True
-        for label in self.cell.labels:
-            table[label : label + 1] = True
-        return table
 
 
 @dataclass
@@ -139,17 +131,17 @@ class _Reader:
     def read(self, path: str, organs: list[str]) -> None:
         """Add what one file holds."""
         try:
-            labels, grid = read_labels(self.cohort.folder / path, self.options.read)
-            self._check_geometry(grid)
+            drawn = read_labels(self.cohort.folder / path, self.options.read, self.geometry)
+            self._check_geometry(drawn.grid)
         except BadInput as error:
             self._fault(organs, path, error)
             return
-        self.notes += [f"{self._where(organs, path)}: {note}" for note in grid.notes]
+        self.notes += [f"{self._where(organs, path)}: {note}" for note in drawn.notes]
         claims = [self._claim(organ) for organ in organs]
-        counts = self._add(labels, claims)
+        counts = self._add(drawn, claims)
         for claim, (inside, outside) in zip(claims, counts, strict=True):
             self.counts[claim.organ] = inside
-            self._report(claim, labels, inside, outside)
+            self._report(claim, drawn, inside, outside)
 
     def check_overlap(self) -> None:
         """Refuse voxels of two organs that exclude each other, or settle them."""
@@ -163,12 +155,12 @@ class _Reader:
                 self._fault_overlap(first, second, count)
         self._check_not_emptied(clashes)
 
-    def _add(self, labels: ReadMap, claims: list[_Claim]) -> list[tuple[int, int]]:
+    def _add(self, drawn: Drawn, claims: list[_Claim]) -> list[tuple[int, int]]:
         """Set the bits slice by slice; per claim, its voxels on known slices and on others."""
-        size = int(labels.max()) + 1
-        tables = np.stack([claim.table(size) for claim in claims])
+        size = drawn.largest + 1
+        tables = np.stack([drawn.table(claim.cell.labels) for claim in claims])
         counts = np.zeros((len(claims), 2), dtype=np.int64)
-        for z, part in enumerate(labels):
+        for z, part in enumerate(drawn.codes):
             voxels = tables @ np.bincount(part.ravel(), minlength=size)
             for which, target in ((False, self.drawn), (True, self.proposed)):
                 bits = np.zeros(size, dtype=np.uint32)
@@ -186,7 +178,7 @@ class _Reader:
         known = np.ones(slices, dtype=bool) if cell.auto else cell.known_slices(slices)
         return _Claim(organ, cell, 1 << self.cohort.organs.index(organ), known)
 
-    def _report(self, claim: _Claim, labels: ReadMap, inside: int, outside: int) -> None:
+    def _report(self, claim: _Claim, drawn: Drawn, inside: int, outside: int) -> None:
         where = self._where([claim.organ], claim.cell.path)
         if not inside and claim.cell.auto:
             self.notes.append(f"{where}: the proposal has no voxel")
@@ -194,8 +186,8 @@ class _Reader:
             self._fault([claim.organ], claim.cell.path, self._empty(claim.cell, outside))
         if outside:
             self.notes.append(f"{where}: {outside} voxels outside the annotated slices ignored")
-        if inside and not claim.cell.labels and labels.max() > 1:
-            values = ", ".join(map(str, _values(labels)[:8]))
+        if inside and not claim.cell.labels and drawn.largest > 1:
+            values = ", ".join(map(str, _codes(drawn)[:8]))
             self.notes.append(f"{where}: voxels of value {values} count as {claim.organ}")
 
     @staticmethod

@@ -45,6 +45,10 @@ class ReadOptions(BaseModel, frozen=True, extra="forbid"):
     nonfinite: Literal["refuse", "clamp"] = Field(
         default="refuse", description="NaN and Inf in a CT: refuse, or set to -1024 HU."
     )
+    rescale: Literal["refuse", "none"] = Field(
+        default="refuse", description="DICOM slices without RescaleSlope: refuse, or none: the stored numbers are HU."
+    )
+    detilt: bool = Field(default=False, description="Resample a DICOM series with gantry tilt upright.")
     max_bytes: int = Field(default=8 << 30, gt=0, description="Most bytes that a volume may have uncompressed.")
 
 

@@ -1,7 +1,7 @@
 """A file's own grid: which way its axes run, and how its array turns into canonical order and back."""
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -93,14 +93,21 @@ def grid_of(geometry: Geometry) -> Grid:
             "not the geometry of a canonical array", where="NIfTI", got=str(geometry), do="reorient it first"
         )
     z, y, x = geometry.shape
+    return grid_of_affine((x, y, z), _LPS @ geometry.matrix[:, [2, 1, 0, 3]], "NIfTI")
+
+
+def grid_of_affine(
+    shape: tuple[int, int, int], ras: NDArray[np.float64], where: str, notes: tuple[str, ...] = ()
+) -> Grid:
+    """The grid of an array (i, j, k) that came without a NIfTI header. ras: from its index (i, j, k, 1) to RAS mm."""
     header = KINDS[348]()
-    header.set_data_shape((x, y, z))
-    header.set_sform(_LPS @ geometry.matrix[:, [2, 1, 0, 3]], code=1)
-    header["pixdim"][1:4] = geometry.spacing[::-1]
+    header.set_data_shape(shape)
+    header.set_sform(ras, code=1)
+    header["pixdim"][1:4] = np.linalg.norm(ras[:3, :3], axis=0)
     header["xyzt_units"] = 2
     header["vox_offset"], header["magic"] = 352, b"n+1"
     block = bytes(header.binaryblock)
-    return grid_from(parse(block, "NIfTI"), "refuse", "NIfTI")
+    return replace(grid_from(parse(block, where), "refuse", where), notes=notes)
 
 
 def _canonical(

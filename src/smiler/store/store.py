@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, raise_all
-from smiler.domain.files import hash_json, read_json, sha256, write_json
+from smiler.domain.files import hash_json, read_json, write_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.formats.labels import LabelOptions, read_case_labels
-from smiler.formats.nifti import ReadOptions, read_ct
+from smiler.formats.volumes import ReadOptions, content, read_ct
 from smiler.store.arrays import open_array, save_array
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
@@ -139,27 +139,20 @@ def _stored_case(cohort: Cohort, case: Case, cache: Path, options: StoreOptions)
 def _keys(cohort: Cohort, case: Case, options: StoreOptions) -> tuple[str, str]:
     image = {
         "version": VERSION,
-        "content": _content(cohort.image_path(case), f"case {case.id}"),
+        "content": content(cohort.image_path(case)),
         "data": options.data.model_dump(mode="json"),
         "reading": options.reading.model_dump(mode="json"),
     }
     cells = {}
     for key in cohort.organs.keys:
         cell = case.cell(key)
-        content = _content(cohort.mask_path(case, key), f"case {case.id}, organ {key}") if cell.path else ""
-        cells[key] = [cell.status.value, cell.auto, content, list(cell.labels), [str(part) for part in cell.ranges]]
+        drawn = content(cohort.mask_path(case, key)) if cell.path else ""
+        cells[key] = [cell.status.value, cell.auto, drawn, list(cell.labels), [str(part) for part in cell.ranges]]
     image_key = hash_json(image)[:32]
     relations = {organ.key: [organ.part_of, sorted(organ.overlaps)] for organ in cohort.organs}
     labels = {"image": image_key, "cells": cells, "organs": relations, "order": list(cohort.organs.keys)}
     labels |= {"labels": options.labels.model_dump(mode="json")}
     return f"image-{image_key}", f"labels-{hash_json(labels)[:32]}"
-
-
-def _content(path: Path, where: str) -> str:
-    try:
-        return sha256(path)
-    except OSError as error:
-        raise BadInput("the file can't be read", where=f"{where}, {path}", got=error.strerror or "") from error
 
 
 def _build(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> None:

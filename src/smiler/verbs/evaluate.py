@@ -11,7 +11,7 @@ from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.evaluation.scores import Measured, Score, score_case
 from smiler.evaluation.truth import Truth
-from smiler.formats.nifti import read_ct, read_header, read_labels
+from smiler.formats.volumes import read_ct, read_header, read_labels
 from smiler.prediction.model import Model
 from smiler.prediction.volume import predict_bits
 from smiler.recipe.recipe import Recipe
@@ -50,9 +50,9 @@ def _read_masks(folder: Path, truth: Truth, case: Case) -> Iterator[Measured]:
     geometry = read_header(cohort.image_path(case)).geometry
     bits = np.zeros(geometry.shape, dtype=np.int32)
     for key in found:
-        mask, grid = read_labels(files[key])
-        if not grid.geometry.agrees(geometry):
-            got = f"{grid.geometry} against {geometry}"
+        mask = read_labels(files[key])
+        if not mask.grid.geometry.agrees(geometry):
+            got = f"{mask.grid.geometry} against {geometry}"
             raise BadInput("the mask lies on another grid than the CT", where=f"case {case.id}, {files[key]}", got=got)
-        bits |= (mask > 0).astype(np.int32) << np.int32(found.index(key))
+        bits |= (mask.codes > 0).astype(np.int32) << np.int32(found.index(key))
     yield Measured(bits, OrganSet.of(*found), geometry)

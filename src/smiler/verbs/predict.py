@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from smiler.domain.cohort import MANIFEST, Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import hash_json, read_json, sha256, write_json, write_text
+from smiler.domain.files import hash_json, read_json, write_json, write_text
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
-from smiler.formats.nifti import CT, ReadOptions, read_ct, write_labels, write_probability
+from smiler.formats.nifti import write_labels, write_probability
+from smiler.formats.volumes import CT, ReadOptions, content, read_ct
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import predict_working
@@ -87,7 +88,7 @@ def _each_image(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
 def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -> Predicted:
     about = request.out / name / "provenance.json"
     ct = read_ct(path, request.reading)
-    parents = {"image": sha256(path), "model": model.made_by}
+    parents = {"image": content(path), "model": model.made_by}
     facts: dict[str, Any] = {"organs": list(request.organs or model.organs.keys), "request": _fingerprint(request)}
     finished = _finished(about, parents, facts)
     if finished is not None and all(mask.exists() for mask in _files(name, request, facts["organs"])):

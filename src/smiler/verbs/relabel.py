@@ -13,12 +13,13 @@ from smiler.domain.cells import Status, proposed
 from smiler.domain.cohort import Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import Code, Fields, Relations, derive
-from smiler.domain.files import hash_json, read_json, sha256
+from smiler.domain.files import hash_json, read_json
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.formats.labels import LabelOptions, Labels, read_case_labels
-from smiler.formats.nifti import CT, ReadOptions, read_ct, write_labels
+from smiler.formats.nifti import write_labels
+from smiler.formats.volumes import CT, ReadOptions, content, read_ct
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import predict_working
@@ -72,7 +73,7 @@ def _complete(model: Model, cohort: Cohort, case: Case, index: int, request: Rel
         return moved
     image = cohort.image_path(case)
     masks = {key: request.out / FOLDER / f"{case.id}_{key}.nii.gz" for key in wanted}
-    parents = {"image": _content(image), "model": model.made_by, "annotations": _annotations(cohort, case)}
+    parents = {"image": content(image), "model": model.made_by, "annotations": _annotations(cohort, case)}
     if not all(_is_done(mask, parents, request) for mask in masks.values()):
         ct = read_ct(image, request.reading)
         labels = read_case_labels(cohort, case, ct.geometry, request.labels)
@@ -86,15 +87,8 @@ def _complete(model: Model, cohort: Cohort, case: Case, index: int, request: Rel
 def _annotations(cohort: Cohort, case: Case) -> str:
     """Hash of all that experts said of the case: proposals made beside other annotations are not kept."""
     known = {key: cell for key, cell in case.cells.items() if cell.status is not Status.UNANNOTATED}
-    masks = {cell.path: _content(cohort.folder / cell.path) for cell in known.values() if cell.path}
+    masks = {cell.path: content(cohort.folder / cell.path) for cell in known.values() if cell.path}
     return hash_json([{key: str(cell) for key, cell in known.items()}, masks])
-
-
-def _content(path: Path) -> str:
-    try:
-        return sha256(path)
-    except OSError as error:
-        raise BadInput("the file can't be read", where=str(path), got=error.strerror or str(error)) from error
 
 
 def _asked(request: RelabelRequest) -> dict[str, Any]:

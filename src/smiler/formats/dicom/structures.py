@@ -1,0 +1,204 @@
+"""RTSTRUCT: contours as masks on a CT's grid, and masks as contours.
+
+A voxel is inside where its centre is; contours of one ROI on one plane are combined by exclusive or, so that a contour
+in a contour is a hole. Contours are written halfway between voxel centres: they come back as the same voxels.
+"""
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from contourpy import contour_generator
+from matplotlib.path import Path as Polygon
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from smiler.domain.errors import BadInput
+from smiler.domain.geometry import Geometry
+from smiler.domain.provenance import tool_version
+from smiler.formats.dicom.objects import RTSTRUCT_CLASS, Object
+from smiler.formats.dicom.segmentation import sources_of
+from smiler.formats.dicom.segments import TRACKING, Segment
+from smiler.formats.dicom.series import Series
+from smiler.formats.dicom.stacking import Stacker
+
+BETWEEN = 0.1
+"""How far from a slice a contour may lie, in slices."""
+_NO_AREA = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
+
+
+def describe(found: Object) -> list[dict[str, Any]]:
+    """Per ROI, in the file's order counted from 1: the names it may be known by, and whether it has a contour."""
+    contours = _contours(found)
+    told = []
+    for number, row in enumerate(found.header.get("StructureSetROISequence") or (), start=1):
+        about = str(row.get("ROIDescription") or "")
+        told.append(
+            {
+                "number": number,
+                "key": about.removeprefix(TRACKING) if about.startswith(TRACKING) else "",
+                "names": [str(row.get("ROIName") or "")],
+                "snomed": "",
+                "side": "",
+                "kind": str(row.get("ROIGenerationAlgorithm") or ""),
+                "drawn": bool(contours.get(int(row.ROINumber))),
+            }
+        )
+    return told
+
+
+def read_structures(found: Object, geometry: Geometry) -> Stacker:
+    """Every ROI on the CT's canonical grid; labels count the ROIs from 1 in the file's order."""
+    contours = _contours(found)
+    to_index = np.linalg.inv(geometry.matrix)
+    stack = Stacker(geometry.shape)
+    for number, row in enumerate(found.header.get("StructureSetROISequence") or (), start=1):
+        mask = np.zeros(geometry.shape, dtype=bool)
+        where = f"{found.path}, ROI {str(row.get('ROIName') or number)!a}"
+        for points in contours.get(int(row.ROINumber), ()):
+            _draw(mask, (np.column_stack([points, np.ones(len(points))]) @ to_index.T)[:, :3], where)
+        stack.add(number, mask)
+    return stack
+
+
+def _contours(found: Object) -> dict[int, list[NDArray[np.float64]]]:
+    """ROI number -> closed contours (n, 3) in LPS mm."""
+    contours: dict[int, list[NDArray[np.float64]]] = {}
+    for row in found.header.get("ROIContourSequence") or ():
+        for contour in row.get("ContourSequence") or ():
+            if contour.get("ContourGeometricType") in _NO_AREA or not contour.get("ContourData"):
+                continue
+            numbers = np.array([float(v) for v in contour.ContourData])
+            if numbers.size % 3 or numbers.size < 9 or not np.isfinite(numbers).all():
+                raise BadInput(
+                    "a contour is not a list of points", where=str(found.path), got=f"{numbers.size} numbers"
+                )
+            contours.setdefault(int(row.ReferencedROINumber), []).append(numbers.reshape(-1, 3))
+    return contours
+
+
+def _draw(mask: NDArray[np.bool_], points: NDArray[np.float64], where: str) -> None:
+    """Toggle the voxels whose centres a contour (n, 3), in voxel indices, encloses."""
+    axis = int(np.argmin(np.ptp(points, axis=0)))
+    height = float(points[:, axis].mean())
+    plane = round(height)
+    if np.ptp(points[:, axis]) > BETWEEN or abs(height - plane) > BETWEEN:
+        got = f"slices {points[:, axis].min():.2f} to {points[:, axis].max():.2f}"
+        raise BadInput("a contour lies between the CT's slices", where=where, got=got, do="give the CT it was drawn on")
+    others = [a for a in range(3) if a != axis]
+    flat = points[:, others]
+    low = np.maximum(np.ceil(flat.min(axis=0)).astype(int), 0)
+    high = np.minimum(np.floor(flat.max(axis=0)).astype(int), np.array(mask.shape)[others] - 1)
+    if (
+        not 0 <= plane < mask.shape[axis]
+        or flat.max() < -0.5
+        or (flat.min(axis=0) > np.array(mask.shape)[others]).any()
+    ):
+        raise BadInput("a contour lies outside the CT", where=where, got=f"slice {plane}")
+    if (high < low).any():
+        return
+    rows, columns = np.meshgrid(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)), indexing="ij")
+    inside = Polygon(np.vstack([flat, flat[:1]])).contains_points(np.column_stack([rows.ravel(), columns.ravel()]))
+    index: list[Any] = [slice(a, b + 1) for a, b in zip(low, high, strict=True)]
+    index.insert(axis, plane)
+    mask[tuple(index)] ^= inside.reshape(rows.shape)
+
+
+def write_structures(series: Series, bits: NDArray[np.int32], segments: Sequence[Segment], name: str) -> bytes:
+    """An RTSTRUCT object in bytes. bits: (k, rows, columns) as the series, bit i is ROI i + 1."""
+    if series.shifts_mm.any():
+        raise BadInput("a tilted series has no grid for contours", where=str(series.path), do="write NIfTI")
+    sources = sources_of(series)
+    first = sources[0]
+    entropy = [str(first.SOPInstanceUID), name, str(hash(bits.tobytes())), "rtstruct"]
+    ds = Dataset()
+    for key in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate"):
+        setattr(ds, key, first.get(key, ""))
+    for key in ("StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"):
+        setattr(ds, key, first.get(key, ""))
+    if first.get("SpecificCharacterSet"):
+        ds.SpecificCharacterSet = first.SpecificCharacterSet
+    ds.SOPClassUID, ds.SOPInstanceUID = RTSTRUCT_CLASS, generate_uid(entropy_srcs=entropy)
+    ds.Modality, ds.SeriesInstanceUID = "RTSTRUCT", generate_uid(entropy_srcs=[*entropy, "series"])
+    ds.SeriesNumber, ds.InstanceNumber = 901, 1
+    ds.Manufacturer, ds.ManufacturerModelName, ds.SoftwareVersions = "smiler", "smiler", tool_version()
+    now = datetime.now()
+    ds.StructureSetLabel, ds.StructureSetName = "ORGANS", "smiler: organs"
+    ds.StructureSetDate, ds.StructureSetTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    ds.SeriesDescription = "smiler: organs"
+    ds.ReferencedFrameOfReferenceSequence = [_frame_of_reference(sources)]
+    ds.StructureSetROISequence = [_roi(i + 1, seg, first) for i, seg in enumerate(segments)]
+    ds.ROIContourSequence = [_roi_contours(i, series, bits, sources) for i in range(len(segments))]
+    ds.RTROIObservationsSequence = [_observation(i + 1, seg) for i, seg in enumerate(segments)]
+    ds.ApprovalStatus = "UNAPPROVED"
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    stream = io.BytesIO()
+    ds.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def _frame_of_reference(sources: Sequence[Any]) -> Dataset:
+    series = Dataset()
+    series.SeriesInstanceUID = sources[0].SeriesInstanceUID
+    series.ContourImageSequence = [_reference(source) for source in sources]
+    study = Dataset()
+    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"
+    study.ReferencedSOPInstanceUID = sources[0].StudyInstanceUID
+    study.RTReferencedSeriesSequence = [series]
+    frame = Dataset()
+    frame.FrameOfReferenceUID = sources[0].FrameOfReferenceUID
+    frame.RTReferencedStudySequence = [study]
+    return frame
+
+
+def _reference(source: Any) -> Dataset:
+    image = Dataset()
+    image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    return image
+
+
+def _roi(number: int, segment: Segment, first: Any) -> Dataset:
+    roi = Dataset()
+    roi.ROINumber, roi.ReferencedFrameOfReferenceUID = number, first.FrameOfReferenceUID
+    roi.ROIName, roi.ROIDescription = segment.title[:64], TRACKING + segment.key
+    roi.ROIGenerationAlgorithm = segment.kind
+    return roi
+
+
+def _observation(number: int, segment: Segment) -> Dataset:
+    row = Dataset()
+    row.ObservationNumber = row.ReferencedROINumber = number
+    row.RTROIInterpretedType = "ORGAN"
+    row.ROIInterpreter = ""
+    if segment.snomed:
+        code = Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = segment.snomed, "SCT", segment.title[:64]
+        row.RTROIIdentificationCodeSequence = [code]
+    return row
+
+
+def _roi_contours(i: int, series: Series, bits: NDArray[np.int32], sources: Sequence[Any]) -> Dataset:
+    row = Dataset()
+    row.ReferencedROINumber, rows = i + 1, []
+    for k, plane in enumerate(bits):
+        mask = plane >> i & 1
+        if not mask.any():
+            continue
+        source = sources[min(k, len(sources) - 1)]
+        lines: Any = contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
+        for line in lines:
+            at = np.column_stack([np.full(len(line), k), line[:, 1] - 1, line[:, 0] - 1, np.ones(len(line))])
+            contour = Dataset()
+            contour.ContourImageSequence = [_reference(source)]
+            contour.ContourGeometricType = "CLOSED_PLANAR"
+            contour.NumberOfContourPoints = len(line) - 1
+            mm = (at @ series.affine.T)[:-1, :3]
+            contour.ContourData = [f"{v:.4f}" for v in mm.ravel()]
+            rows.append(contour)
+    row.ContourSequence = rows
+    return row

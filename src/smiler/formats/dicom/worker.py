@@ -1,0 +1,165 @@
+"""The process that reads and writes DICOM: one task a line in, one answer a line out, arrays through files.
+
+Parsers and decoders of untrusted files run here, under a limit of memory; if one crashes, only this process dies.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smiler.domain.errors import BadInput, Faults
+from smiler.domain.geometry import Geometry
+from smiler.formats.dicom.objects import RTSTRUCT_CLASS, SEG_CLASS, Object, objects
+
+MEMORY_BYTES = 6 << 30
+
+
+def main() -> None:
+    """Serve tasks until the other side closes its end."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        answers.write(json.dumps(_answer(json.loads(line))) + "\n")
+        answers.flush()
+
+
+def _answer(task: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return TASKS[task["task"]](task)
+    except Faults as error:
+        return {"faults": [_fault(fault) for fault in error.faults]}
+    except BadInput as error:
+        return {"faults": [_fault(error)]}
+    except MemoryError:
+        fault = BadInput("reading it takes more memory than allowed", where=str(task.get("path", "")), got="")
+        return {"faults": [_fault(fault)]}
+    except Exception as error:  # noqa: BLE001  a parser's own bug on a broken file is that file's fault, told in one line
+        got = ascii(f"{type(error).__name__}: {error}"[:200])[1:-1]
+        return {"faults": [_fault(BadInput("the DICOM files can't be read", where=str(task.get("path", "")), got=got))]}
+
+
+def _fault(error: BadInput) -> list[str]:
+    return [error.what, error.where, error.got, error.do]
+
+
+def _header(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the series lies; no pixel is decoded."""
+    from smiler.formats.dicom.series import read_series
+
+    series = read_series(Path(task["path"]), detilt=task["detilt"])
+    return {"shape": series.shape, "affine": series.affine.tolist(), "notes": series.notes}
+
+
+def _ct(task: Mapping[str, Any]) -> dict[str, Any]:
+    """HU (k, rows, columns) int16 into the file `out`."""
+    from smiler.formats.dicom.pixels import check_bytes, hounsfield
+    from smiler.formats.dicom.series import read_series
+
+    series = read_series(Path(task["path"]), detilt=task["detilt"])
+    check_bytes(series, task["max_bytes"])
+    hu, notes = hounsfield(series, task["rescale"])
+    hu.tofile(task["out"])
+    return {"shape": series.shape, "affine": series.affine.tolist(), "notes": [*series.notes, *notes]}
+
+
+def _labels(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A mask series, a SEG or an RTSTRUCT: codes uint16 into `out`, and what each code stands for."""
+    path = Path(task["path"])
+    found = [thing for thing in objects(path) if isinstance(thing, Object)]
+    drawn = [thing for thing in found if thing.sop_class in _DRAWN]
+    if len(drawn) != 1 or len(found) != 1:
+        return _mask_series(task)
+    if task["geometry"] is None:
+        raise BadInput("a segmentation is read together with its CT", where=str(path))
+    geometry = Geometry.of(*task["geometry"])
+    stack = _DRAWN[drawn[0].sop_class](drawn[0], geometry)
+    stack.codes.tofile(task["out"])
+    return {"shape": geometry.shape, "affine": None, "notes": [], "meaning": stack.meaning}
+
+
+def _mask_series(task: Mapping[str, Any]) -> dict[str, Any]:
+    """One folder of slices a mask; several by a pattern are united."""
+    from smiler.formats.dicom.pixels import check_bytes, stored
+    from smiler.formats.dicom.series import read_series
+
+    united: Any = None
+    for path in sorted(_matching(Path(task["path"]))):
+        series = read_series(path)
+        check_bytes(series, task["max_bytes"])
+        values = stored(series)
+        if united is None:
+            united, first = values, series
+        elif values.shape != united.shape or np.abs(series.affine - first.affine).max() > 1e-3:
+            raise BadInput("masks that belong together lie on different grids", where=str(path), got=str(first.path))
+        else:
+            united = (united > 0) | (values > 0)
+    if united is None:
+        raise BadInput("no mask there", where=task["path"])
+    united.astype(np.uint16).tofile(task["out"])
+    return {"shape": first.shape, "affine": first.affine.tolist(), "notes": first.notes, "meaning": None}
+
+
+def _matching(path: Path) -> set[Path]:
+    """The folders that a pattern at the end of the path stands for, or the path itself."""
+    from smiler.domain.places import walk
+
+    if "*" not in path.name:
+        return {path}
+    depth = len(path.parts)
+    return {Path(*entry.path.parts[:depth]) for entry in walk(path)}
+
+
+def _scan(task: Mapping[str, Any]) -> dict[str, Any]:
+    """What lies below a path: CT series that can be cases, and what is drawn on them."""
+    from smiler.formats.dicom.scan import scan
+
+    return scan(Path(task["path"]))
+
+
+def _write(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A SEG or an RTSTRUCT for a series, from bits int32 (k, rows, columns) in the file `array`, into `out`."""
+    from smiler.formats.dicom.segmentation import write_segmentation
+    from smiler.formats.dicom.segments import Segment
+    from smiler.formats.dicom.series import read_series
+    from smiler.formats.dicom.structures import write_structures
+
+    series = read_series(Path(task["path"]))
+    bits = np.fromfile(task["array"], dtype=np.int32).reshape(series.shape)
+    segments = [Segment(**{**row, "region": tuple(row["region"])}) for row in task["segments"]]
+    write = write_segmentation if task["kind"] == "dicom-seg" else write_structures
+    Path(task["out"]).write_bytes(write(series, bits, segments, task["name"]))
+    return {}
+
+
+def _segmentation(found: Object, geometry: Geometry) -> Any:
+    from smiler.formats.dicom.segmentation import read_segmentation
+
+    return read_segmentation(found, geometry)
+
+
+def _structures(found: Object, geometry: Geometry) -> Any:
+    from smiler.formats.dicom.structures import read_structures
+
+    return read_structures(found, geometry)
+
+
+_DRAWN: Mapping[str, Callable[[Object, Geometry], Any]] = {SEG_CLASS: _segmentation, RTSTRUCT_CLASS: _structures}
+TASKS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "header": _header,
+    "ct": _ct,
+    "labels": _labels,
+    "scan": _scan,
+    "write": _write,
+}
+
+if __name__ == "__main__":
+    main()

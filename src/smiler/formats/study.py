@@ -1,0 +1,160 @@
+"""DICOM studies: every CT series below a folder or zip file is a case, DICOM-SEG and RTSTRUCT are its masks."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from smiler.domain.cells import Cell, annotated
+from smiler.domain.errors import BadInput
+from smiler.domain.geometry import Geometry
+from smiler.domain.places import walk
+from smiler.formats.anatomy import ANATOMY
+from smiler.formats.base import ENDINGS, Format, ImportOptions, LabelMap, RawCase, absolute, each, some
+from smiler.formats.dicom import client
+from smiler.formats.volumes import read_header
+
+LOOKED_AT = 40
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def recognises(source: Path) -> bool:
+    """One of the first files is DICOM."""
+    try:
+        entries = [entry for entry in islice(walk(source), LOOKED_AT) if not entry.path.name.endswith(ENDINGS)]
+        return any(entry.read()[128:132] == b"DICM" for entry in entries)
+    except (BadInput, OSError):
+        return False
+
+
+def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
+    """Every CT series of at least two slices, with the masks that refer to it."""
+    found = client.scan(absolute(source))
+    faults = [BadInput(what, where=where, got=got, do=do) for what, where, got, do in found["faults"]]
+    series = [row for row in found["series"] if row["slices"] > 1 or len(found["series"]) == 1]
+    owners = {row["path"]: _owner(row, series) for row in found["drawn"]}
+    for row in found["drawn"]:
+        if owners[row["path"]] is None:
+            do = "put it beside its CT series, one patient a folder"
+            faults.append(BadInput(f"the {row['kind']} refers to no CT series there", where=row["path"], do=do))
+    names = _names(series, source)
+    notes = [f"files that are neither CT nor masks: {some(found['skipped'])}"] if found["skipped"] else []
+
+    def read_one(item: Mapping[str, Any]) -> RawCase:
+        place, case_id = Path(item["path"]), names[item["path"]]
+        grid = read_header(place)
+        told = [*notes, *grid.notes]
+        cells: dict[str, Cell] = {}
+        empty: frozenset[str] = frozenset()
+        for drawn in found["drawn"]:
+            if owners[drawn["path"]] == item["path"]:
+                more, none = _cells(drawn, options, grid.geometry, told, cells, case_id)
+                cells, empty = cells | more, empty | none
+        told += [] if cells else ["no organ is annotated"]
+        patient = options.patient_of(case_id) if options.patient_pattern else item["patient"].strip() or case_id
+        return RawCase(case_id, patient, place, cells, tuple(told), empty)
+
+    yield from each(series, read_one, faults)
+
+
+def _owner(drawn: Mapping[str, Any], series: Sequence[Mapping[str, Any]]) -> str | None:
+    """The series that a mask refers to: by its objects or its UID, else by frame of reference where that is one."""
+    refers = set(drawn["uids"])
+    by_uid = [row for row in series if row["uid"] in refers or refers & set(row["uids"])]
+    by_frame = [row for row in series if row["frame"] and row["frame"] in drawn["frames"]]
+    for rows in (by_uid, by_frame):
+        if len(rows) == 1:
+            path: str = rows[0]["path"]
+            return path
+    return None
+
+
+def _cells(
+    drawn: Mapping[str, Any],
+    options: ImportOptions,
+    geometry: Geometry,
+    notes: list[str],
+    others: Mapping[str, Cell],
+    case_id: str,
+) -> tuple[dict[str, Cell], frozenset[str]]:
+    """Cells by the organ's name. What a program drew and nobody corrected is a proposal, if the user doesn't object."""
+    labels = LabelMap.read(Path(drawn["path"]), geometry)
+    cells: dict[str, Cell] = {}
+    empty: set[str] = set()
+    automatic = []
+    for segment in drawn["segments"]:
+        name = organ_name(segment, options)
+        if not options.wants(name):
+            continue
+        if name in cells or name in others:
+            got = f"segment {segment['number']} of {drawn['path']}"
+            raise BadInput("two masks for one organ", where=f"case {case_id}, organ {name}", got=got)
+        cell = annotated(drawn["path"], (segment["number"],))
+        if segment["kind"] == "AUTOMATIC" and options.automatic_means == "auto":
+            automatic.append(name)
+            cell = replace(_AUTO, path=drawn["path"], labels=cell.labels)
+        if segment["number"] not in labels.values:
+            if cell.auto:
+                continue
+            empty.add(name)
+        cells[name] = cell
+    if automatic:
+        do = "--automatic-means annotated if an expert accepted them"
+        notes.append(f"drawn by a program, so taken as proposals: {', '.join(automatic)} ({do})")
+    return cells, frozenset(empty)
+
+
+_AUTO = Cell(path="-", auto=True)
+
+
+def organ_name(segment: Mapping[str, Any], options: ImportOptions) -> str:
+    """What a segment is called: its key where smiler wrote it, a known name, its SNOMED CT code and side, its label."""
+    if segment["key"]:
+        return str(segment["key"])
+    names = [name for name in segment["names"] if name.strip()]
+    for name in names:
+        key = _key(name, options)
+        if key in ANATOMY:
+            return str(key)
+    for organ in ANATOMY.values():
+        side = next((word for word in ("left", "right") if organ.key.endswith(f"_{word}")), "")
+        if organ.snomed and organ.snomed == segment["snomed"] and side == segment["side"] and organ.part_of is None:
+            return organ.key
+        if organ.snomed == segment["snomed"] and side and side == segment["side"]:
+            return organ.key
+    return names[0] if names else f"segment {segment['number']}"
+
+
+def _key(name: str, options: ImportOptions) -> str | None:
+    try:
+        return options.names.key(name)
+    except BadInput:
+        return None
+
+
+def _names(series: Sequence[Mapping[str, Any]], source: Path) -> dict[str, str]:
+    """Path of each series -> case id: the patient's, with the series number where that is not enough."""
+    patients = Counter(row["patient"] for row in series)
+    names: dict[str, str] = {}
+    for number, row in enumerate(series, start=1):
+        base = row["patient"] or source.name.removesuffix(".zip")
+        if patients[row["patient"]] > 1:
+            base += f"_{row['number'] or number}"
+        base = _UNSAFE.sub("_", base).strip("._-")[:100] or "case"
+        name, again = base, 2
+        while name in names.values():
+            name, again = f"{base}_{again}", again + 1
+        names[row["path"]] = name
+    return names
+
+
+FORMAT = Format(
+    name="dicom",
+    title="DICOM: a folder or zip file with CT series, DICOM-SEG and RTSTRUCT beside them",
+    looks_for="DICOM files",
+    recognises=recognises,
+    read=read,
+)

@@ -1,0 +1,112 @@
+"""The one door to voxels: a path of the ledger to a CT, its grid, or labels, whatever format lies behind it.
+
+NIfTI files are read here; folders, zip files and whatever lies in them are DICOM, read in a process of its own.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smiler.domain import places
+from smiler.domain.errors import BadInput
+from smiler.domain.geometry import Geometry
+from smiler.formats import nifti
+from smiler.formats.dicom import client
+from smiler.formats.nifti import CT, ReadOptions
+from smiler.formats.nifti_grid import Grid, grid_of
+from smiler.formats.nifti_header import display_path
+
+__all__ = ["CT", "Drawn", "Grid", "ReadOptions", "content", "read_ct", "read_header", "read_labels"]
+_DEFAULT = ReadOptions()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Labels on a canonical grid: `codes` (z, y, x), and the labels that each code stands for.
+
+    In a label map a code is its label; segments of a DICOM-SEG may overlap, so that a code may stand for several.
+    """
+
+    codes: NDArray[np.uint8] | NDArray[np.uint16]
+    grid: Grid
+    meaning: Mapping[int, tuple[int, ...]] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def largest(self) -> int:
+        """The largest code."""
+        return int(self.codes.max())
+
+    def mask(self, labels: Collection[int]) -> NDArray[np.uint8]:
+        """1 where a voxel has one of these labels, uint8 (z, y, x); no labels: any."""
+        return self.table(labels).astype(np.uint8)[self.codes]
+
+    def table(self, labels: Collection[int]) -> NDArray[np.bool_]:
+        """(largest code + 1,): which codes have one of these labels; no labels: all but 0."""
+        wanted = set(labels)
+        codes = range(1, self.largest + 1)
+        return np.array([False, *(not wanted or not wanted.isdisjoint(self.labels_of(code)) for code in codes)])
+
+    def labels_of(self, code: int) -> tuple[int, ...]:
+        """The labels of a code."""
+        return (code,) if self.meaning is None else self.meaning[code]
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Whether a path is read as NIfTI; all else is DICOM."""
+    path = Path(path)
+    return path.name.endswith((".nii", ".nii.gz")) or (path.is_file() and not _looks_dicom(path))
+
+
+def read_header(path: str | Path, options: ReadOptions = _DEFAULT) -> Grid:
+    """Where the voxels lie; none is read. BadInput says what is wrong with the file or series."""
+    return nifti.read_header(path, options) if is_nifti(path) else client.read_header(_there(path), options)
+
+
+def read_ct(path: str | Path, options: ReadOptions = _DEFAULT) -> CT:
+    """Read a CT as whole HU, in canonical order."""
+    return nifti.read_ct(path, options) if is_nifti(path) else client.read_ct(_there(path), options)
+
+
+def read_labels(path: str | Path, options: ReadOptions = _DEFAULT, geometry: Geometry | None = None) -> Drawn:
+    """Read a label map, mask, DICOM-SEG or RTSTRUCT in canonical order.
+
+    geometry: of the CT; a DICOM-SEG or RTSTRUCT can't be read without it and comes back on it.
+    """
+    if is_nifti(path):
+        array, grid = nifti.read_labels(path, options)
+        return Drawn(array, grid, None, grid.notes)
+    codes, own, meaning, notes = client.read_labels(_there(path), options, geometry)
+    if own is None and geometry is not None and meaning is not None:
+        return Drawn(codes, grid_of(geometry), dict(enumerate(meaning)), notes)
+    found: Any = own
+    return Drawn(codes, found, None, notes)
+
+
+def content(path: Path) -> str:
+    """Hash of what a path leads to, hexadecimal; BadInput if it can't be read."""
+    try:
+        return places.content(path)
+    except OSError as error:
+        raise BadInput("the file can't be read", where=str(path), got=error.strerror or str(error)) from error
+
+
+def _there(path: str | Path) -> Path:
+    found = display_path(path)
+    if not places.exists(found):
+        raise BadInput("the file does not exist", where=str(found))
+    return found
+
+
+def _looks_dicom(path: Path) -> bool:
+    if path.name.lower().endswith(places.ZIP):
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
