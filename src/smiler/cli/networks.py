@@ -50,10 +50,15 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
 
 def predict(  # noqa: PLR0913  what to write is the user's choice
     run: RunArgument,
-    images: Annotated[list[Path], typer.Argument(help="NIfTI files, or cohort folders.", metavar="IMAGE...")],
+    images: Annotated[
+        list[Path], typer.Argument(help="NIfTI files, DICOM folders or zips, cohorts.", metavar="IMAGE...")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks.")],
     organs: Annotated[str, typer.Option(help="Only these organs, separated by commas.")] = "",
     labelmap: Annotated[bool, typer.Option("--labelmap", help="One label map a case, not one mask an organ.")] = False,
+    write: Annotated[
+        str, typer.Option("--write", "-w", help="nifti, dicom-seg, rtstruct, separated by commas.")
+    ] = "nifti",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
     largest_component: Annotated[
         bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
@@ -74,7 +79,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     model, recipe = open_model(run, device)
     largest = largest_component or recipe.prediction.largest_component
     options = recipe.prediction.model_copy(update={"largest_component": largest})
-    request = PredictRequest(out, split(organs), labelmap, probabilities, options, recipe.reading)
+    request = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options, recipe.reading)
     done = run_prediction(model, images, request, Bars(quiet=as_json))
     if as_json:
         print_json({row.name: {"volumes_ml": row.volumes_ml} for row in done})

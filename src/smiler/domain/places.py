@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 from smiler.domain.errors import BadInput
 
 ZIP = ".zip"
+SERIES = "SeriesInstanceUID="
+"""`FOLDER/SeriesInstanceUID=1.2.3` is the folder, of whose DICOM series one is meant."""
 MOST_ENTRIES = 200_000
 MOST_BYTES = 8 << 30
 _DAMAGED = (zipfile.BadZipFile, zlib.error)
@@ -40,6 +42,7 @@ def exists(path: Path) -> bool:
 
 def walk(path: Path) -> Iterator[Entry]:
     """Every file that the path leads to, names in natural order, without hidden ones (__MACOSX, .DS_Store, ._x)."""
+    path = split_series(path)[0]
     if "*" in path.name:
         wanted, depth = path.name, len(path.parent.parts)
         yield from (entry for entry in walk(path.parent) if fnmatchcase(entry.path.parts[depth], wanted))
@@ -67,6 +70,11 @@ def content(path: Path) -> str:
     if not found:
         raise FileNotFoundError(2, "No such file or directory", str(path))
     return digest.hexdigest()
+
+
+def split_series(path: Path) -> tuple[Path, str]:
+    """The place and the series UID that a path chooses, empty where it chooses none."""
+    return (path.parent, path.name.removeprefix(SERIES)) if path.name.startswith(SERIES) else (path, "")
 
 
 def natural(path: Path | PurePosixPath) -> list[tuple[int, int, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from smiler.domain.cells import Cell
 from smiler.domain.errors import BadInput
+from smiler.formats import study
 from smiler.formats.base import (
     Format,
     ImportOptions,
@@ -78,7 +79,7 @@ def _files(source: Path, options: ImportOptions) -> _Files:
         folders = sorted(p for p in (source / "masks").iterdir() if p.is_dir() and not p.name.startswith("."))
         masks = {folder.name: _by_case(folder, f"organ {folder.name}") for folder in folders}
     _check_table(source, options, bool(labelmaps), bool(masks))
-    if options.images and (source / options.images).is_file():
+    if options.images and len(images) == 1 and next(iter(images.values())) == absolute(source / options.images):
         (case,) = images
         labelmaps = _of_one_file(labelmaps, case, options.labelmaps, source)
         masks = {organ: _of_one_file(paths, case, options.masks.get(organ), source) for organ, paths in masks.items()}
@@ -88,6 +89,8 @@ def _files(source: Path, options: ImportOptions) -> _Files:
 def _by_case(path: Path, option: str) -> dict[str, Path]:
     """Case name -> file, of a file or of a folder's NIfTI files."""
     files = [absolute(path)] if path.is_file() else nifti_files(path)
+    if not files and study.recognises(path):
+        return {case_name(path, ".zip"): absolute(path)}
     found: dict[str, Path] = {}
     for file in files:
         name = case_name(file, "_0000")
@@ -95,8 +98,8 @@ def _by_case(path: Path, option: str) -> dict[str, Path]:
             raise BadInput("two files for one case", where=option, got=f"{found[name]} and {file}", do="remove one")
         found[name] = file
     if not found:
-        do = "give a NIfTI file or a folder of them; a relative path starts at the source"
-        raise BadInput("no NIfTI file there", where=option, got=str(path), do=do)
+        do = "give a NIfTI file, a folder of them, or a DICOM series; a relative path starts at the source"
+        raise BadInput("no image or mask there", where=option, got=str(path), do=do)
     return found
 
 

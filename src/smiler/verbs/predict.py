@@ -11,27 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.cohort import MANIFEST, Cohort
-from smiler.domain.errors import BadInput
+from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.files import hash_json, read_json, write_json, write_text
 from smiler.domain.organs import OrganSet
+from smiler.domain.places import exists
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
+from smiler.formats.dicom.client import write_masks
+from smiler.formats.dicom.segments import segments_of
 from smiler.formats.nifti import write_labels, write_probability
-from smiler.formats.volumes import CT, ReadOptions, content, read_ct
+from smiler.formats.volumes import CT, Grid, ReadOptions, content, is_nifti, read_ct
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import predict_working
 from smiler.prediction.volume import predict_bits, to_working
 from smiler.store.resample import Resampler
 
+KINDS = {"nifti": ".nii.gz", "dicom-seg": "organs_seg.dcm", "rtstruct": "organs_rtstruct.dcm"}
+"""What masks can be written as, and how the files of the DICOM kinds are called."""
+
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What to write for each image. `organs` empty: all that the model knows."""
+    """What to write for each image. `organs` empty: all that the model knows. kinds: of KINDS."""
 
     out: Path
     organs: tuple[str, ...] = ()
     labelmap: bool = False
+    kinds: tuple[str, ...] = ("nifti",)
     probabilities: bool = False
     options: PredictionOptions = PredictionOptions()
     reading: ReadOptions = ReadOptions()
@@ -48,10 +55,14 @@ class Predicted:
 def predict(
     model: Model, images: Sequence[Path], request: PredictRequest, progress: Progress | None = None
 ) -> list[Predicted]:
-    """Predict every image (NIfTI files, or cohort folders: all their cases). Names and organs are checked first."""
+    """Predict every image (NIfTI files, DICOM folders or zip files, or cohort folders: all their cases).
+
+    Names, organs and kinds are checked first.
+    """
     for key in request.organs:
         model.organs.index(key)
     named = named_images(images)
+    _check_kinds(request.kinds, named)
     done = []
     for name, path in (progress or Silent()).track(named.items(), "predicting", len(named)):
         done.append(_predict_one(model, name, path, request))
@@ -59,6 +70,20 @@ def predict(
     if request.labelmap:
         write_json(request.out / "labels.json", {key: k + 1 for k, key in enumerate(model.organs.keys)})
     return done
+
+
+def _check_kinds(kinds: Sequence[str], named: Mapping[str, Path]) -> None:
+    for kind in kinds:
+        if kind not in KINDS:
+            raise BadInput(
+                "no such kind of masks", where="--write", got=repr(kind), do=f"choose among {', '.join(KINDS)}"
+            )
+    faults = [
+        BadInput("DICOM masks belong to a DICOM series", where=f"image {name!r}", got=str(path), do="write nifti")
+        for name, path in named.items()
+        if set(kinds) - {"nifti"} and is_nifti(path)
+    ]
+    raise_all(faults)
 
 
 def named_images(images: Sequence[Path]) -> dict[str, Path]:
@@ -76,10 +101,10 @@ def _each_image(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         if (path / MANIFEST).exists():
             cohort = Cohort.open(path)
             yield from ((case.id, cohort.image_path(case)) for case in cohort)
-        elif path.is_dir():
-            raise BadInput("the folder is not a cohort", where=str(path), do="give NIfTI files or a cohort's folder")
+        elif not is_nifti(path) and not exists(path):
+            raise BadInput("the image does not exist", where=str(path), do="give NIfTI files, DICOM folders or cohorts")
         else:
-            name = path.name.removesuffix(".gz").removesuffix(".nii")
+            name = path.resolve().name.removesuffix(".zip").removesuffix(".gz").removesuffix(".nii")
             if not name.strip("."):
                 raise BadInput("the file's name can't name a folder", where=str(path), do="rename it")
             yield name, path
@@ -96,6 +121,7 @@ def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -
     about.unlink(missing_ok=True)  # from here on the masks may be of two kinds
     bits = predict_bits(model, ct.hu, ct.geometry, request.options)
     volumes = _write_masks(model, name, ct, bits, request)
+    _write_dicom(model, name, path, (ct.grid, bits), request)
     if request.probabilities:
         _write_probabilities(model, name, ct, request)
     facts |= {"volumes_ml": volumes, "notes": list(ct.notes)}
@@ -117,12 +143,20 @@ def _files(name: str, request: PredictRequest, organs: Sequence[str]) -> list[Pa
     """What is written for an image, besides its provenance."""
     folder = request.out / name
     masks = [request.out / f"{name}.nii.gz"] if request.labelmap else [folder / f"{key}.nii.gz" for key in organs]
+    masks = masks if "nifti" in request.kinds else []
+    masks += [folder / KINDS[kind] for kind in request.kinds if kind != "nifti"]
     return masks + [folder / f"{key}_probability.nii.gz" for key in organs if request.probabilities]
 
 
 def _fingerprint(request: PredictRequest) -> str:
     return hash_json(
-        [request.labelmap, request.probabilities, request.options.model_dump(), request.reading.model_dump()]
+        [
+            request.labelmap,
+            sorted(request.kinds),
+            request.probabilities,
+            request.options.model_dump(),
+            request.reading.model_dump(),
+        ]
     )
 
 
@@ -135,11 +169,26 @@ def _write_masks(model: Model, name: str, ct: CT, bits: NDArray[np.int32], reque
         volumes[key] = round(float(mask.sum()) * ct.geometry.voxel_ml, 3)
         if request.labelmap:
             flat[mask > 0] = k + 1
-        else:
+        elif "nifti" in request.kinds:
             write_labels(request.out / name / f"{key}.nii.gz", mask, ct.grid)
-    if request.labelmap:
+    if request.labelmap and "nifti" in request.kinds:
         write_labels(request.out / f"{name}.nii.gz", flat, ct.grid)
     return volumes
+
+
+def _write_dicom(
+    model: Model, name: str, series: Path, found: tuple[Grid, NDArray[np.int32]], request: PredictRequest
+) -> None:
+    """One object an image with all its organs; a segment without a voxel says that the organ was not found."""
+    grid, bits = found
+    keys = [key for key in model.organs.keys if key in (request.organs or model.organs.keys)]
+    for kind in request.kinds:
+        if kind != "nifti":
+            chosen = np.zeros_like(bits)
+            for i, key in enumerate(keys):
+                chosen |= (bits >> model.organs.index(key) & 1) << np.int32(i)
+            segments = segments_of(model.organs, keys, "AUTOMATIC")
+            write_masks(request.out / name / KINDS[kind], series, chosen, grid, segments, kind)
 
 
 def _parts_last(organs: OrganSet, keys: Sequence[str]) -> list[str]:

@@ -21,8 +21,8 @@ CT_CLASSES = {
 SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
 RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
-SERIES = "SeriesInstanceUID="
-"""`FOLDER/SeriesInstanceUID=1.2.3` chooses one of several series in a folder."""
+DEEPEST = 64
+"""Sequences within sequences: real objects have less than 20."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +65,6 @@ class Object:
         return parse(self.entry, pixels=True)
 
 
-def split_series(path: Path) -> tuple[Path, str]:
-    """The place and the series UID that a path chooses, empty where it chooses none."""
-    return (path.parent, path.name.removeprefix(SERIES)) if path.name.startswith(SERIES) else (path, "")
-
-
 def objects(path: Path) -> Iterator[Object | str]:
     """Every DICOM object below a path; for what is no DICOM file, its name. BadInput for a broken DICOM file."""
     for entry in walk(path):
@@ -87,16 +82,34 @@ def parse(entry: Entry, *, pixels: bool) -> Any:
         return None
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
-        dataset.walk(lambda *_: None, recursive=True)  # elements are decoded when they are looked at: look at all
-    except MemoryError:
+        _whole(dataset, entry)
+        _look(dataset, entry)
+    except (BadInput, MemoryError):
         raise
-    except RecursionError as error:
-        raise _broken(entry, "its sequences are nested too deeply") from error
     except (InvalidDicomError, *UNREADABLE) as error:
         raise _broken(entry, f"{type(error).__name__}: {error}") from error
     if pixels and len(data) >= 8 and "PixelData" not in dataset and "NumberOfFrames" in dataset:
         raise _broken(entry, "no pixel data")
     return dataset
+
+
+def _whole(dataset: Any, entry: Entry) -> None:
+    """Every element is as long as it says."""
+    for tag in dataset.keys():  # noqa: SIM118  iterating a data set decodes it
+        raw = dataset.get_item(tag)
+        told = getattr(raw, "length", 0xFFFFFFFF)
+        if isinstance(raw.value, bytes) and told != 0xFFFFFFFF and len(raw.value) < told:
+            raise _broken(entry, f"truncated: {len(raw.value)} of {told} bytes of element {tag}")
+
+
+def _look(dataset: Any, entry: Entry, depth: int = 0) -> None:
+    """Decode every element now: pydicom would do it, and fail, when it is first used."""
+    if depth > DEEPEST:
+        raise _broken(entry, f"its sequences are nested more than {DEEPEST} deep")
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _look(item, entry, depth + 1)
 
 
 UNREADABLE = (

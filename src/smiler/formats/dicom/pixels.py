@@ -24,9 +24,10 @@ def check_bytes(series: Series, max_bytes: int) -> None:
 
 def hounsfield(series: Series, rescale: Literal["refuse", "none"]) -> tuple[NDArray[np.int16], tuple[str, ...]]:
     """HU int16 (k, rows, columns), and what was decided on the way."""
-    out = np.empty(series.shape, dtype=np.int16)
+    out: NDArray[np.int16] = np.empty(0, dtype=np.int16)
     told: dict[str, int] = {}
     for k, (dataset, plane, raw) in enumerate(_each(series)):
+        out = out if k else np.empty(series.shape, dtype=np.int16)  # not before a slice has shown that it is so large
         slope, intercept = _rescale(dataset, plane.source, rescale)
         values = raw.astype(np.float64) * slope + intercept
         padding = _padding(dataset, raw)
@@ -45,8 +46,9 @@ def hounsfield(series: Series, rescale: Literal["refuse", "none"]) -> tuple[NDAr
 
 def stored(series: Series) -> NDArray[np.uint16]:
     """The stored numbers (k, rows, columns), as a mask or label map has them; BadInput for negative ones."""
-    out = np.empty(series.shape, dtype=np.uint16)
+    out: NDArray[np.uint16] = np.empty(0, dtype=np.uint16)
     for k, (_, plane, raw) in enumerate(_each(series)):
+        out = out if k else np.empty(series.shape, dtype=np.uint16)
         if raw.size and (int(raw.min()) < 0 or int(raw.max()) > np.iinfo(np.uint16).max):
             got = f"{raw.min()} to {raw.max()}"
             raise BadInput("a mask holds numbers from 0 to 65535", where=str(plane.source.path), got=got)

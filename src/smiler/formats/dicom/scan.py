@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from smiler.domain.errors import BadInput
-from smiler.formats.dicom.objects import RTSTRUCT_CLASS, SEG_CLASS, SERIES, Object, objects
+from smiler.domain.places import SERIES
+from smiler.formats.dicom.objects import RTSTRUCT_CLASS, SEG_CLASS, Object, objects
 from smiler.formats.dicom.series import shared
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import TOLERANCE_MM
-from smiler.formats.dicom.objects import CT_CLASSES, Object, objects, split_series
+from smiler.domain.places import split_series
+from smiler.formats.dicom.objects import CT_CLASSES, Object, objects
 
 REGULAR_MM = 0.01
 """Neighbouring slices may be this much nearer or farther than the mean: positions are written with few decimals."""

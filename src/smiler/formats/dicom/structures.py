@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from contourpy import contour_generator
-from matplotlib.path import Path as Polygon
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -90,21 +89,28 @@ def _draw(mask: NDArray[np.bool_], points: NDArray[np.float64], where: str) -> N
         raise BadInput("a contour lies between the CT's slices", where=where, got=got, do="give the CT it was drawn on")
     others = [a for a in range(3) if a != axis]
     flat = points[:, others]
-    low = np.maximum(np.ceil(flat.min(axis=0)).astype(int), 0)
-    high = np.minimum(np.floor(flat.max(axis=0)).astype(int), np.array(mask.shape)[others] - 1)
-    if (
-        not 0 <= plane < mask.shape[axis]
-        or flat.max() < -0.5
-        or (flat.min(axis=0) > np.array(mask.shape)[others]).any()
-    ):
-        raise BadInput("a contour lies outside the CT", where=where, got=f"slice {plane}")
-    if (high < low).any():
-        return
-    rows, columns = np.meshgrid(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)), indexing="ij")
-    inside = Polygon(np.vstack([flat, flat[:1]])).contains_points(np.column_stack([rows.ravel(), columns.ravel()]))
-    index: list[Any] = [slice(a, b + 1) for a, b in zip(low, high, strict=True)]
-    index.insert(axis, plane)
-    mask[tuple(index)] ^= inside.reshape(rows.shape)
+    index: list[Any] = [slice(None)] * 3
+    index[axis] = plane
+    mask[tuple(index)] ^= enclosed(flat, (int(last[0]) + 1, int(last[1]) + 1))
+
+
+def enclosed(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which pixel centres (rows, columns) a closed polygon (n, 2) encloses, by the even-odd rule.
+
+    Each edge crosses the rows in [lower end, upper end); a pixel is inside where an odd number of crossings lies before.
+    """
+    start, end = points, np.roll(points, -1, axis=0)
+    down = start[:, 0] > end[:, 0]
+    low, high = np.where(down[:, None], end, start), np.where(down[:, None], start, end)
+    first = np.clip(np.ceil(low[:, 0]), 0, shape[0]).astype(int)
+    rows = np.maximum(np.clip(np.ceil(high[:, 0]), 0, shape[0]).astype(int) - first, 0)
+    edge = np.repeat(np.arange(len(points)), rows)
+    row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(rows) - rows, rows)
+    along = (row - low[edge, 0]) / (high[edge, 0] - low[edge, 0])
+    column = low[edge, 1] + along * (high[edge, 1] - low[edge, 1])
+    crossings = np.zeros((shape[0], shape[1] + 1), dtype=np.int64)
+    np.add.at(crossings, (row, np.clip(np.ceil(column), 0, shape[1]).astype(int)), 1)
+    return np.asarray(np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1)
 
 
 def write_structures(series: Series, bits: NDArray[np.int32], segments: Sequence[Segment], name: str) -> bytes:
