@@ -1,4 +1,4 @@
-"""DICOM series written by script: a CT with any orientation, spacing and fault, as scanners and anonymisers make them."""
+"""DICOM series written by script: a CT with any orientation, spacing and fault."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

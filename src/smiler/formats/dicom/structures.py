@@ -89,15 +89,19 @@ def _draw(mask: NDArray[np.bool_], points: NDArray[np.float64], where: str) -> N
         raise BadInput("a contour lies between the CT's slices", where=where, got=got, do="give the CT it was drawn on")
     others = [a for a in range(3) if a != axis]
     flat = points[:, others]
+    rows, columns = (mask.shape[a] for a in others)
+    beyond = (flat.min(axis=0) < -1).any() or (flat.max(axis=0) > (rows, columns)).any()
+    if beyond or not 0 <= plane < mask.shape[axis]:
+        raise BadInput("a contour reaches beyond the CT", where=where, got=f"slice {plane}")
     index: list[Any] = [slice(None)] * 3
     index[axis] = plane
-    mask[tuple(index)] ^= enclosed(flat, (int(last[0]) + 1, int(last[1]) + 1))
+    mask[tuple(index)] ^= enclosed(flat, (rows, columns))
 
 
 def enclosed(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Which pixel centres (rows, columns) a closed polygon (n, 2) encloses, by the even-odd rule.
 
-    Each edge crosses the rows in [lower end, upper end); a pixel is inside where an odd number of crossings lies before.
+    Each edge crosses the rows in [lower end, upper end); inside is where an odd number of crossings lies before.
     """
     start, end = points, np.roll(points, -1, axis=0)
     down = start[:, 0] > end[:, 0]

@@ -42,6 +42,8 @@ def _answer(task: Mapping[str, Any]) -> dict[str, Any]:
     except MemoryError:
         fault = BadInput("reading it takes more memory than allowed", where=str(task.get("path", "")), got="")
         return {"faults": [_fault(fault)]}
+    except (NameError, ImportError):  # a mistake of ours, not a file's: end the process
+        raise
     except Exception as error:  # noqa: BLE001  a parser's own bug on a broken file is that file's fault, told in one line
         got = ascii(f"{type(error).__name__}: {error}"[:200])[1:-1]
         return {"faults": [_fault(BadInput("the DICOM files can't be read", where=str(task.get("path", "")), got=got))]}
