@@ -12,16 +12,17 @@ from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.formats import FORMATS, ImportOptions, detect
 from smiler.formats.importing import import_into
+from smiler.formats.layouts import LAYOUT_FORMATS
 from smiler.formats.nnunet import slice_ranges
 
 # --- what every format keeps ---------------------------------------------------------------------------------------
 
 
 def test_there_is_a_maker_for_every_format() -> None:
-    assert set(MAKE) == set(FORMATS)
+    assert {*MAKE, *LAYOUT_FORMATS, "ircadb", "dicom"} == set(FORMATS)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", MAKE)
 def test_a_format_recognises_only_its_own_layout(name: str, tmp_path: Path) -> None:
     source = MAKE[name](tmp_path / "src", ["a"])
     assert [fmt.name for fmt in FORMATS.values() if fmt.recognises(source)] == [name] == [detect(source).name]
@@ -30,7 +31,7 @@ def test_a_format_recognises_only_its_own_layout(name: str, tmp_path: Path) -> N
     assert "\n" not in FORMATS[name].title
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", MAKE)
 def test_a_format_reads_lazily_and_raises_faults_when_the_good_cases_are_through(name: str, tmp_path: Path) -> None:
     source = MAKE[name](tmp_path / "src", ["p1", "p2", "p3"])
     for path in files_of(source, "p2"):
@@ -42,7 +43,7 @@ def test_a_format_reads_lazily_and_raises_faults_when_the_good_cases_are_through
     assert "truncated" in refusal(source, tmp_path / "cohort")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", MAKE)
 def test_a_mask_without_a_voxel_is_absent_or_unannotated_as_the_user_says(name: str, tmp_path: Path) -> None:
     source = MAKE[name](tmp_path / "src", ["p1", "p2"])
     for path in files_of(source, "p2"):
@@ -58,7 +59,7 @@ def test_a_mask_without_a_voxel_is_absent_or_unannotated_as_the_user_says(name: 
     assert str(Cohort.open(tmp_path / "other").case("p2").cell("liver")) == ""
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", MAKE)
 def test_files_of_a_mac_and_hidden_ones_are_skipped(name: str, tmp_path: Path) -> None:
     source = MAKE[name](tmp_path / "src", ["a"])
     for folder in [p for p in source.rglob("*") if p.is_dir()]:
@@ -66,7 +67,7 @@ def test_files_of_a_mac_and_hidden_ones_are_skipped(name: str, tmp_path: Path) -
     assert import_into(source, tmp_path / "cohort").added == ("a",)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", MAKE)
 def test_an_empty_source_and_unwanted_options_are_refused(name: str, tmp_path: Path) -> None:
     source = MAKE[name](tmp_path / "src", ["a"])
     assert "the source has no such organ; got 'spleen'" in refusal(
@@ -335,7 +336,7 @@ def test_folder_refusals(tmp_path: Path) -> None:
     volume(source / "images" / "a.nii.gz")
     assert "--image: two files for one case" in refusal(source, cohort)
     nothing = ImportOptions(images=Path("nowhere"))
-    assert "--image: no NIfTI file there; got SRC/nowhere; do: give" in refusal(source, cohort, nothing)
+    assert "--image: no image or mask there; got SRC/nowhere; do: give" in refusal(source, cohort, nothing)
     bare = plain(tmp_path / "bare", ["a"])
     (bare / "masks").rename(bare / "other")
     assert "no masks and no label maps; do: give --mask ORGAN=PATH" in refusal(bare, cohort, fmt="folder")

@@ -1,0 +1,146 @@
+"""DICOM sources: 3D-IRCADb with its zip files, and studies with SEG and RTSTRUCT beside their CT."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_files import Slices, blobs, ct
+from pydicom.uid import ExplicitVRLittleEndian
+from sources import refusal
+
+from smiler.audit.audit import audit_cohort
+from smiler.domain.cohort import Cohort
+from smiler.domain.organs import OrganSet
+from smiler.formats import ImportOptions, detect
+from smiler.formats.anatomy import organ_of
+from smiler.formats.dicom.client import write_masks
+from smiler.formats.dicom.segments import Drawn, segments_of
+from smiler.formats.importing import import_into
+from smiler.formats.labels import read_case_labels
+from smiler.formats.volumes import read_header
+
+SHAPE = (7, 10, 12)
+KEYS = ("liver", "liver_tumor", "spleen", "stomach")
+
+
+def mask_series(folder: Path, mask: np.ndarray) -> None:  # type: ignore[type-arg]
+    Slices(mask.astype(np.int16), slope=1.0, intercept=0.0, series="1.2." + str(len(folder.name))).write(folder)
+
+
+def ircadb(root: Path, *, zipped: bool) -> Path:
+    """Two tumours in a liver; the vein is a mask of 255s."""
+    case = root / "3Dircadb1.4"
+    Slices(ct()).write(case / "PATIENT_DICOM")
+    z, y, x = np.indices(SHAPE)
+    liver = (y > 2) & (x > 3)
+    mask_series(case / "MASKS_DICOM" / "liver", liver * 255)
+    mask_series(case / "MASKS_DICOM" / "livertumor1", (z == 2) & (y == 5) & (x == 6))
+    mask_series(case / "MASKS_DICOM" / "livertumor2", (z == 4) & (y == 6) & (x == 8))
+    mask_series(case / "MASKS_DICOM" / "skin", np.ones(SHAPE, dtype=bool))
+    if zipped:
+        for kind in ("PATIENT_DICOM", "MASKS_DICOM"):
+            with zipfile.ZipFile(case / f"{kind}.zip", "w") as archive:
+                for file in sorted((case / kind).rglob("*")):
+                    if file.is_file():
+                        archive.write(file, f"{kind}/{file.relative_to(case / kind)}")
+                        file.unlink()
+    return root
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_ircadb_masks_are_read_in_place_and_tumours_are_united(tmp_path: Path, zipped: bool) -> None:
+    source = ircadb(tmp_path / "src", zipped=zipped)
+    assert detect(source).name == "ircadb"
+    report = import_into(source, tmp_path / "cohort")
+    assert any("says no organ: skin" in note for note in report.notes)
+    cohort = Cohort.open(tmp_path / "cohort")
+    (case,) = cohort
+    assert cohort.organs.keys == ("liver", "liver_tumor")
+    assert cohort.organs["liver_tumor"].part_of == "liver"
+    assert case.cell("liver_tumor").path.endswith("livertumor*")
+    labels = read_case_labels(cohort, case, read_header(cohort.image_path(case)).geometry)
+    assert int((labels.drawn >> 1 & 1).sum()) == 2
+    assert int((labels.drawn & 1).sum()) == 7 * 7 * 8
+    assert audit_cohort(cohort).ok
+
+
+def study(root: Path, kind: str = "dicom-seg", drawn: Drawn = "MANUAL") -> tuple[Path, np.ndarray]:  # type: ignore[type-arg]
+    organs = OrganSet(tuple(organ_of(key, KEYS) for key in KEYS))
+    series = Slices(ct()).write(root / "CT")
+    grid = read_header(series)
+    bits = blobs(grid.geometry.shape, 2, seed=9)
+    bits = np.where(bits & 2, bits | 1, bits).astype(np.int32)  # the tumour lies in the liver
+    bits[0, 0, 0] = 8  # the stomach; no spleen
+    write_masks(root / "masks" / "organs.dcm", series, bits, grid, segments_of(organs, KEYS, drawn), kind)
+    return root, bits
+
+
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+def test_masks_beside_a_series_become_its_annotations(tmp_path: Path, kind: str) -> None:
+    source, bits = study(tmp_path / "src", kind)
+    assert detect(source).name == "dicom"
+    import_into(source, tmp_path / "cohort", ImportOptions(absent_means="absent"))
+    cohort = Cohort.open(tmp_path / "cohort")
+    (case,) = cohort
+    assert (case.id, case.patient) == ("P1", "P1")
+    assert str(case.cell("spleen")) == "absent"
+    labels = read_case_labels(cohort, case, read_header(cohort.image_path(case)).geometry)
+    for i, key in enumerate(KEYS):
+        assert np.array_equal(labels.drawn >> cohort.organs.index(key) & 1, bits >> i & 1), key
+    assert audit_cohort(cohort).ok
+
+
+def test_a_described_empty_segment_of_an_expert_asks_and_is_absent(tmp_path: Path) -> None:
+    source, _ = study(tmp_path / "src")
+    assert "P1 spleen" in refusal(source, tmp_path / "cohort")
+
+
+def test_what_a_program_drew_is_a_proposal_unless_the_user_says_else(tmp_path: Path) -> None:
+    source, _ = study(tmp_path / "src", drawn="AUTOMATIC")
+    report = import_into(source, tmp_path / "cohort")
+    (case,) = Cohort.open(tmp_path / "cohort")
+    assert case.cell("liver").auto
+    assert str(case.cell("spleen")) == ""
+    assert any("taken as proposals" in note and "--automatic-means annotated" in note for note in report.notes)
+    said = ImportOptions(automatic_means="annotated", absent_means="unannotated")
+    import_into(source, tmp_path / "other", said)
+    (case,) = Cohort.open(tmp_path / "other")
+    assert not case.cell("liver").auto
+    assert case.cell("liver").labels == (1,)
+
+
+def test_a_segmentation_of_no_series_there_is_named(tmp_path: Path) -> None:
+    source, _ = study(tmp_path / "src")
+    Slices(ct(), series="1.9.9").write(tmp_path / "other" / "CT")
+    (tmp_path / "other" / "organs.dcm").write_bytes((source / "masks" / "organs.dcm").read_bytes())
+    for file in (tmp_path / "other" / "CT").iterdir():
+        import pydicom
+
+        ds = pydicom.dcmread(file)
+        ds.FrameOfReferenceUID = "1.7"
+        ds.save_as(file)
+    assert "refers to no CT series there" in refusal(tmp_path / "other", tmp_path / "cohort")
+
+
+def test_several_series_of_a_patient_are_several_cases(tmp_path: Path) -> None:
+    Slices(ct()).write(tmp_path / "src")
+    late = Slices(ct(seed=3), series="1.2.9", mend=lambda k, ds: setattr(ds, "SeriesNumber", 7))
+    late.write(tmp_path / "src", name=lambda k: f"late{k}")
+    text = refusal(tmp_path / "src", tmp_path / "cohort")
+    assert "1 to 31 organs" in text
+    assert late.syntax == ExplicitVRLittleEndian
+
+
+def test_a_cohort_without_any_organ_can_be_merged_into_one_that_has_some(tmp_path: Path) -> None:
+    source, _ = study(tmp_path / "src")
+    import_into(source, tmp_path / "cohort", ImportOptions(absent_means="absent"))
+    Slices(ct(seed=3), series="1.2.9", mend=lambda k, ds: setattr(ds, "PatientID", "P2")).write(tmp_path / "two" / "a")
+    early = Slices(ct(seed=4), series="1.2.8", mend=lambda k, ds: setattr(ds, "PatientID", "P2"))
+    early.write(tmp_path / "two" / "a", name=lambda k: f"early{k}")
+    report = import_into(tmp_path / "two", tmp_path / "cohort")
+    assert report.added == ("P2_3", "P2_3_2")
+    cohort = Cohort.open(tmp_path / "cohort")
+    assert {case.patient for case in cohort} == {"P1", "P2"}
+    assert "SeriesInstanceUID=1.2.8" in cohort.case("P2_3").image
+    assert audit_cohort(cohort).ok
