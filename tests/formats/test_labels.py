@@ -17,7 +17,8 @@ from smiler.domain.evidence import Code, Fields, Relations, derive
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import Organ, OrganSet
 from smiler.formats import labels as labels_module
-from smiler.formats.labels import LabelOptions, Labels, read_case_labels, unclaimed_values
+from smiler.formats import volumes
+from smiler.formats.labels import LabelOptions, Labels, read_case_labels
 from smiler.formats.nifti import ReadOptions, grid_of, read_ct, read_labels, write_ct, write_labels
 
 SHAPE = (6, 5, 8)
@@ -92,11 +93,25 @@ def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     def counted(path: Path, options: ReadOptions, geometry: Geometry) -> Any:
         seen.append(path)
-        return read_labels(path, options, geometry)
+        return volumes.read_labels(path, options, geometry)
 
     monkeypatch.setattr(labels_module, "read_labels", counted)
     read(tmp_path, {"liver": "map.nii.gz#1", "tumour": "map.nii.gz#2", "spleen": "auto:map.nii.gz#3"})
     assert seen == [tmp_path / "map.nii.gz"]
+
+
+def test_where_the_ignored_label_is_nobody_looked(tmp_path: Path) -> None:
+    labels = read(tmp_path, {"liver": "map.nii.gz#1+2~3", "pancreas": "absent"})
+    assert np.array_equal(labels.drawn < 0, boxes() == 3)
+    assert np.array_equal(labels.drawn & 1, np.isin(boxes(), (1, 2)))
+    fields = Fields(labels.drawn, np.broadcast_to(labels.known[:, None, None], SHAPE), np.zeros(SHAPE, np.int32))
+    codes = derive(fields, Relations.of(ORGANS), np)
+    liver, pancreas = codes[0], codes[3]
+    assert (liver[boxes() == 3] == Code.UNKNOWN).all()
+    assert (pancreas[boxes() == 3] == Code.UNKNOWN).all()
+    assert (liver[boxes() == 0] == Code.NEGATIVE).all()
+    assert (pancreas[boxes() == 1] == Code.NEGATIVE).all()
+    assert labels.unclaimed == {"map.nii.gz": (9,)}
 
 
 def test_thirty_one_organs_fit(tmp_path: Path) -> None:
@@ -160,7 +175,8 @@ def test_values_that_no_cell_claims_are_listed(tmp_path: Path) -> None:
         ({"liver": "absent"}, {}),
     ):
         of = cohort(tmp_path, cells)
-        assert unclaimed_values(of, of.cases[0]) == expected
+        options = LabelOptions(overlap="first")
+        assert read_case_labels(of, of.cases[0], GEOMETRY, options).unclaimed == expected
 
 
 # 8 and 9: geometry
@@ -303,4 +319,4 @@ def test_a_real_label_map_becomes_bits() -> None:
     assert np.array_equal(labels.drawn, np.where(array == 1, 1, 0) + np.where(array == 5, 2, 0))
     assert np.array_equal(labels.proposed, np.where(array == 10, 8, 0))
     assert labels.known.tolist() == [0b10011] * len(array)
-    assert {6, 7} <= set(unclaimed_values(of, case)[name])
+    assert {6, 7} <= set(labels.unclaimed[name])

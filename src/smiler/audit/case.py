@@ -12,7 +12,7 @@ from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, Faults
 from smiler.domain.evidence import Code, Relations
 from smiler.domain.geometry import Geometry
-from smiler.formats.labels import LabelOptions, read_case_labels, unclaimed_values
+from smiler.formats.labels import LabelOptions, read_case_labels
 from smiler.formats.volumes import ReadOptions, read_ct, read_header, read_labels
 
 
@@ -77,7 +77,6 @@ def audit_case(cohort: Cohort, case: Case, options: AuditOptions) -> CaseAudit:
     look = _Look(cohort, case, options)
     geometry = look.image()
     counts = look.masks(geometry) if geometry else look.masks_alone()
-    look.unclaimed(geometry)
     coverage = {key: Coverage.of(case.cell(key)) for key in cohort.organs.keys}
     return CaseAudit(case.id, coverage, counts, tuple(look.faults), tuple(look.notes))
 
@@ -111,6 +110,9 @@ class _Look:
             self.faults += error.faults if isinstance(error, Faults) else (error,)
             return {}
         self.notes += labels.notes
+        for path, values in labels.unclaimed.items():
+            shown = ", ".join(map(str, values[:12])) + (" ..." if len(values) > 12 else "")
+            self.notes.append(f"case {self.case.id}, file {path}: no cell claims label values {shown}")
         return _counts(Tally.of(labels), self.cohort, geometry)
 
     def masks_alone(self) -> dict[str, Count]:
@@ -121,16 +123,6 @@ class _Look:
             except BadInput as error:
                 self.faults.append(_at(where, error))
         return {}
-
-    def unclaimed(self, geometry: Geometry | None) -> None:
-        """Note the label values that a file holds and no cell claims."""
-        try:
-            found = unclaimed_values(self.cohort, self.case, geometry, self.options.labels)
-        except BadInput:  # a fault of the mask, told already
-            return
-        for path, values in found.items():
-            shown = ", ".join(map(str, values[:12])) + (" ..." if len(values) > 12 else "")
-            self.notes.append(f"case {self.case.id}, file {path}: no cell claims label values {shown}")
 
     def _mask_files(self) -> dict[str, str]:
         files: dict[str, list[str]] = {}

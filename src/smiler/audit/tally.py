@@ -61,7 +61,7 @@ def _slices(labels: Labels) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np
         changes = np.flatnonzero((flat[1:] != flat[:-1]) | (other[1:] != other[:-1])) + 1
         bounds = np.concatenate([[0], changes, [flat.size]])
         starts = bounds[:-1]
-        runs = flat[starts].astype(np.int64) | other[starts].astype(np.int64) << _HIGH
+        runs = flat.view(np.uint32)[starts].astype(np.int64) | other[starts].astype(np.int64) << _HIGH
         keys, which = np.unique(runs, return_inverse=True)
         parts = np.zeros((len(keys), 2), dtype=np.int64)
         np.add.at(parts, which, np.stack([np.diff(bounds), np.diff(x_before[bounds])], axis=1))

@@ -109,7 +109,7 @@ def _count(model: Model, store: Store, held: HeldOut, step: RelabelStep) -> dict
         for place, part in enumerate(LOWERED):
             proposed = accept_case(prediction, case, store.organs, step.at(part * step.gamma), index)
             for k in (k for k in range(len(keys)) if bits >> k & 1):
-                mine = proposed >> k & 1
+                mine = proposed >> k & (drawn >= 0)
                 row = found[keys[k]][place]
                 row.right.append(int((mine & (drawn >> k & 1)).sum()))
                 row.accepted.append(int(mine.sum()))

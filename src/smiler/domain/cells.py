@@ -3,6 +3,7 @@
 (empty)            nobody looked: unannotated
 absent             an expert looked, the organ is not in this volume
 PATH  PATH#3  PATH#2+5   annotated: any voxel > 0, label 3, labels 2 or 5
+PATH#2~9           label 2; where label 9 is, nobody looked (nnU-Net's ignore label)
 ...@0:40           only axial slices 0 to 39 (from the feet up) are annotated
 auto:PATH          proposed by a model, accepted by nobody
 """
@@ -46,18 +47,24 @@ class SliceRange:
 
 @dataclass(frozen=True)
 class Cell:
-    """What the ledger says of one organ in one volume. `labels` empty means any voxel > 0."""
+    """What the ledger says of one organ in one volume. `labels` empty means any voxel > 0.
+
+    ignored: the label that says of a voxel that nobody looked there, 0 for none.
+    """
 
     status: Status = Status.UNANNOTATED
     path: str = ""
     labels: tuple[int, ...] = ()
     ranges: tuple[SliceRange, ...] = ()
     auto: bool = False
+    ignored: int = 0
 
     def __post_init__(self) -> None:
         drawn = self.status is Status.ANNOTATED
         if bool(self.path) != (drawn or self.auto) or (drawn and self.auto):
             raise BadInput("a mask belongs to an annotated or an auto cell", where="cell", got=repr(self))
+        if self.ignored and (not self.labels or self.ignored in self.labels or not drawn):
+            raise BadInput("the ignored label stands beside others, in an annotated cell", where="cell", got=self.path)
         if self.ranges and not drawn:
             raise BadInput("only an annotated cell has slice ranges", where="cell", got=self.path)
 
@@ -65,6 +72,7 @@ class Cell:
         if not self.path:
             return "absent" if self.status is Status.ABSENT else ""
         labels = "#" + "+".join(map(str, self.labels)) if self.labels else ""
+        labels += f"~{self.ignored}" if self.ignored else ""
         ranges = "@" + ",".join(map(str, self.ranges)) if self.ranges else ""
         return f"{'auto:' if self.auto else ''}{self.path}{labels}{ranges}"
 
@@ -82,9 +90,9 @@ UNANNOTATED = Cell()
 ABSENT = Cell(Status.ABSENT)
 
 
-def annotated(path: str, labels: Iterable[int] = (), ranges: Iterable[SliceRange] = ()) -> Cell:
+def annotated(path: str, labels: Iterable[int] = (), ranges: Iterable[SliceRange] = (), ignored: int = 0) -> Cell:
     """An expert drew the organ: the mask is in `path`."""
-    return Cell(Status.ANNOTATED, path, tuple(labels), tuple(ranges))
+    return Cell(Status.ANNOTATED, path, tuple(labels), tuple(ranges), ignored=ignored)
 
 
 def proposed(path: str) -> Cell:
@@ -104,11 +112,13 @@ def parse_cell(text: str, where: str = "cell") -> Cell:
     if match is None or set(text) & set("\0\n\r"):
         raise _bad(where, text)
     try:
-        labels = _labels(match["labels"])
+        listed, tilde, last = (match["labels"] or "").partition("~")
+        labels = _labels(listed if match["labels"] is not None else None)
+        (ignored,) = _labels(last) if tilde else (0,)
         ranges = _ranges(match["ranges"])
-        if auto:
+        if auto and not ignored:
             return Cell(path=match["path"], labels=labels, ranges=ranges, auto=True)
-        return annotated(match["path"], labels, ranges)
+        return annotated(match["path"], labels, ranges, ignored)
     except (ValueError, BadInput) as error:
         raise _bad(where, text) from error
 
@@ -147,5 +157,5 @@ def _bad(where: str, text: str) -> BadInput:
         "not a cell of the ledger",
         where=where,
         got=repr(text),
-        do="leave it empty or write absent, PATH, PATH#3, PATH#2+5, PATH#3@0:40 or auto:PATH",
+        do="leave it empty or write absent, PATH, PATH#3, PATH#2+5, PATH#3@0:40, PATH#3~9 or auto:PATH",
     )

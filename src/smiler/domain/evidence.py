@@ -19,6 +19,9 @@ from smiler.domain.cells import Status
 from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
 
+UNSEEN = 31
+"""Bit of `drawn`: nobody looked here (the ignore label of nnU-Net). Organs have the bits below."""
+
 
 class Code(IntEnum):
     """What is known of an organ at a voxel."""
@@ -54,7 +57,8 @@ class Relations:
 class Fields:
     """Bit fields of one shape (*space), integer arrays or tensors of one library; `cleared` may be left out.
 
-    A set bit of `drawn` counts only where the same bit of `known` is set. Padding has known = pseudo = 0, so that it is
+    A set bit of `drawn` counts only where the same bit of `known` is set. Its bit 31 (the sign) marks voxels where
+    nobody looked for any organ, whatever `known` says. Padding has known = pseudo = 0, so that it is
     UNKNOWN for every organ.
     """
 
@@ -70,8 +74,9 @@ def derive(fields: Fields, relations: Relations, xp: ModuleType, *, pseudo_exclu
     PSEUDO and CLEARED never overwrite knowledge, nor CLEARED a PSEUDO. With `pseudo_excludes` a proposal also excludes
     its rivals.
     """
-    drawn = fields.drawn & fields.known
-    negative = fields.known & ~drawn
+    known = fields.known & (((fields.drawn >> UNSEEN) & 1) - 1)
+    drawn = fields.drawn & known
+    negative = known & ~drawn
     rivals = drawn | fields.pseudo if pseudo_excludes else drawn
     return xp.stack(
         [

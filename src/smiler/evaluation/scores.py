@@ -47,7 +47,7 @@ class Measured:
 def score_case(truth: Truth, case: Case, predicted: Measured, labels: LabelOptions | None = None) -> list[Score]:
     """Score every organ that the model knows and an expert annotated (or called absent) in this case.
 
-    Where only some slices are annotated, prediction and reference are compared on those.
+    Where only some slices or voxels are annotated, prediction and reference are compared on those.
     """
     cohort, geometry = truth.cohort, predicted.geometry
     read = read_case_labels(cohort, case, geometry, labels or LabelOptions())
@@ -56,7 +56,7 @@ def score_case(truth: Truth, case: Case, predicted: Measured, labels: LabelOptio
         if key not in cohort.organs or case.status(key) is Status.UNANNOTATED:
             continue
         own = cohort.organs.index(key)
-        known = (read.known >> own & 1).astype(bool)[:, None, None]
+        known = (read.known >> own & 1).astype(bool)[:, None, None] & (read.drawn >= 0)
         found = (predicted.bits >> predicted.organs.index(key) & 1).astype(bool) & known
         drawn = (read.drawn >> own & 1).astype(bool)
         values = score_all(found, drawn, geometry.spacing, key)

@@ -50,7 +50,7 @@ _ALL = (
     _organ("portal_vein_and_splenic_vein", "Portal vein and splenic vein", "110765007", "#3949ab"),
     _organ("portal_vein", "Portal vein", "32764006", "#5c6bc0", "portal_vein_and_splenic_vein", "liver"),
     _organ("splenic_vein", "Splenic vein", "35819009", "#7986cb", "portal_vein_and_splenic_vein"),
-    _organ("artery", "Arteries", "51114001", "#e53935", "", "aorta liver pancreas venous_system portal_vein"),
+    _organ("artery", "Arteries", "51114001", "#ff5252", "", "aorta liver pancreas venous_system portal_vein"),
     _organ(
         "venous_system",
         "Veins",
@@ -60,7 +60,7 @@ _ALL = (
         "liver portal_vein splenic_vein portal_vein_and_splenic_vein hepatic_vessel inferior_vena_cava artery",
     ),
     _organ("bone", "Bones", "", "#efebe9"),
-    _organ("brain", "Brain", "12738006", "#f48fb1"),
+    _organ("brain", "Brain", "12738006", "#ce93d8"),
     _organ("urinary_bladder", "Urinary bladder", "89837001", "#ffe082"),
     _organ("prostate", "Prostate", "41216001", "#80cbc4", "prostate_uterus"),
     _organ("uterus", "Uterus", "35039007", "#f06292", "prostate_uterus"),

@@ -158,9 +158,11 @@ class LabelMap:
         """Labels other than 0 that have a voxel."""
         return frozenset[int]().union(*self.planes) - {0}
 
-    def cells(self, organs: Mapping[str, tuple[int, ...]], ranges: Iterable[SliceRange] = ()) -> dict[str, Cell]:
+    def cells(
+        self, organs: Mapping[str, tuple[int, ...]], ranges: Iterable[SliceRange] = (), ignored: int = 0
+    ) -> dict[str, Cell]:
         """One cell for each organ, from its labels; no labels: any voxel > 0."""
-        return {name: annotated(str(self.path), labels, ranges) for name, labels in organs.items()}
+        return {name: annotated(str(self.path), labels, ranges, ignored) for name, labels in organs.items()}
 
     def empty(self, organs: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
         """Organs without a voxel."""

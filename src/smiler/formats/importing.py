@@ -121,7 +121,7 @@ class _Reader:
         if self.options.absent_means == "ask":
             self.ambiguous.append((raw.id, key))
         if self.options.absent_means == "absent":
-            return cell if cell.ranges else ABSENT
+            return cell if cell.ranges or cell.ignored else ABSENT
         return UNANNOTATED
 
     def _portable(self, cell: Cell, case_id: str) -> Cell:

@@ -1,5 +1,6 @@
 """What a case's cells say, as bit fields on the CT's grid: every file read once, every fault of the case at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field
 from smiler.domain.cells import Cell
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.evidence import UNSEEN
 from smiler.domain.geometry import TOLERANCE_MM, Geometry
 from smiler.domain.organs import OrganSet
 from smiler.formats.exclusive import Clashes, settle
@@ -31,15 +33,18 @@ class LabelOptions(BaseModel, frozen=True, extra="forbid"):
 class Labels:
     """Bit fields of one case, canonical: bit k is organ k of the cohort's organ set.
 
-    drawn: int32 (z, y, x), an expert drew the organ; only on its known slices.
+    drawn: int32 (z, y, x), an expert drew the organ; only on its known slices. Negative (bit 31, and no other) where
+        the files say that nobody looked.
     proposed: int32 (z, y, x), a model proposed the organ (`auto:` cells).
     known: int32 (z,), an expert's word about the organ counts on this axial slice.
+    unclaimed: path as the cells write it -> labels that the file holds and no cell claims.
     """
 
     drawn: NDArray[np.int32]
     proposed: NDArray[np.int32]
     known: NDArray[np.int32]
     notes: tuple[str, ...] = ()
+    unclaimed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 _DEFAULT = LabelOptions()
@@ -53,28 +58,17 @@ def read_case_labels(cohort: Cohort, case: Case, geometry: Geometry, options: La
     reader = _Reader(cohort, case, geometry, options)
     for path, organs in _by_path(cohort.organs, case).items():
         reader.read(path, organs)
+    for part in reader.drawn:
+        part[part >> np.uint32(UNSEEN) != 0] = np.uint32(1 << UNSEEN)
     reader.check_overlap()
     raise_all(reader.faults)
     drawn, proposed = reader.drawn.view(np.int32), reader.proposed.view(np.int32)
-    return Labels(drawn, proposed, reader.known.view(np.int32), tuple(reader.notes))
+    return Labels(drawn, proposed, reader.known.view(np.int32), tuple(reader.notes), reader.unclaimed)
 
 
-def unclaimed_values(
-    cohort: Cohort, case: Case, geometry: Geometry | None, options: LabelOptions = _DEFAULT
-) -> dict[str, tuple[int, ...]]:
-    """Path as the cells write it -> label values in that file that no cell of the case claims.
-
-    Files without any are left out. A cell that takes the whole file claims all of it.
-    """
-    found = {}
-    for path, organs in _by_path(cohort.organs, case).items():
-        claimed = [case.cell(organ).labels for organ in organs]
-        if all(claimed):
-            drawn = read_labels(cohort.folder / path, options.read, geometry)
-            values = {label for code in _codes(drawn) for label in drawn.labels_of(code)}
-            rest = tuple(value for value in sorted(values) if not any(value in labels for labels in claimed))
-            found.update({path: rest} if rest else {})
-    return found
+def _named(cell: Cell) -> tuple[int, ...]:
+    """The labels that a cell speaks of."""
+    return (*cell.labels, cell.ignored) if cell.ignored else cell.labels
 
 
 def _by_path(organs: OrganSet, case: Case) -> dict[str, list[str]]:
@@ -115,6 +109,7 @@ class _Reader:
     faults: list[BadInput] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    unclaimed: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.drawn = np.zeros(self.geometry.shape, dtype=np.uint32)
@@ -138,10 +133,18 @@ class _Reader:
             return
         self.notes += [f"{self._where(organs, path)}: {note}" for note in drawn.notes]
         claims = [self._claim(organ) for organ in organs]
+        self._list_unclaimed(path, drawn, claims)
         counts = self._add(drawn, claims)
         for claim, (inside, outside) in zip(claims, counts, strict=True):
             self.counts[claim.organ] = inside
             self._report(claim, drawn, inside, outside)
+
+    def _list_unclaimed(self, path: str, drawn: Drawn, claims: list[_Claim]) -> None:
+        named = [_named(claim.cell) for claim in claims]
+        if all(named):  # a cell that takes the whole file claims all of it
+            held = {label for code in _codes(drawn) for label in drawn.labels_of(code)}
+            rest = tuple(sorted(held.difference(*named)))
+            self.unclaimed.update({path: rest} if rest else {})
 
     def check_overlap(self) -> None:
         """Refuse voxels of two organs that exclude each other, or settle them."""
@@ -167,6 +170,8 @@ class _Reader:
                 for claim, table in zip(claims, tables, strict=True):
                     if claim.cell.auto is which and claim.known[z]:
                         bits |= np.where(table, np.uint32(claim.bit), np.uint32(0))
+                    if claim.cell.ignored and not which:
+                        bits |= np.where(drawn.table([claim.cell.ignored]), np.uint32(1 << UNSEEN), np.uint32(0))
                 if bits.any():
                     target[z] |= bits[part]
             outside = np.array([not claim.known[z] for claim in claims], dtype=np.intp)
@@ -182,6 +187,8 @@ class _Reader:
         where = self._where([claim.organ], claim.cell.path)
         if not inside and claim.cell.auto:
             self.notes.append(f"{where}: the proposal has no voxel")
+        elif not inside and claim.cell.labels and (claim.cell.ranges or claim.cell.ignored) and not outside:
+            self.notes.append(f"{where}: no voxel where an expert looked")
         elif not inside:
             self._fault([claim.organ], claim.cell.path, self._empty(claim.cell, outside))
         if outside:

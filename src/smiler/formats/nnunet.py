@@ -51,7 +51,7 @@ def recognises(source: Path) -> bool:
 
 
 def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
-    """The training cases. The label `ignore` may fill whole axial slices: the others are the annotated ones."""
+    """The training cases. Nobody looked at voxels of the label `ignore`; slices full of it leave the slice ranges."""
     manifest, where = read_manifest(source), str(source / "dataset.json")
     table = parse_labels(manifest["labels"], where)
     notes = _channel_notes(manifest, where)
@@ -62,12 +62,14 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
     def read_one(item: _Files) -> RawCase:
         labels, place = LabelMap.read(item.label), f"case {item.id}, {item.label}"
         labels.refuse_undeclared(table.declared, place)
-        known = _known_slices(labels, table.ignore, place)
+        known = _known_slices(labels, table.ignore)
         patient = options.patient_of(item.id)
         if not known:
             return RawCase(item.id, patient, item.image, {}, (*notes, "every slice carries the ignore label"))
         ranges = () if len(known) == len(labels.planes) else slice_ranges(known)
-        cells, empty = labels.cells(organs, ranges), labels.empty(organs)
+        within = any(table.ignore in labels.planes[z] for z in known)
+        cells = labels.cells(organs, ranges, table.ignore or 0 if within else 0)
+        empty = labels.empty(organs)
         return RawCase(item.id, patient, item.image, cells, notes, empty)
 
     yield from each(files, read_one, faults)
@@ -101,16 +103,9 @@ def slice_ranges(known: Sequence[int]) -> tuple[SliceRange, ...]:
     return tuple(SliceRange(start, stop) for start, stop in zip(starts, stops, strict=True))
 
 
-def _known_slices(labels: LabelMap, ignore: int | None, where: str) -> list[int]:
-    mixed = [z for z, plane in enumerate(labels.planes) if ignore in plane and len(plane) > 1]
-    if mixed:
-        raise BadInput(
-            "the ignore label is only understood where it fills whole axial slices",
-            where=where,
-            got=f"{len(mixed)} slices that hold it beside other labels, the first is {mixed[0]}",
-            do="fill or clear these slices, or leave the case out",
-        )
-    return [z for z, plane in enumerate(labels.planes) if ignore not in plane]
+def _known_slices(labels: LabelMap, ignore: int | None) -> list[int]:
+    """Slices that are not filled with the ignore label."""
+    return [z for z, plane in enumerate(labels.planes) if plane != {ignore}]
 
 
 def _channel_notes(manifest: Mapping[str, Any], where: str) -> tuple[str, ...]:

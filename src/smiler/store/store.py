@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.evidence import UNSEEN
 from smiler.domain.files import hash_json, read_json, write_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import OrganSet
@@ -166,10 +167,11 @@ def _build(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> No
     drawn, voxels = resample_bits(labels.drawn, resampler, len(cohort.organs))
     known = _known_slices(labels.known, resampler)
     drawn &= known[:, None, None]
+    drawn[_unseen(labels.drawn, resampler)] = np.int32(-(1 << UNSEEN))
     voxels *= known[:, None] >> np.arange(len(cohort.organs)) & 1
     save_array(cache / f"{image_key}.b2nd", image)
     save_array(cache / f"{label_key}.b2nd", drawn)
-    hu = image[drawn != 0].astype(np.float64)
+    hu = image[drawn > 0].astype(np.float64)
     about = {
         "shape": working.shape,
         "affine": working.affine,
@@ -198,6 +200,17 @@ def resample_bits(
             voxels[:, k] = mask.sum(axis=(1, 2))
             out |= mask.astype(np.int32) << np.int32(k)
     return out, voxels
+
+
+def _unseen(bits: NDArray[np.int32], resampler: Resampler) -> NDArray[np.bool_]:
+    """Working voxels of which some part was seen by nobody."""
+    unseen = bits < 0
+    if not unseen.any():
+        return np.zeros(resampler.target, dtype=bool)
+    return resampler.volume(unseen.astype(np.float32)) > LEAST_PART
+
+
+LEAST_PART = 1e-4
 
 
 def _known_slices(known: NDArray[np.int32], resampler: Resampler) -> NDArray[np.int32]:

@@ -12,7 +12,7 @@ from smiler.curriculum.relabel import accept, opinions_for
 from smiler.domain.cells import Status, proposed
 from smiler.domain.cohort import Case, Cohort, relocate
 from smiler.domain.errors import BadInput
-from smiler.domain.evidence import Code, Fields, Relations, derive
+from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, derive
 from smiler.domain.files import hash_json, read_json
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
@@ -142,7 +142,7 @@ def _proposals(
 
 def _in_channels(model: Model, cohort: Cohort, labels: Labels) -> Fields:
     """The case's bit fields in the order of the model's organs."""
-    drawn, known = np.zeros_like(labels.drawn), np.zeros_like(labels.known)
+    drawn, known = labels.drawn & np.int32(-(1 << UNSEEN)), np.zeros_like(labels.known)
     for k, key in enumerate(model.organs.keys):
         own = cohort.organs.index(key)
         drawn |= (labels.drawn >> own & 1) << np.int32(k)
