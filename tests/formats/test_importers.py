@@ -19,7 +19,7 @@ from smiler.formats.nnunet import slice_ranges
 
 
 def test_there_is_a_maker_for_every_format() -> None:
-    assert {*MAKE, *LAYOUT_FORMATS, "ircadb", "dicom"} == set(FORMATS)
+    assert {*MAKE, *LAYOUT_FORMATS, "ircadb", "dicom", "bids"} == set(FORMATS)
 
 
 @pytest.mark.parametrize("name", MAKE)

@@ -114,6 +114,42 @@ def audit(
         raise typer.Exit(1)
 
 
+def export(  # noqa: PLR0913  one option each for what the layouts leave open
+    cohort: CohortArgument,
+    out: Annotated[Path, typer.Argument(help="Folder to make.", metavar="OUT")],
+    kind: Annotated[str, typer.Option("--format", "-f", help="nnunet, totalsegmentator, bids or dicom.")] = "nnunet",
+    include: Annotated[
+        str, typer.Option(help="expert: drawn by experts; accepted: and accepted proposals; all: and the others.")
+    ] = "accepted",
+    organs: Annotated[str, typer.Option(help="Only these organs, separated by commas.")] = "",
+    copy_images: Annotated[bool, typer.Option("--copy-images", help="Copy CT files instead of linking.")] = False,
+    layout: Annotated[str, typer.Option("--data-sets", help="nnunet: auto, one or per-organ.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write a cohort as other tools read it; an import brings it back exactly.
+
+    Example: smiler export my-cohort nnUNet_raw/Dataset123_Mine --format nnunet
+    """
+    from typing import cast
+
+    from smiler.cli.console import Bars, print_json
+    from smiler.cli.console import out as console
+    from smiler.domain.cohort import Cohort
+    from smiler.export.export import export as export_cohort
+    from smiler.export.nnunet import Layout
+    from smiler.export.pieces import ExportRequest, Include
+
+    request = ExportRequest(out, cast(Include, include), split(organs), copy_images)
+    done = export_cohort(Cohort.open(cohort), kind, request, cast(Layout, layout), Bars(quiet=as_json))
+    if as_json:
+        folders = [str(folder) for folder in done.folders]
+        print_json({"folders": folders, "cases": list(done.cases), "notes": list(done.notes)})
+        return
+    for note in done.notes:
+        console.print(f"lost: {note}", markup=False)
+    console.print(f"{len(done.cases)} cases in {', '.join(map(str, done.folders))}", markup=False)
+
+
 def hide(
     cohort: CohortArgument,
     out: Annotated[Path, typer.Argument(help="Folder to make: OUT/cohort to train on, OUT/truth sealed.")],

@@ -83,6 +83,13 @@ def natural(path: Path | PurePosixPath) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if i % 2 and len(part) < 19 else (1, 0, part) for i, part in enumerate(parts)]
 
 
+def on_disk(path: Path) -> Path:
+    """The file or folder on disk that holds what the path leads to: the zip file, where it leads into one."""
+    place = split_series(path)[0]
+    place = place.parent if "*" in place.name else place
+    return _root(place)[0] or place
+
+
 def _root(path: Path) -> tuple[Path | None, PurePosixPath]:
     """The zip file on the way, and what follows it."""
     for above in (path, *path.parents):

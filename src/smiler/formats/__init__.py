@@ -5,7 +5,7 @@ from pathlib import Path
 
 from smiler.domain.errors import BadInput
 from smiler.domain.places import exists
-from smiler.formats import folder, ircadb, msd, nnunet, study, totalsegmentator
+from smiler.formats import bids, folder, ircadb, msd, nnunet, study, totalsegmentator
 from smiler.formats.base import Format, ImportOptions, RawCase
 from smiler.formats.layouts import LAYOUT_FORMATS
 
@@ -18,6 +18,7 @@ FORMATS: Mapping[str, Format] = {
     "folder": folder.FORMAT,
     **LAYOUT_FORMATS,
     "ircadb": ircadb.FORMAT,
+    "bids": bids.FORMAT,
     "dicom": study.FORMAT,
 }
 

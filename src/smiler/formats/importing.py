@@ -11,6 +11,7 @@ from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.locks import writing
 from smiler.formats import detect, format_named
 from smiler.formats.base import ImportOptions, RawCase, absolute, some
+from smiler.formats.kept import Kept, KeptCase, read_kept
 from smiler.formats.merging import merge
 
 
@@ -54,11 +55,13 @@ def import_into(
     if fmt.name != "folder" and (options.images or options.masks or options.labelmaps or options.labels):
         do = "add --format folder, or leave out --image, --mask, --labelmap and --labels"
         raise BadInput("only the folder format takes files and label tables", where=f"format {fmt.name}", do=do)
-    reader = _Reader(str(source), options, absolute(cohort_folder))
+    kept = read_kept(source)
+    reader = _Reader(str(source), options, absolute(cohort_folder), kept)
     cases = reader.read(fmt.read(source, options), on_case or (lambda _: None))
-    merge(cohort_folder, cases)
+    declared = kept.organs if kept else {}
+    merge(cohort_folder, cases, declared)
     with writing(cohort_folder):
-        merged = merge(cohort_folder, cases)
+        merged = merge(cohort_folder, cases, declared)
         merged.cohort.save()
     ids = tuple(case.id for case in cases)
     return ImportReport(ids, merged.organs_added, reader.told(), merged.conflicts)
@@ -71,10 +74,12 @@ class _Reader:
     source: str
     options: ImportOptions
     folder: Path
+    kept: Kept | None = None
     faults: list[BadInput] = field(default_factory=list)
     ambiguous: list[tuple[str, str]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    was: dict[str, KeptCase] = field(default_factory=dict)
 
     def read(self, raws: Iterator[RawCase], on_case: Callable[[str], None]) -> list[Case]:
         cases: list[Case] = []
@@ -88,7 +93,11 @@ class _Reader:
         return cases
 
     def _prefixed(self, raw: RawCase) -> RawCase:
-        """Without a pattern every case is its own patient, under its full id."""
+        """Without a pattern every case is its own patient, under its full id; an export kept the patients."""
+        kept = self.kept.cases.get(raw.id) if self.kept else None
+        if kept:
+            raw = replace(raw, id=kept.id, patient=raw.patient if self.options.patient_pattern else kept.patient)
+            self.was[self.options.prefix + kept.id] = kept
         name = self.options.prefix + raw.id
         return replace(raw, id=name, patient=name if raw.patient == raw.id else raw.patient)
 
@@ -115,7 +124,12 @@ class _Reader:
         return Case(raw.id, raw.patient, self._inside(raw.image), cells)
 
     def _settled(self, raw: RawCase, name: str, key: str, cell: Cell) -> Cell:
-        """An organ without a voxel is what the user says it is; in a part of the slices, absent means none there."""
+        """An organ without a voxel is what the user says it is; in a part of the slices, absent means none there.
+
+        An export has said it already.
+        """
+        if raw.id in self.was:
+            return self.was[raw.id].settled(key, cell)
         if name not in raw.empty:
             return cell
         if self.options.absent_means == "ask":

@@ -1,7 +1,7 @@
 """Merge new cases into a cohort by organ key: new columns, relations, and what the two conventions disagree about."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -23,26 +23,34 @@ class Merged:
     conflicts: tuple[str, ...]
 
 
-def merge(folder: Path, cases: Sequence[Case]) -> Merged:
-    """The cohort in `folder` (or a new one) with these cases; reads, writes nothing. BadInput lists every fault."""
+def merge(folder: Path, cases: Sequence[Case], declared: Mapping[str, Organ] | None = None) -> Merged:
+    """The cohort in `folder` (or a new one) with these cases; reads, writes nothing. BadInput lists every fault.
+
+    declared: organs as the source itself describes them, for those that are new.
+    A case that the cohort has already, of the same image, gets the organs that nobody has looked for there.
+    """
     there = (folder / MANIFEST).exists() or (folder / LEDGER).exists()
     old = Cohort.open(folder) if there else None
-    _refuse_known(old.cases if old else (), cases)
     cases = [replace(case, cells={k: c for k, c in case.cells.items() if c != UNANNOTATED}) for case in cases]
+    _refuse_known(old, folder, cases)
     keys = tuple(dict.fromkeys(key for case in cases for key in case.cells if old is None or key not in old.organs))
-    organs = _organs(old.organs.organs if old else (), keys, cases)
-    cohort = replace(old or Cohort(folder, organs, ()), organs=organs, cases=(*(old.cases if old else ()), *cases))
+    declared = declared or {}
+    keys = (*(key for key in declared if key in keys), *(key for key in keys if key not in declared))
+    organs = _organs(old.organs.organs if old else (), keys, cases, declared)
+    among = {case.id: case for case in cases}
+    grown = [case.with_cells(among.pop(case.id).cells) if case.id in among else case for case in (old or ())]
+    cohort = replace(old or Cohort(folder, organs, ()), organs=organs, cases=(*grown, *among.values()))
     raise_all([fault for case in cases for fault in _shared_labels(case, organs)])
     conflicts = (*_conflicts(cohort, {case.id for case in cases}), *_unrelated(organs, keys))
     return Merged(cohort, keys, conflicts)
 
 
-def _refuse_known(old: Sequence[Case], new: Sequence[Case]) -> None:
-    known = {case.id.lower() for case in old}
-    repeated = [case.id for case in new if case.id.lower() in known]
+def _refuse_known(old: Cohort | None, folder: Path, new: Sequence[Case]) -> None:
+    known = {case.id.lower(): case for case in old or ()}
+    repeated = [case.id for case in new if case.id.lower() in known and not _adds(known[case.id.lower()], case, folder)]
     faults = []
     if repeated:
-        do = f"remove their rows from {LEDGER} first, or import into another cohort"
+        do = f"remove their rows from {LEDGER} first, say --prefix, or import into another cohort"
         got = f"{len(repeated)}: {some(repeated)}"
         faults.append(BadInput("the cohort has these cases already", where="source", got=got, do=do))
     times = Counter(case.id.lower() for case in new)
@@ -52,15 +60,32 @@ def _refuse_known(old: Sequence[Case], new: Sequence[Case]) -> None:
     raise_all(faults)
 
 
-def _organs(old: Sequence[Organ], keys: Sequence[str], cases: Sequence[Case]) -> OrganSet:
+def _adds(old: Case, new: Case, folder: Path) -> bool:
+    """Whether the new case is the old one's image with organs for which nobody has looked there."""
+    same = old.id == new.id and (folder / old.image).resolve() == (folder / new.image).resolve()
+    return same and bool(new.cells) and all(old.cell(key) == UNANNOTATED for key in new.cells)
+
+
+def _organs(
+    old: Sequence[Organ], keys: Sequence[str], cases: Sequence[Case], declared: Mapping[str, Organ]
+) -> OrganSet:
     """Old organs as the user has them, but for relations to the new ones, which follow."""
     known = [organ.key for organ in old]
     among = [*known, *keys]
     if not 1 <= len(among) <= MAX_ORGANS:
         do = "choose some with --organs" if among else "nothing is annotated in the source"
         raise BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where="source", got=str(len(among)), do=do)
-    new = [_new_organ(key, among, number, cases) for number, key in enumerate(keys, start=len(known))]
+    new = [
+        _cut(declared[key], among) if key in declared else _new_organ(key, among, number, cases)
+        for number, key in enumerate(keys, start=len(known))
+    ]
     return OrganSet((*(_related(organ, known, among) for organ in old), *new))
+
+
+def _cut(organ: Organ, among: Sequence[str]) -> Organ:
+    """The organ with its relations to those in `among`."""
+    part_of = organ.part_of if organ.part_of in among else nearest_whole(organ.key, among)
+    return replace(organ, part_of=part_of, overlaps=organ.overlaps & frozenset(among))
 
 
 def _related(organ: Organ, known: Sequence[str], among: Sequence[str]) -> Organ:
@@ -78,7 +103,16 @@ def _new_organ(key: str, among: Sequence[str], number: int, cases: Sequence[Case
     organ = organ_of(key, among, number)
     wholes = [other for other in among if other != key and _contains(other, key, cases)]
     size = {other: max(len(case.cell(other).labels) for case in cases) for other in wholes}
+    shared = {other for other in among if key not in ANATOMY and other != key and _shares(key, other, cases)}
+    organ = replace(organ, overlaps=organ.overlaps | shared)
     return replace(organ, part_of=min(wholes, key=size.__getitem__)) if wholes else organ
+
+
+def _shares(a: str, b: str, cases: Sequence[Case]) -> bool:
+    """Whether two organs of one label map have labels in common and labels of their own: regions that overlap."""
+    pairs = [pair for case in cases if (pair := _of_one_file(case, a, b))]
+    sets = [(set(one.labels), set(other.labels)) for one, other in pairs]
+    return any(one & other and one - other and other - one for one, other in sets)
 
 
 def _contains(whole: str, part: str, cases: Sequence[Case]) -> bool:

@@ -1,0 +1,1 @@
+"""A cohort written as other tools read it, with what an expert said kept beside it. No torch."""

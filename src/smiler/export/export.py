@@ -1,0 +1,116 @@
+"""Export a cohort: every case once, in the layout that is asked for, with `smiler.json` beside it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from smiler.domain.cohort import MANIFEST, Case, Cohort
+from smiler.domain.errors import BadInput
+from smiler.domain.files import write_json, write_text
+from smiler.domain.locks import writing
+from smiler.domain.organs import OrganSet
+from smiler.domain.progress import Progress
+from smiler.domain.provenance import tool_version
+from smiler.export import bids, dicom, masks, nnunet
+from smiler.export.pieces import INCLUDES, ExportRequest, Piece, pieces
+from smiler.formats.kept import KEPT, Kept, KeptCase
+
+EXPORTS: Mapping[str, str] = {
+    "nnunet": "nnU-Net: one data set with an ignore label, or one an organ",
+    "totalsegmentator": "CASE/ct.nii.gz and CASE/segmentations/ORGAN.nii.gz",
+    "bids": "BIDS-like derivatives: sub-ID/ct with a JSON file beside each mask",
+    "dicom": "a link to each DICOM series and one DICOM-SEG a case",
+}
+MARK = ".smiler-export"
+"""In a folder that an export began: it may be written again."""
+_WRITE: Mapping[str, Callable[[Cohort, Piece, ExportRequest], Iterator[str]]] = {
+    "totalsegmentator": masks.write_piece,
+    "bids": bids.write_piece,
+    "dicom": dicom.write_piece,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: case ids, the folders that can be imported, and what a layout could not say."""
+
+    cases: tuple[str, ...]
+    folders: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def export(
+    cohort: Cohort,
+    kind: str,
+    request: ExportRequest,
+    layout: nnunet.Layout = "auto",
+    progress: Progress | None = None,
+) -> Exported:
+    """Write the cohort's CT and masks. BadInput before anything is written for a wrong request."""
+    _check(cohort, kind, request, layout)
+    cohort, notes = dicom.only_series(cohort) if kind == "dicom" else (cohort, [])
+    with writing(request.out):
+        write_text(request.out / MARK, "smiler export\n")
+        if kind == "nnunet":
+            return _nnunet(cohort, request, layout, progress)
+        told: dict[str, KeptCase] = {}
+        for piece in pieces(cohort, request, progress):
+            notes += _WRITE[kind](cohort, piece, request)
+            told[_imported_id(kind, piece.case)] = _kept(piece)
+        if kind == "bids":
+            bids.write_whole(cohort, request, list(cohort.cases))
+        _write_kept(request.out, cohort.organs, told, request)
+        return Exported(tuple(case.id for case in cohort), (request.out,), tuple(notes))
+
+
+def _nnunet(cohort: Cohort, request: ExportRequest, layout: nnunet.Layout, progress: Progress | None) -> Exported:
+    sets = nnunet.data_sets(cohort, request, layout)
+    told: dict[str, KeptCase] = {}
+    for piece in pieces(cohort, request, progress):
+        nnunet.add_piece(sets, cohort, piece, request)
+        told[piece.case.id] = _kept(piece)
+    notes = [f"no case says anything of {data_set.keys[0]}" for data_set in sets if not data_set.cases]
+    sets = [data_set for data_set in sets if data_set.cases]
+    for data_set in sets:
+        mine = {name: _only(told[name], data_set.keys) for name in data_set.cases}
+        _write_kept(data_set.folder, cohort.organs, mine, request)
+    notes += nnunet.finish(sets, cohort)
+    return Exported(tuple(told), tuple(data_set.folder for data_set in sets), tuple(notes))
+
+
+def _imported_id(kind: str, case: Case) -> str:
+    return bids.subject(case.id) if kind == "bids" else case.id
+
+
+def _kept(piece: Piece) -> KeptCase:
+    return KeptCase(piece.case.id, piece.case.patient, piece.cells)
+
+
+def _only(case: KeptCase, keys: Sequence[str]) -> KeptCase:
+    return replace(case, cells={key: cell for key, cell in case.cells.items() if key in keys})
+
+
+def _write_kept(folder: Path, organs: OrganSet, cases: Mapping[str, KeptCase], request: ExportRequest) -> None:
+    facts = {"made_by": f"smiler {tool_version()}", "include": request.include}
+    kept = Kept({organ.key: organ for organ in organs}, cases)
+    write_json(folder / KEPT, kept.to_json(facts))
+
+
+def _check(cohort: Cohort, kind: str, request: ExportRequest, layout: str) -> None:
+    for where, what, got, known in (
+        ("--format", "kind of export", kind, tuple(EXPORTS)),
+        ("--include", "choice", request.include, tuple(INCLUDES)),
+        ("--data-sets", "choice", layout, get_args(nnunet.Layout)),
+    ):
+        if got not in known:
+            raise BadInput(f"no such {what}", where=where, got=repr(got), do=f"choose among {', '.join(known)}")
+    if not cohort.cases:
+        raise BadInput("the cohort has no case", where=str(cohort.folder))
+    out = request.out.absolute()
+    if (out / MANIFEST).exists() or out == cohort.folder.absolute():
+        raise BadInput("a cohort lies there", where=str(request.out), do="choose another folder")
+    if out.exists() and not (out / MARK).exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise BadInput(
+            "the folder is not empty and holds no export", where=str(request.out), do="choose another folder"
+        )

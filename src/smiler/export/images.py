@@ -1,0 +1,45 @@
+"""The CT beside exported masks: a link to the file, or a copy; a DICOM series becomes NIfTI."""
+
+import os
+import shutil
+from pathlib import Path
+
+from smiler.domain.cohort import Case, Cohort
+from smiler.domain.files import cannot_write, replacing
+from smiler.export.pieces import ExportRequest
+from smiler.formats.nifti import write_ct
+from smiler.formats.volumes import is_nifti, read_ct
+
+
+def put_image(cohort: Cohort, case: Case, target: Path, request: ExportRequest) -> None:
+    """The case's CT at `target` (.nii.gz). What is there already and the same link is left alone."""
+    source = cohort.image_path(case).absolute()
+    if not is_nifti(source):
+        ct = read_ct(source, request.reading)
+        write_ct(target, ct.hu, ct.geometry)
+    elif request.copy_images or not source.name.endswith(".nii.gz"):
+        copy_image(source, target, request)
+    else:
+        link(source, target)
+
+
+def copy_image(source: Path, target: Path, request: ExportRequest) -> None:
+    """A copy of a .nii.gz; what is not gzipped is read and written anew."""
+    if source.name.endswith(".nii.gz"):
+        with replacing(target, ".nii.gz") as temporary:
+            shutil.copyfile(source, temporary)
+    else:
+        ct = read_ct(source, request.reading)
+        write_ct(target, ct.hu, ct.geometry)
+
+
+def link(source: Path, target: Path) -> None:
+    """A symbolic link that is either the old or the new one."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.link")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(os.path.realpath(source), target_is_directory=source.is_dir())
+        temporary.replace(target)
+    except OSError as error:
+        raise cannot_write(target, error) from error
