@@ -1,5 +1,6 @@
 """Tiny cohorts on disk: a label map per case, cells written as in the ledger."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ def add_case(folder: Path, case_id: str, cells: Mapping[str, str], labels: NDArr
     """Write `ID.nii.gz` and the label map `ID_map.nii.gz`; in cells, MAP stands for the label map."""
     labels = body() if labels is None else labels
     geometry = Geometry.canonical(labels.shape, SPACING)
-    write_ct(folder / f"{case_id}.nii.gz", np.zeros(labels.shape, np.int16), geometry)
+    write_ct(
+        folder / f"{case_id}.nii.gz", np.full(labels.shape, zlib.crc32(case_id.encode()) % 999, np.int16), geometry
+    )
     write_labels(folder / f"{case_id}_map.nii.gz", labels, grid_of(geometry))
     parsed = {key: parse_cell(text.replace("MAP", f"{case_id}_map.nii.gz")) for key, text in cells.items()}
     return Case(case_id, f"patient-{case_id}", f"{case_id}.nii.gz", parsed)

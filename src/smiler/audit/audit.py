@@ -12,6 +12,7 @@ from smiler.domain.cohort import LEDGER, Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import Code
 from smiler.domain.progress import Progress, Silent
+from smiler.formats.duplicates import duplicates, told
 
 __all__ = ["Audit", "AuditOptions", "Coverage", "audit_cohort"]
 WORKERS = 2
@@ -120,7 +121,11 @@ def audit_cohort(cohort: Cohort, options: AuditOptions | None = None, progress: 
         where = str(cohort.folder / LEDGER)
         faults.append(BadInput("the cohort has no case", where=where, do="smiler import SOURCE COHORT"))
     notes = [note for case in cases for note in case.notes]
-    return Audit(titles, cases, tuple(faults), (*_gaps(cases, cohort), *implausible(cases, cohort.organs.keys), *notes))
+    geometries = {case.id: case.geometry for case in cases if case.geometry}
+    reading = (options or AuditOptions()).reading
+    same = [told(cohort, group) for group in duplicates(cohort, geometries, reading)]
+    found = (*_gaps(cases, cohort), *same, *implausible(cases, cohort.organs.keys), *notes)
+    return Audit(titles, cases, tuple(faults), found)
 
 
 def _audited(cohort: Cohort, options: AuditOptions, progress: Progress) -> Iterator[CaseAudit]:

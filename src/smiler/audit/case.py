@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from smiler.audit.shape import Shape, shapes_of
 from smiler.audit.tally import Tally
 from smiler.domain.cells import Cell, Status
 from smiler.domain.cohort import Case, Cohort
@@ -13,7 +16,7 @@ from smiler.domain.errors import BadInput, Faults
 from smiler.domain.evidence import Code, Relations
 from smiler.domain.geometry import Geometry
 from smiler.formats.labels import LabelOptions, read_case_labels
-from smiler.formats.volumes import ReadOptions, read_ct, read_header, read_labels
+from smiler.formats.volumes import CT, ReadOptions, read_ct, read_header, read_labels
 
 
 class AuditOptions(BaseModel, frozen=True, extra="forbid"):
@@ -63,13 +66,15 @@ class Count:
 
 @dataclass(frozen=True)
 class CaseAudit:
-    """What the audit found in one case; `counts` (per organ) is empty if its files can't be read."""
+    """What the audit found in one case; `counts` and `shapes` (per organ) are empty if its files can't be read."""
 
     id: str
     coverage: Mapping[str, Coverage]
     counts: Mapping[str, Count] = field(default_factory=dict)
     faults: tuple[BadInput, ...] = ()
     notes: tuple[str, ...] = ()
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    geometry: Geometry | None = None
 
 
 def audit_case(cohort: Cohort, case: Case, options: AuditOptions) -> CaseAudit:
@@ -78,7 +83,7 @@ def audit_case(cohort: Cohort, case: Case, options: AuditOptions) -> CaseAudit:
     geometry = look.image()
     counts = look.masks(geometry) if geometry else look.masks_alone()
     coverage = {key: Coverage.of(case.cell(key)) for key in cohort.organs.keys}
-    return CaseAudit(case.id, coverage, counts, tuple(look.faults), tuple(look.notes))
+    return CaseAudit(case.id, coverage, counts, tuple(look.faults), tuple(look.notes), look.shapes, geometry)
 
 
 @dataclass
@@ -90,12 +95,15 @@ class _Look:
     options: AuditOptions
     faults: list[BadInput] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    hu: NDArray[np.int16] | None = None
 
     def image(self) -> Geometry | None:
         """Where the CT's voxels lie, or None if the file can't be used."""
         path, where = self.cohort.image_path(self.case), f"case {self.case.id}, image, file {self.case.image}"
         try:
             found = (read_ct if self.options.deep else read_header)(path, self.options.reading)
+            self.hu = found.hu if isinstance(found, CT) else None
         except BadInput as error:
             self.faults.append(_at(where, error))
             return None
@@ -113,6 +121,7 @@ class _Look:
         for path, values in labels.unclaimed.items():
             shown = ", ".join(map(str, values[:12])) + (" ..." if len(values) > 12 else "")
             self.notes.append(f"case {self.case.id}, file {path}: no cell claims label values {shown}")
+        self.shapes = shapes_of(labels, self.cohort.organs, self.hu)
         return _counts(Tally.of(labels), self.cohort, geometry)
 
     def masks_alone(self) -> dict[str, Count]:

@@ -94,22 +94,41 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
 def audit(
     cohort: CohortArgument,
     deep: Annotated[bool, typer.Option("--deep", help="Also read every CT voxel.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for report.html, coverage.png and audit.json.")
+    ] = None,
+    fix_geometry: Annotated[
+        str,
+        typer.Option(help="Masks off the CT's grid: copy its header, or resample; new files in COHORT/fixed."),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Coverage matrix, what the loss will see per organ, and every fault at once. Exit code 1 on faults.
 
-    Example: smiler audit my-cohort
+    Example: smiler audit my-cohort --out audit
     """
     from smiler.audit.audit import AuditOptions, audit_cohort
     from smiler.cli.audit_view import show
-    from smiler.cli.console import Bars, out, print_json
+    from smiler.cli.console import Bars, print_json
+    from smiler.cli.console import out as console
     from smiler.domain.cohort import Cohort
+    from smiler.domain.files import write_json
+    from smiler.report.inputs import Audit as Inputs
+    from smiler.report.matrix import save_matrix
+    from smiler.report.report import write_report
 
-    found = audit_cohort(Cohort.open(cohort), AuditOptions(deep=deep), Bars(quiet=as_json))
+    bars = Bars(quiet=as_json)
+    if fix_geometry:
+        _fix(cohort, fix_geometry, bars)
+    found = audit_cohort(Cohort.open(cohort), AuditOptions(deep=deep), bars)
+    if out is not None:
+        write_json(out / "audit.json", found.to_json())
+        save_matrix(Inputs.model_validate(found.to_json()), out / "coverage.png")
+        bars.note(f"page: {write_report(out)}")
     if as_json:
         print_json(found.to_json())
     else:
-        show(found, out)
+        show(found, console)
     if not found.ok:
         raise typer.Exit(1)
 
@@ -173,6 +192,22 @@ def hide(
     else:
         console.print(f"{out / 'cohort'} keeps {', '.join(f'{k} {v:.0%}' for k, v in kept.items())}")
         console.print(f"{out / 'truth'} is sealed: only smiler evaluate opens it")
+
+
+def _fix(cohort: Path, how: str, bars: Any) -> None:
+    from typing import get_args
+
+    from smiler.audit.fix import How, fix_geometry
+    from smiler.domain.cohort import Cohort
+    from smiler.domain.errors import BadInput
+
+    for known in get_args(How):
+        if how == known:
+            for row in fix_geometry(Cohort.open(cohort), known, progress=bars):
+                bars.note(f"case {row.case}: {row.source} is now {row.path}: {row.note}")
+            return
+    do = "say copy (the voxels are right) or resample (the header is right)"
+    raise BadInput("no such way to mend the geometry", where="--fix-geometry", got=repr(how), do=do)
 
 
 def split(text: str) -> tuple[str, ...]:

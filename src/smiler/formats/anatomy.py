@@ -72,6 +72,15 @@ _ALL = (
     _organ("heart", "Heart", "80891009", "#b71c1c"),
 )
 ANATOMY = {organ.key: organ for organ in _ALL}
+PIECES = {
+    "kidney": ("kidney_left", "kidney_right"),
+    "adrenal": ("adrenal_left", "adrenal_right"),
+    "lung": ("lung_left", "lung_right"),
+    "portal_vein_and_splenic_vein": ("portal_vein", "splenic_vein"),
+    "prostate_uterus": ("prostate", "uterus"),
+    "intestine": ("small_bowel", "colon", "duodenum", "rectum"),
+}
+"""Organs that some data sets draw as one and others in pieces."""
 SPARE_COLOURS = ("#00acc1", "#7cb342", "#f4511e", "#5e35b1", "#d81b60", "#00897b", "#fb8c00", "#3e2723", "#546e7a")
 
 

@@ -11,8 +11,11 @@ from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.locks import writing
 from smiler.formats import detect, format_named
 from smiler.formats.base import ImportOptions, RawCase, absolute, some
+from smiler.formats.duplicates import duplicates, geometries_of, told
+from smiler.formats.imported import note_import, shared_patients
 from smiler.formats.kept import Kept, KeptCase, read_kept
 from smiler.formats.merging import merge
+from smiler.formats.volumes import ReadOptions
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,14 @@ def import_into(
     with writing(cohort_folder):
         merged = merge(cohort_folder, cases, declared)
         merged.cohort.save()
-    ids = tuple(case.id for case in cases)
-    return ImportReport(ids, merged.organs_added, reader.told(), merged.conflicts)
+        ids = tuple(case.id for case in cases)
+        shared = tuple(shared_patients(cohort_folder, fmt.name))
+        facts = options.model_dump(mode="json", exclude_defaults=True)
+        note_import(cohort_folder, absolute(source), fmt.name, facts, list(ids))
+    reading = ReadOptions()
+    geometries = geometries_of(merged.cohort, ids, reading)
+    same = tuple(told(merged.cohort, group) for group in duplicates(merged.cohort, geometries, reading, ids))
+    return ImportReport(ids, merged.organs_added, reader.told(), (*same, *shared, *merged.conflicts))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from smiler.domain.cells import UNANNOTATED, Cell, Status
 from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.organs import MAX_ORGANS, Organ, OrganSet
-from smiler.formats.anatomy import ANATOMY, nearest_whole, organ_of
+from smiler.formats.anatomy import ANATOMY, PIECES, nearest_whole, organ_of
 from smiler.formats.base import some
 
 
@@ -41,7 +41,8 @@ def merge(folder: Path, cases: Sequence[Case], declared: Mapping[str, Organ] | N
     grown = [case.with_cells(among.pop(case.id).cells) if case.id in among else case for case in (old or ())]
     cohort = replace(old or Cohort(folder, organs, ()), organs=organs, cases=(*grown, *among.values()))
     raise_all([fault for case in cases for fault in _shared_labels(case, organs)])
-    conflicts = (*_conflicts(cohort, {case.id for case in cases}), *_unrelated(organs, keys))
+    new = {case.id for case in cases}
+    conflicts = (*_conflicts(cohort, new), *_joined(cohort, new), *_unrelated(organs, keys))
     return Merged(cohort, keys, conflicts)
 
 
@@ -150,6 +151,23 @@ def _conflicts(cohort: Cohort, new: set[str]) -> Iterator[str]:
                     f"{whole} leaves out {part} in {some(out)}{others}. Where the part lies in the organ, "
                     f"write the organ's cells as PATH#{'+'.join(map(str, _united(pairs[out[0]])))}"
                 )
+
+
+def _joined(cohort: Cohort, new: set[str]) -> Iterator[str]:
+    """Where some cases draw a whole and others only its parts: kidneys joined or split, portal with splenic vein.
+
+    A tumour or cyst is a part that needs no conflict: its organ is drawn beside it.
+    """
+    for whole in cohort.organs.keys:
+        parts = [key for key in cohort.organs.keys if key in PIECES.get(whole, ())]
+        joined = [case.id for case in cohort if case.cell(whole).path and not any(case.cell(k).path for k in parts)]
+        split = [case.id for case in cohort if any(case.cell(k).path for k in parts) and not case.cell(whole).path]
+        if joined and split and new & {*joined, *split}:
+            yield (
+                f"{whole} is drawn as one in {some(joined)} and as {', '.join(parts)} in {some(split)}: the columns "
+                f"stay apart, and each is unannotated where only the other is. Where all parts are in one label map, "
+                f"write {whole} as PATH#1+2 too"
+            )
 
 
 def _unrelated(organs: OrganSet, keys: Sequence[str]) -> Iterator[str]:

@@ -56,6 +56,13 @@ class LossRow:
     shares: Mapping[str, float]
     multiple: float | None
 
+    @property
+    def learned(self) -> Mapping[str, float]:
+        """Share of all voxels that teach the organ, by method."""
+        of = self.shares
+        own = of["positive"] + of["negative"]
+        return {"smile": 1 - of["unknown"] - of["pseudo"], "ignore-volume": own, "baseline": 1.0}
+
 
 @dataclass(frozen=True)
 class Cover:
@@ -132,7 +139,7 @@ def _block(audit: Audit, cases: range, width: int, labels: tuple[int, list[str]]
     left, titles = labels
     gap = GAP if width == CELL else 0
     names = [shortened(audit.cases[index], 14) for index in cases] if width == CELL else []
-    top = 10 + 7 * max(map(len, names), default=0)
+    top = 12 + 8 * max(map(len, names), default=0)
     cells: dict[str, list[str]] = {status.value: [] for status in Coverage}
     for column, case in enumerate(cases):
         for row, status in enumerate(audit.coverage[case]):

@@ -112,6 +112,7 @@ def _template() -> Template:
         statuses=coverage.MEANINGS,
         few=scorebook.FEW,
         glyph=coverage.glyph,
+        learned_by=("smile", "ignore-volume"),
         window=(overlays.LEVEL_HU, overlays.WIDTH_HU),
     )
     environment.filters.update(number=_number, percent=_percent, p_value=_p_value)

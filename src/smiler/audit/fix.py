@@ -1,0 +1,113 @@
+"""Masks that don't lie on their CT's grid, written anew on it: by the header of the CT, or by resampling.
+
+The source stays as it is. The new file lies in COHORT/fixed, with what was done beside it, and the ledger points to it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smiler.domain.cells import Cell
+from smiler.domain.cohort import Case, Cohort
+from smiler.domain.errors import BadInput
+from smiler.domain.geometry import Geometry
+from smiler.domain.locks import writing
+from smiler.domain.progress import Progress, Silent
+from smiler.domain.provenance import Provenance
+from smiler.formats.nifti import write_labels
+from smiler.formats.volumes import Drawn, Grid, ReadOptions, content, read_header, read_labels
+
+FOLDER = "fixed"
+How = Literal["copy", "resample"]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """One mask file that was written anew."""
+
+    case: str
+    source: str
+    path: str
+    note: str
+
+
+def fix_geometry(
+    cohort: Cohort, how: How, reading: ReadOptions | None = None, progress: Progress | None = None
+) -> list[Fixed]:
+    """Bring every mask that lies elsewhere onto its CT's grid and save the ledger.
+
+    copy: the voxels are right and the mask's header is wrong (sizes must be equal); resample: the header is right.
+    What can't be read, or can't be copied, is left for the audit to name.
+    """
+    reading = reading or ReadOptions()
+    done: list[Fixed] = []
+    with writing(cohort.folder):
+        cases = []
+        for case in (progress or Silent()).track(cohort.cases, "checking geometry", len(cohort)):
+            fixed = list(_case(cohort, case, how, reading))
+            done += fixed
+            moved = {row.source: row.path for row in fixed}
+            cases.append(case.with_cells({key: _moved(cell, moved) for key, cell in case.cells.items()}))
+        if done:
+            replace(cohort, cases=tuple(cases)).save()
+    return done
+
+
+def _case(cohort: Cohort, case: Case, how: How, reading: ReadOptions) -> Iterator[Fixed]:
+    try:
+        grid = read_header(cohort.image_path(case), reading)
+    except BadInput:
+        return
+    for number, source in enumerate(dict.fromkeys(cell.path for cell in case.cells.values() if cell.path)):
+        try:
+            drawn = read_labels(cohort.folder / source, reading, grid.geometry)
+        except BadInput:
+            continue
+        apart = drawn.grid.geometry.distance_mm(grid.geometry)
+        if drawn.grid.geometry.agrees(grid.geometry) or (how == "copy" and not np.isfinite(apart)):
+            continue
+        codes = drawn.codes if how == "copy" else nearest(drawn.codes, drawn.grid.geometry, grid.geometry)
+        path = f"{FOLDER}/{case.id}_{number}_{_stem(source)}.nii.gz"
+        yield _write(cohort, case, (source, path), replace(drawn, codes=codes), grid, how)
+
+
+def _write(cohort: Cohort, case: Case, paths: tuple[str, str], drawn: Drawn, grid: Grid, how: How) -> Fixed:
+    source, path = paths
+    write_labels(cohort.folder / path, drawn.codes, grid)
+    apart = drawn.grid.geometry.distance_mm(grid.geometry)
+    note = f"{drawn.grid.geometry} to {grid.geometry} by {'header' if how == 'copy' else 'resampling'}"
+    facts = {"how": how, "from": str(drawn.grid.geometry), "to": str(grid.geometry), "case": case.id}
+    facts["apart_mm"] = f"{apart:.4g}"
+    about = (cohort.folder / path).with_name(Path(path).name.removesuffix(".nii.gz") + ".json")
+    Provenance("fix-geometry", {"mask": content(cohort.folder / source)}, facts).save(about)
+    return Fixed(case.id, source, path, note)
+
+
+def nearest(
+    codes: NDArray[np.uint8] | NDArray[np.uint16], source: Geometry, target: Geometry
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Codes (z, y, x) on another grid by nearest neighbour, slice by slice; 0 where the source has no voxel."""
+    out = np.zeros(target.shape, dtype=codes.dtype)
+    step = np.linalg.inv(source.matrix) @ target.matrix
+    y, x = np.meshgrid(np.arange(target.shape[1]), np.arange(target.shape[2]), indexing="ij")
+    for z in range(target.shape[0]):
+        at = step[:3, :3] @ np.stack([np.full(x.size, z), y.ravel(), x.ravel()]) + step[:3, 3:]
+        index = np.rint(at).astype(np.int64)
+        inside = ((index >= 0) & (index < np.array(source.shape)[:, None])).all(axis=0)
+        plane = np.zeros(x.size, dtype=codes.dtype)
+        plane[inside] = codes[tuple(index[:, inside])]
+        out[z] = plane.reshape(x.shape)
+    return out
+
+
+def _moved(cell: Cell, moved: dict[str, str]) -> Cell:
+    return replace(cell, path=moved.get(cell.path, cell.path)) if cell.path else cell
+
+
+def _stem(source: str) -> str:
+    name = Path(source).name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm")
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:60]
