@@ -28,11 +28,12 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
-        answers.write(json.dumps(_answer(json.loads(line))) + "\n")
+        answers.write(json.dumps(answer(json.loads(line))) + "\n")
         answers.flush()
 
 
-def _answer(task: Mapping[str, Any]) -> dict[str, Any]:
+def answer(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to one task; whatever is wrong with the files is told in `faults`."""
     try:
         return TASKS[task["task"]](task)
     except Faults as error:

@@ -1,0 +1,52 @@
+"""The process that reads DICOM may die: the error names what it read, and the next read works."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from dicom_files import Slices, ct
+
+from smiler.domain.errors import BadInput
+from smiler.formats.dicom import client
+from smiler.formats.volumes import read_ct, read_header
+
+
+def test_a_process_that_is_killed_names_the_series_and_the_next_read_works(tmp_path: Path) -> None:
+    series = Slices(ct()).write(tmp_path / "s")
+    process = client._Process()
+    client._idle.append(process)
+    os.kill(process.process.pid, signal.SIGKILL)
+    process.process.wait()
+    with pytest.raises(BadInput, match=r"s: the DICOM files can't be read; got the reading process ended with -9"):
+        read_header(series)
+    assert read_ct(series).hu.shape == (7, 10, 12)
+
+
+def test_a_read_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = Slices(ct()).write(tmp_path / "s")
+    process = client._Process()
+    client._idle.append(process)
+    os.kill(process.process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(client, "LONGEST_SECONDS", 0.5)
+    began = time.monotonic()
+    with pytest.raises(BadInput, match="can't be read"):
+        read_header(series)
+    assert time.monotonic() - began < 30
+
+
+def test_threads_do_not_share_a_process(tmp_path: Path) -> None:
+    folders = [Slices(ct(seed=n)).write(tmp_path / str(n)) for n in range(4)]
+    found: dict[int, bool] = {}
+
+    def read(n: int) -> None:
+        found[n] = bool((read_ct(folders[n]).hu == ct(seed=n)).all())
+
+    threads = [threading.Thread(target=read, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == dict.fromkeys(range(4), True)
