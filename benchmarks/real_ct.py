@@ -124,7 +124,47 @@ def large_volume(work: Path) -> dict[str, Any]:
     return {"seconds": round(seconds, 1), "peak_gb": round(peak, 3), "shape": list(voxels.shape)}
 
 
-CHECKS = {check.__name__: check for check in (import_both, overfit, train_relabel_predict, large_volume)}
+def four_sources(work: Path) -> dict[str, Any]:
+    """Zipped DICOM, JPEG 2000 DICOM with a label map, NIfTI with a label map and MSD: one command each, then all."""
+    cohort, example, run = work / "four", DATA / "totalsegmentator_example", work / "four-run"
+    smiler("import", DATA / "3dircadb1_17", cohort)
+    smiler("import", DATA / "msd_task09_spleen", cohort)
+    for image, labels, table in (
+        ("example_ct_3mm.nii.gz", "example_ct_3mm_seg_v1_104classes.nii.gz", "totalsegmentator-v1"),
+        ("dicom", "dicom_seg_v2_117classes.nii.gz", "totalsegmentator-v2"),
+    ):
+        options = ["--format", "folder", "--image", image, "--labelmap", labels, "--labels", table]
+        smiler("import", example, cohort, *options, "--absent-means", "unannotated")
+    smiler("audit", cohort, "--out", work / "audit")
+    shutil.copy(work / "audit" / "coverage.png", REPOSITORY / "docs" / "pictures" / "audit.png")
+    found = json.loads((work / "audit" / "audit.json").read_text())
+    assert not found["faults"]
+    _, trained = smiler("train", cohort, run, "--organs", "liver,spleen,stomach,pancreas", "--steps", 300, *SMALL)
+    smiler("relabel", run, cohort, work / "four-completed")
+    series = [example / "dicom", DATA / "3dircadb1_17" / "PATIENT_DICOM.zip"]
+    _, seconds = smiler("predict", run, *series, "--out", work / "four-masks", "--write", "nifti,dicom-seg,rtstruct")
+    from smiler.formats.volumes import read_header, read_labels
+
+    voxels = {}
+    for name, path in zip(("dicom", "PATIENT_DICOM"), series, strict=True):
+        geometry = read_header(path).geometry
+        for kind in ("organs_seg.dcm", "organs_rtstruct.dcm"):
+            drawn = read_labels(work / "four-masks" / name / kind, geometry=geometry)
+            for number, organ in enumerate(("liver", "spleen", "stomach", "pancreas"), start=1):
+                mask = read_labels(work / "four-masks" / name / f"{organ}.nii.gz").codes
+                voxels[f"{name} {organ}"] = int(mask.sum())
+                assert np.array_equal(drawn.mask([number]), mask), (name, kind, organ)
+    return {
+        "coverage": dict(zip(found["cases"], found["coverage"], strict=True)),
+        "organs": found["organs"],
+        "notes": found["notes"],
+        "train_seconds": round(trained, 1),
+        "predict_seconds": round(seconds, 1),
+        "voxels_equal_in_nifti_seg_and_rtstruct": voxels,
+    }
+
+
+CHECKS = {check.__name__: check for check in (import_both, overfit, train_relabel_predict, large_volume, four_sources)}
 TARGET = REPOSITORY / "results" / "real" / "latest.json"
 
 

@@ -48,6 +48,15 @@ def test_every_command_is_documented() -> None:
     assert not missing
 
 
+def test_every_fault_names_tests_that_exist() -> None:
+    rows = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8").splitlines()
+    named = [re.findall(r"`(test_\w+)`", row) for row in rows if row.startswith("| ") and "---" not in row][1:]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    missing = [name for names in named for name in names if f"def {name}(" not in code]
+    assert all(named)
+    assert not missing
+
+
 def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert block

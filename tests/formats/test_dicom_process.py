@@ -6,12 +6,18 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dicom_files import Slices, ct
 
+from smiler.domain.cells import parse_cell
+from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
+from smiler.domain.organs import OrganSet
 from smiler.formats.dicom import client
+from smiler.formats.nifti import grid_of, write_labels
 from smiler.formats.volumes import read_ct, read_header
+from smiler.store.store import build_store
 
 
 def test_a_process_that_is_killed_names_the_series_and_the_next_read_works(tmp_path: Path) -> None:
@@ -50,3 +56,18 @@ def test_threads_do_not_share_a_process(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert found == dict.fromkeys(range(4), True)
+
+
+def test_a_reader_that_dies_while_training_names_the_case(tmp_path: Path) -> None:
+    Slices(ct()).write(tmp_path / "series")
+    mask = grid_of(read_header(tmp_path / "series").geometry)
+    write_labels(tmp_path / "liver.nii.gz", np.ones((7, 10, 12), dtype=np.uint8), mask)
+    cells = {"liver": parse_cell("liver.nii.gz")}
+    cohort = Cohort(tmp_path, OrganSet.of("liver"), (Case("p1", "p1", "series", cells),))
+    process = client._Process()
+    client._idle.append(process)
+    os.kill(process.process.pid, signal.SIGKILL)
+    process.process.wait()
+    with pytest.raises(BadInput, match=r"case p1, .*series: the DICOM files can't be read"):
+        build_store(cohort, tmp_path / "cache")
+    assert len(build_store(cohort, tmp_path / "cache")) == 1

@@ -1,5 +1,6 @@
 """A DICOM series is one right volume or one clear sentence."""
 
+import copy
 import shutil
 import sys
 import zipfile
@@ -247,3 +248,35 @@ def test_a_uid_that_looks_like_a_path_stays_a_text(tmp_path: Path) -> None:
         folder = Slices(ct(), mend=evil).write(tmp_path / "s")
     assert np.array_equal(read_ct(folder).hu, ct())
     assert not (tmp_path.parent / "evil").exists()
+
+
+def test_frames_of_an_enhanced_object_are_read_by_position(tmp_path: Path) -> None:
+    made = Slices(ct())
+    order = [3, 0, 6, 1, 5, 2, 4]
+    single = [made.dataset(k) for k in range(7)]
+    ds = copy.deepcopy(single[0])
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    ds.NumberOfFrames = 7
+    for key in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
+        delattr(ds, key)
+    shared, orientation, measures, values = Dataset(), Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = single[0].ImageOrientationPatient
+    measures.PixelSpacing = single[0].PixelSpacing
+    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, -1024, "HU"
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    shared.PixelValueTransformationSequence = [values]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for k in order:
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient = single[k].ImagePositionPatient
+        frame.PlanePositionSequence = [place]
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = frames
+    ds.PixelData = b"".join(single[k].PixelData for k in order)
+    (tmp_path / "e").mkdir()
+    ds.save_as(tmp_path / "e" / "enhanced.dcm", enforce_file_format=True)
+    plain = read_ct(made.write(tmp_path / "plain"))
+    read = read_ct(tmp_path / "e")
+    assert np.array_equal(read.hu, plain.hu)
+    assert read.geometry.agrees(plain.geometry)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.cohort import Case, Cohort
-from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.evidence import UNSEEN
 from smiler.domain.files import hash_json, read_json, write_json
 from smiler.domain.geometry import Geometry
@@ -107,8 +107,11 @@ def build_store(
     def build(case: Case) -> StoredCase | BadInput:
         try:
             return _stored_case(cohort, case, cache, options)
-        except BadInput as error:
+        except Faults as error:
             return error
+        except BadInput as error:
+            named = error.where if case.id in error.where else f"case {case.id}, {error.where}"
+            return BadInput(error.what, where=named, got=error.got, do=error.do)
 
     with ThreadPoolExecutor(2) as pool:
         built = pool.map(build, cohort.cases)

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from smiler.domain.errors import BadInput
 from smiler.formats.dicom.objects import UNREADABLE, Object
-from smiler.formats.dicom.series import Series
+from smiler.formats.dicom.series import Plane, Series
 from smiler.formats.nifti_values import AIR_HU
 
 
@@ -28,7 +28,7 @@ def hounsfield(series: Series, rescale: Literal["refuse", "none"]) -> tuple[NDAr
     told: dict[str, int] = {}
     for k, (dataset, plane, raw) in enumerate(_each(series)):
         out = out if k else np.empty(series.shape, dtype=np.int16)  # not before a slice has shown that it is so large
-        slope, intercept = _rescale(dataset, plane.source, rescale)
+        slope, intercept = _rescale(dataset, plane, rescale)
         values = raw.astype(np.float64) * slope + intercept
         padding = _padding(dataset, raw)
         if padding is not None and padding.any():
@@ -107,11 +107,14 @@ def _damaged(where: str, error: BaseException) -> BadInput:
     return BadInput("the slice's pixels can't be decoded", where=where, got=got, do="get the file again")
 
 
-def _rescale(dataset: Any, source: Object, rescale: str) -> tuple[float, float]:
-    holder = dataset
-    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
-        if dataset.get(groups) and dataset[groups][0].get("PixelValueTransformationSequence"):
-            holder = dataset[groups][0].PixelValueTransformationSequence[0]
+def _rescale(dataset: Any, plane: Plane, rescale: str) -> tuple[float, float]:
+    """Slope and intercept of a slice; a multi-frame object keeps them with the frame, or for all frames together."""
+    holder, per_frame = dataset, dataset.get("PerFrameFunctionalGroupsSequence")
+    shared = dataset.get("SharedFunctionalGroupsSequence")
+    for groups in ([per_frame[plane.frame]] if per_frame else [], shared or []):
+        if groups and groups[0].get("PixelValueTransformationSequence"):
+            holder = groups[0].PixelValueTransformationSequence[0]
+            break
     slope, intercept = holder.get("RescaleSlope"), holder.get("RescaleIntercept")
     if slope is None and intercept is None and rescale == "none":
         return 1.0, 0.0
@@ -122,7 +125,7 @@ def _rescale(dataset: Any, source: Object, rescale: str) -> tuple[float, float]:
     if found[0] == 0 or not np.isfinite(found).all():
         raise BadInput(
             "the slice can't be turned into HU: RescaleSlope or RescaleIntercept is missing or 0",
-            where=str(source.path),
+            where=str(plane.source.path),
             got=f"slope {slope}, intercept {intercept}",
             do="set reading.rescale = none if the stored numbers are HU already" if slope is None else "mend the files",
         )
