@@ -1,0 +1,116 @@
+"""A path of the ledger leads to a file, a folder, into a zip, into a zip in a zip, or to several by a pattern."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smiler.domain import places
+from smiler.domain.errors import BadInput
+from smiler.domain.places import content, exists, natural, on_disk, split_series, walk
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder and a zip file with the same things in them; the zip has another in it."""
+    inner = zipped({"masks/tumor1/a": b"1", "masks/tumor2/a": b"2", "masks/liver/a": b"3"})
+    files = {"p1/image_10": b"x", "p1/image_2": b"y", "p1/masks.zip": inner, "__MACOSX/._p1": b"", "p1/.DS_Store": b""}
+    for name, data in files.items():
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (tmp_path / "all.zip").write_bytes(zipped(files))
+    return tmp_path
+
+
+@pytest.mark.parametrize("base", ["folder", "all.zip"])
+def test_everything_below_is_found_in_natural_order_without_hidden_files(tree: Path, base: str) -> None:
+    found = [(entry.path.relative_to(tree / base).as_posix(), entry.read()) for entry in walk(tree / base)]
+    masks = [("masks/liver/a", b"3"), ("masks/tumor1/a", b"1"), ("masks/tumor2/a", b"2")]
+    expected = [("p1/image_2", b"y"), ("p1/image_10", b"x"), *((f"p1/masks.zip/{name}", data) for name, data in masks)]
+    assert found == expected
+
+
+@pytest.mark.parametrize("base", ["folder", "all.zip"])
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("p1/image_2", ["image_2"]),
+        ("p1/masks.zip", ["a", "a", "a"]),
+        ("p1/masks.zip/masks/tumor1", ["a"]),
+        ("p1/masks.zip/masks/tumor*", ["a", "a"]),
+        ("p1/SeriesInstanceUID=1.2.3", ["image_2", "image_10", "a", "a", "a"]),
+        ("p2", []),
+        ("p1/masks.zip/masks/kidney*", []),
+        ("p1/image_2/deeper", []),
+    ],
+)
+def test_a_path_leads_where_it_says(tree: Path, base: str, path: str, names: list[str]) -> None:
+    assert [entry.path.name for entry in walk(tree / base / path)] == names
+    assert exists(tree / base / path) == bool(names)
+
+
+def test_content_knows_what_lies_there_and_nothing_else(tree: Path) -> None:
+    one = content(tree / "all.zip" / "p1" / "masks.zip" / "masks" / "tumor1")
+    assert one == content(tree / "folder" / "p1" / "masks.zip" / "masks" / "tumor1")
+    assert one != content(tree / "folder" / "p1" / "masks.zip" / "masks" / "tumor2")
+    with pytest.raises(FileNotFoundError):
+        content(tree / "nothing")
+
+
+def test_what_a_path_lies_in_on_disk(tree: Path) -> None:
+    assert on_disk(tree / "all.zip" / "p1" / "masks.zip" / "masks" / "t*") == tree / "all.zip"
+    assert on_disk(tree / "folder" / "p1") == tree / "folder" / "p1"
+    assert split_series(Path("a/SeriesInstanceUID=1.2")) == (Path("a"), "1.2")
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", "a\\..\\b"])
+def test_a_name_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "z.zip").write_bytes(zipped({name: b""}))
+    with pytest.raises(BadInput, match="leads out of it"):
+        list(walk(tmp_path / "z.zip"))
+
+
+def test_a_zip_bomb_is_refused_from_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", b"\0" * 10_000_000)
+    monkeypatch.setattr(places, "MOST_BYTES", 9_999_999)
+    with pytest.raises(BadInput, match="too large to be read in place; got 1 entries, 10000000 bytes"):
+        list(walk(tmp_path / "z.zip"))
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(st.data())
+def test_a_damaged_zip_file_is_read_or_refused(data: st.DataObject) -> None:
+    import tempfile
+
+    whole = bytearray(zipped({"a/b": b"hello" * 40, "c.zip": zipped({"d": b"e"})}))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "z.zip"
+        path.write_bytes(whole[: data.draw(st.integers(10, len(whole)))])
+        told = str(path)
+        try:
+            for entry in walk(path):
+                entry.read()
+        except BadInput as error:
+            told = str(error)
+        assert str(path) in told
+
+
+def test_numbers_in_names_count_as_numbers() -> None:
+    names = ["b", "image_10", "image_9", "image_09", "a" + "9" * 40, "a2"]
+    assert sorted(map(Path, names), key=natural)[:2] == [Path("a2"), Path("a" + "9" * 40)]
+    assert sorted(map(Path, ["image_10", "image_9"]), key=natural) == [Path("image_9"), Path("image_10")]
