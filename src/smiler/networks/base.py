@@ -66,10 +66,7 @@ class SegmentationNet(nn.Module, ABC):
 
         Bilinear with half-pixel centres (align_corners=False). With size = (h, w) nothing is interpolated.
         """
-        logits: Tensor = self.classifier(features)
-        if logits.shape[-2:] == size:
-            return logits
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return _enlarged(self.classifier(features), size)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, outputs, H, W) of an image (B, C, H, W); dropout acts in train mode only."""
@@ -81,8 +78,24 @@ class SegmentationNet(nn.Module, ABC):
         Each channel of each image is dropped with the network's own probability p, and the kept ones are divided
         by 1 - p, so the mean over passes is `head(features, size)`. The mask is drawn in float32 on the generator's
         device: the same seed drops the same channels whatever the precision and the device of `features`.
+        The head is linear, so that the masks fall on its weights: the features, much larger, are only read.
         """
         p = self.dropout.p
         draws = torch.rand(features.shape[:2], generator=generator, device=generator.device)
+        if not p:
+            return self.head(features, size)
         mask = ((draws >= p) / (1 - p)).to(features)
-        return self.head(features * mask[:, :, None, None], size)
+        weight, bias = self.classifier.weight.to(features), self.classifier.bias
+        each = weight[:, :, 0, 0].T * mask[:, :, None]  # (B, F, outputs)
+        batch, channels, height, width = features.shape
+        flat = features.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # no copy where channels are last
+        said = flat @ each
+        if bias is not None:
+            said = said + bias.to(said)
+        return _enlarged(said.reshape(batch, height, width, -1).permute(0, 3, 1, 2), size)
+
+
+def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)

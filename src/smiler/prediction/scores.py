@@ -142,11 +142,11 @@ def moments(opinions: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
     count = 0
     for count, opinion in enumerate(opinions, start=1):
         if count == 1:
-            mean, squares = opinion, torch.zeros_like(opinion)
+            mean, squares = opinion.clone(), torch.zeros_like(opinion)
             continue
         delta = opinion - mean
-        mean = mean + delta / count
-        squares = squares + delta * (opinion - mean)
+        mean.add_(delta, alpha=1 / count)
+        squares.addcmul_(delta, opinion - mean)
     return mean, (squares / count).clamp(min=0).sqrt()
 
 
