@@ -166,3 +166,17 @@ def test_a_volume_far_from_the_usual_is_noted_only_where_the_organ_is_whole(tmp_
     assert audit_cohort(cohort).notes == (
         "organ liver: reaches the first or last slice in 1 cases (volumes not judged): c1",
     )
+
+
+def test_a_copied_header_keeps_the_files_arrays_together(tmp_path: Path) -> None:
+    case = add_case(tmp_path, "c1", {"liver": "MAP#1+2", "spleen": "MAP#3"})
+    kind: Any = nib
+    image = kind.load(tmp_path / "c1_map.nii.gz")
+    kind.save(kind.Nifti1Image(np.asarray(image.dataobj), np.eye(4)), tmp_path / "c1_map.nii.gz")
+    cohort = cohort_of(tmp_path, [case])
+    cohort.save()
+    (fixed,) = fix_geometry(cohort, "copy")
+    mended = kind.load(tmp_path / fixed.path)
+    assert np.array_equal(np.asarray(mended.dataobj), np.asarray(image.dataobj))
+    assert np.allclose(mended.affine, kind.load(tmp_path / "c1.nii.gz").affine)
+    assert audit_cohort(Cohort.open(tmp_path)).ok

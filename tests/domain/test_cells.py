@@ -183,3 +183,9 @@ def test_a_proposal_is_never_an_experts_word(path: str, labels: tuple[int, ...])
     cell = cell_of(path, labels, (), auto=True)
     assert cell.status is Status.UNANNOTATED
     assert not cell.known_slices(5).any()
+
+
+def test_a_proposal_with_an_ignored_label_never_becomes_an_annotation() -> None:
+    with pytest.raises(BadInput, match="not a cell"):
+        parse_cell("auto:x.nii.gz#2~9")
+    assert parse_cell("x.nii.gz#2~9@0:4").ignored == 9

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smiler.domain import places
 from smiler.domain.errors import BadInput
-from smiler.domain.places import content, exists, natural, on_disk, split_series, walk
+from smiler.domain.places import content, exists, natural, split_series, walk
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -69,10 +69,21 @@ def test_content_knows_what_lies_there_and_nothing_else(tree: Path) -> None:
         content(tree / "nothing")
 
 
-def test_what_a_path_lies_in_on_disk(tree: Path) -> None:
-    assert on_disk(tree / "all.zip" / "p1" / "masks.zip" / "masks" / "t*") == tree / "all.zip"
-    assert on_disk(tree / "folder" / "p1") == tree / "folder" / "p1"
+def test_two_series_of_one_folder_have_different_contents(tree: Path) -> None:
     assert split_series(Path("a/SeriesInstanceUID=1.2")) == (Path("a"), "1.2")
+    one, other = (content(tree / "folder" / f"SeriesInstanceUID=1.{n}") for n in (2, 3))
+    assert one != other
+
+
+def test_names_with_a_dot_and_zips_in_zips_in_zips(tmp_path: Path) -> None:
+    data = zipped({"./p/x": b"x"})
+    (tmp_path / "z.zip").write_bytes(data)
+    assert [entry.read() for entry in walk(tmp_path / "z.zip" / "p")] == [b"x"]
+    for _ in range(3):
+        data = zipped({"n.zip": data})
+    (tmp_path / "deep.zip").write_bytes(data)
+    with pytest.raises(BadInput, match="nested more than 3 deep"):
+        list(walk(tmp_path / "deep.zip"))
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", "a\\..\\b"])

@@ -6,11 +6,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_files import Slices, blobs, ct
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from numpy.typing import NDArray
 
+from smiler.audit.fix import fix_geometry
 from smiler.domain.cells import Cell, parse_cell
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
@@ -269,3 +271,114 @@ def test_an_export_never_overwrites_what_is_not_its_own(tmp_path: Path) -> None:
         export(made, "dicom", ExportRequest(tmp_path / "new"))
     export(made, "bids", ExportRequest(tmp_path / "new"))
     export(made, "bids", ExportRequest(tmp_path / "new"))
+
+
+@pytest.mark.parametrize("kind", NIFTI)
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "SRA"])
+def test_the_raw_arrays_of_ct_and_masks_fit_each_other(tmp_path: Path, kind: str, codes: str) -> None:
+    save(tmp_path / "c" / "ct.nii", boxes().astype(np.int16), codes)
+    save(tmp_path / "c" / "map.nii.gz", boxes(), codes)
+    cells = {"spleen": parse_cell("map.nii.gz#3")}
+    made = Cohort(tmp_path / "c", ORGANS, (Case("p1", "p1", "ct.nii", cells),))
+    export(made, kind, ExportRequest(tmp_path / "out", organs=("spleen",)))
+    found = sorted(path for path in (tmp_path / "out").rglob("*.nii.gz") if path.is_file())
+    image = next(path for path in found if path.name.endswith(("_0000.nii.gz", "ct.nii.gz")))
+    mask = next(path for path in found if "label" in str(path) or "segmentations" in str(path))
+    ct, drawn = (np.asarray(nib.load(path).dataobj) for path in (image, mask))
+    assert np.array_equal(ct == 3, drawn == 1)
+
+
+def test_where_nobody_looked_survives_or_is_refused(tmp_path: Path) -> None:
+    row = {"liver": "a.1_map.nii.gz#1+2~3", "pancreas": "a.1_map.nii.gz#4~3"}
+    made = cohort(tmp_path / "c", cells={"a.1": row})
+    again = back(
+        export(made, "nnunet", ExportRequest(tmp_path / "out", organs=("liver", "pancreas"))), tmp_path / "again"
+    )
+    of = [
+        (read_case_labels(c, c.cases[0], read_header(c.image_path(c.cases[0])).geometry), c.organs)
+        for c in (made, again)
+    ]
+    for key in ("liver", "pancreas"):
+        (one, a), (two, b) = of
+        assert np.array_equal(one.drawn >> a.index(key) & 1, two.drawn >> b.index(key) & 1)
+    assert np.array_equal(of[0][0].drawn < 0, of[1][0].drawn < 0)
+    for kind in ("totalsegmentator", "bids"):
+        with pytest.raises(BadInput, match=f"{kind} can't say where nobody looked; got"):
+            export(made, kind, ExportRequest(tmp_path / kind))
+
+
+def test_a_proposal_of_an_earlier_export_does_not_stay_behind(tmp_path: Path) -> None:
+    made = cohort(tmp_path / "c")
+    for kind in ("totalsegmentator", "bids"):
+        export(made, kind, ExportRequest(tmp_path / kind, "all"))
+        with pytest.raises(BadInput, match="another export lies there"):
+            export(made, kind, ExportRequest(tmp_path / kind, "expert"))
+        fewer = cohort(tmp_path / "c", cells={"b_2": {"liver": "b_2_map.nii.gz#1+2"}})
+        export(fewer, kind, ExportRequest(tmp_path / kind, "all"))
+        of_b = (path for path in (tmp_path / kind).rglob("*b*/**/*.nii.gz") if "ancreas" in path.name)
+        assert not list(of_b)
+        made = cohort(tmp_path / "c")
+
+
+def test_the_ignore_label_follows_the_last(tmp_path: Path) -> None:
+    export(cohort(tmp_path / "c"), "nnunet", ExportRequest(tmp_path / "out"), "one")
+    labels = json.loads((tmp_path / "out" / "dataset.json").read_text())["labels"]
+    numbers = sorted({n for value in labels.values() for n in (value if isinstance(value, list) else [value])})
+    assert numbers == list(range(len(numbers)))
+    assert labels["ignore"] == numbers[-1]
+    values = {
+        int(v)
+        for p in (tmp_path / "out" / "labelsTr").glob("*.nii.gz")
+        for v in np.unique(np.asarray(nib.load(p).dataobj))
+    }
+    assert values <= set(numbers)
+
+
+def test_a_mended_proposal_is_still_a_models(tmp_path: Path) -> None:
+    made = cohort(tmp_path / "c")
+    path = tmp_path / "c" / "completed" / "b_2_spleen.nii.gz"
+    image = nib.load(path)
+    moved = image.affine.copy()
+    moved[2, 3] += 1
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), moved), path)
+    assert len(fix_geometry(made, "copy")) == 1
+    again = Cohort.open(tmp_path / "c")
+    assert origin_of(again, again.case("b_2"), "spleen")[0] == "accepted"
+
+
+def test_a_mask_drawn_into_an_export_is_told_and_not_dropped_in_silence(tmp_path: Path) -> None:
+    done = export(cohort(tmp_path / "c"), "totalsegmentator", ExportRequest(tmp_path / "out", "expert"))
+    masks = tmp_path / "out" / "b_2" / "segmentations"
+    (masks / "vein.nii.gz").write_bytes((masks / "liver.nii.gz").read_bytes())
+    report = import_into(done.folders[0], tmp_path / "again")
+    assert any("smiler.json says unannotated of vein" in note for note in report.notes)
+
+
+def test_a_dicom_export_comes_back_with_statuses_and_patients(tmp_path: Path) -> None:
+    series = Slices(ct()).write(tmp_path / "c" / "study")
+    late = Slices(ct(seed=2), series="1.2.77")
+    late.write(tmp_path / "c" / "study", name=lambda k: f"late{k}")
+    first = Path("study") / f"SeriesInstanceUID={Slices(ct()).series}"
+    grid = read_header(tmp_path / "c" / first)
+    bits = blobs(grid.geometry.shape, 2, seed=1)
+    for k, key in enumerate(("liver", "spleen")):
+        write_labels(
+            tmp_path / "c" / f"{key}.nii.gz",
+            ((bits & ~(bits >> 1 & 1) if k == 0 else bits) >> k & 1).astype(np.uint8),
+            grid,
+        )
+    cells = {
+        "liver": parse_cell("liver.nii.gz@0:4"),
+        "spleen": parse_cell("spleen.nii.gz"),
+        "pancreas": parse_cell("absent"),
+    }
+    made = Cohort(tmp_path / "c", ORGANS, (Case("x-1", "somebody", first.as_posix(), cells),))
+    made.save()
+    again = back(export(made, "dicom", ExportRequest(tmp_path / "out")), tmp_path / "again")
+    assert told(again)["statuses"] == told(made)["statuses"]
+    assert told(again)["patients"] == {"x-1": "somebody"}
+    assert images(again) == images(made)
+    before, after = voxels(made), voxels(again)
+    for key in cells:
+        assert np.array_equal(before["x-1", key], after["x-1", key]), key
+    assert series.is_dir()

@@ -1,5 +1,6 @@
 """DICOM series written by script: a CT with any orientation, spacing and fault."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,3 +100,32 @@ ORIENTATIONS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "sagittal": ((0, 1, 0), (0, 0, -1)),
     "sagittal from the feet": ((0, -1, 0), (0, 0, 1)),
 }
+
+
+def enhanced(made: Slices, folder: Path, order: list[int], late: Slices | None = None) -> Path:
+    """One multi-frame object with its frames in this order; those after the last slice are of `late`."""
+    single = [made.dataset(k) for k in range(len(made.hu))]
+    pixels = [(late if late and i >= len(made.hu) else made).dataset(k).PixelData for i, k in enumerate(order)]
+    ds = copy.deepcopy(single[0])
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    ds.NumberOfFrames = len(order)
+    for key in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
+        delattr(ds, key)
+    shared, orientation, measures, values = Dataset(), Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = single[0].ImageOrientationPatient
+    measures.PixelSpacing, measures.SliceThickness = single[0].PixelSpacing, made.spacing[0]
+    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, -1024, "HU"
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    shared.PixelValueTransformationSequence = [values]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for k in order:
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient = single[k].ImagePositionPatient
+        frame.PlanePositionSequence = [place]
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = frames
+    ds.PixelData = b"".join(pixels)
+    folder.mkdir(parents=True, exist_ok=True)
+    ds.save_as(folder / "enhanced.dcm", enforce_file_format=True)
+    return folder

@@ -6,15 +6,18 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import ORIENTATIONS, Slices, blobs, ct
+from dicom_files import ORIENTATIONS, Slices, blobs, ct, enhanced
 from matplotlib.path import Path as Path_
 from numpy.typing import NDArray
 
+from smiler.domain.cells import Status
+from smiler.domain.cohort import Cohort
 from smiler.domain.organs import OrganSet
 from smiler.formats.anatomy import organ_of
 from smiler.formats.dicom.client import KINDS, write_masks
 from smiler.formats.dicom.segments import Drawn, segments_of
 from smiler.formats.dicom.structures import enclosed
+from smiler.formats.importing import import_into
 from smiler.formats.volumes import read_header, read_labels
 
 KEYS = ("liver", "liver_tumor", "kidney_left", "spleen")
@@ -126,3 +129,32 @@ def crosses_itself(points: NDArray[np.float64]) -> bool:
             if not near and side(a, c, d) != side(b, c, d) and side(a, b, c) != side(a, b, d):
                 return True
     return False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_on_an_enhanced_object_lie_on_their_slices_whatever_its_frames_order(tmp_path: Path, kind: str) -> None:
+    series = enhanced(Slices(ct()), tmp_path / "e", [3, 0, 6, 1, 5, 2, 4])
+    grid = read_header(series)
+    bits = blobs(grid.geometry.shape, 3, seed=2)
+    write_masks(tmp_path / "o.dcm", series, bits, grid, segments_of(ORGANS, KEYS, "MANUAL"), kind)
+    back = read_labels(tmp_path / "o.dcm", geometry=grid.geometry)
+    for i in range(3):
+        assert np.array_equal(back.mask([i + 1]), bits >> i & 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("keys", [("liver",), ("liver", "spleen")])
+def test_one_segment_and_segments_that_do_not_overlap(tmp_path: Path, kind: str, keys: tuple[str, ...]) -> None:
+    series = Slices(ct()).write(tmp_path / "ct")
+    grid = read_header(series)
+    bits = np.zeros(grid.geometry.shape, dtype=np.int32)
+    bits[1:4, 2:6, 3:7] = 1
+    if len(keys) > 1:
+        bits[4, 2:6, 3:7] = 2
+    write_masks(tmp_path / "ct" / "o.dcm", series, bits, grid, segments_of(ORGANS, keys, "MANUAL"), kind)
+    back = read_labels(tmp_path / "ct" / "o.dcm", geometry=grid.geometry)
+    for i in range(len(keys)):
+        assert np.array_equal(back.mask([i + 1]), bits >> i & 1)
+    import_into(tmp_path / "ct", tmp_path / "cohort")
+    (case,) = Cohort.open(tmp_path / "cohort")
+    assert all(case.cell(key).status is Status.ANNOTATED for key in keys)

@@ -71,3 +71,13 @@ def test_a_reader_that_dies_while_training_names_the_case(tmp_path: Path) -> Non
     with pytest.raises(BadInput, match=r"case p1, .*series: the DICOM files can't be read"):
         build_store(cohort, tmp_path / "cache")
     assert len(build_store(cohort, tmp_path / "cache")) == 1
+
+
+def test_no_module_of_the_users_folder_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = Slices(ct()).write(tmp_path / "s")
+    (tmp_path / "pydicom.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(client, "_idle", [])
+    assert read_ct(series).hu.shape == (7, 10, 12)
+    assert not (tmp_path / "owned").exists()
+    client._idle.pop().close()

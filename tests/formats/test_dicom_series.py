@@ -1,6 +1,5 @@
 """A DICOM series is one right volume or one clear sentence."""
 
-import copy
 import shutil
 import sys
 import zipfile
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import ORIENTATIONS, Slices, ct
+from dicom_files import ORIENTATIONS, Slices, ct, enhanced
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
@@ -98,7 +97,7 @@ def test_a_tilted_series_is_refused_or_resampled_upright(tmp_path: Path) -> None
     flat = np.zeros((7, 20, 12), dtype=np.int16)
     flat[:, 8] = 500
     folder = Slices(flat, mend=tilt).write(tmp_path / "s")
-    refused(folder, "gantry tilt", "26.6 degrees", "--detilt")
+    refused(folder, "gantry tilt", "26.6 degrees", "reading.detilt")
     upright = read_ct(folder, ReadOptions(detilt=True))
     assert [int(np.argmax(plane[:, 5])) for plane in upright.hu] == [8 + k for k in range(7)]
     assert "26.6 degrees resampled upright" in upright.notes[0]
@@ -252,31 +251,24 @@ def test_a_uid_that_looks_like_a_path_stays_a_text(tmp_path: Path) -> None:
 
 def test_frames_of_an_enhanced_object_are_read_by_position(tmp_path: Path) -> None:
     made = Slices(ct())
-    order = [3, 0, 6, 1, 5, 2, 4]
-    single = [made.dataset(k) for k in range(7)]
-    ds = copy.deepcopy(single[0])
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
-    ds.NumberOfFrames = 7
-    for key in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
-        delattr(ds, key)
-    shared, orientation, measures, values = Dataset(), Dataset(), Dataset(), Dataset()
-    orientation.ImageOrientationPatient = single[0].ImageOrientationPatient
-    measures.PixelSpacing = single[0].PixelSpacing
-    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, -1024, "HU"
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
-    shared.PixelValueTransformationSequence = [values]
-    ds.SharedFunctionalGroupsSequence = [shared]
-    frames = []
-    for k in order:
-        frame, place = Dataset(), Dataset()
-        place.ImagePositionPatient = single[k].ImagePositionPatient
-        frame.PlanePositionSequence = [place]
-        frames.append(frame)
-    ds.PerFrameFunctionalGroupsSequence = frames
-    ds.PixelData = b"".join(single[k].PixelData for k in order)
-    (tmp_path / "e").mkdir()
-    ds.save_as(tmp_path / "e" / "enhanced.dcm", enforce_file_format=True)
     plain = read_ct(made.write(tmp_path / "plain"))
-    read = read_ct(tmp_path / "e")
+    read = read_ct(enhanced(made, tmp_path / "e", [3, 0, 6, 1, 5, 2, 4]))
     assert np.array_equal(read.hu, plain.hu)
     assert read.geometry.agrees(plain.geometry)
+
+
+def test_two_phases_in_one_enhanced_object_are_refused(tmp_path: Path) -> None:
+    late = Slices(ct(seed=4))
+    folder = enhanced(Slices(ct()), tmp_path / "e", [*range(7), *range(7)], late)
+    refused(folder, "several acquisitions", "7 times")
+
+
+def test_acquisitions_half_a_slice_apart_are_refused(tmp_path: Path) -> None:
+    def number(k: int, ds: Dataset) -> None:
+        ds.AcquisitionNumber = 1 + k % 2
+
+    def blocks(k: int, ds: Dataset) -> None:
+        ds.AcquisitionNumber = 1 + k // 4
+
+    refused(Slices(ct(), mend=number).write(tmp_path / "s"), "several acquisitions", "take turns")
+    assert read_ct(Slices(ct(), mend=blocks).write(tmp_path / "t")).hu.shape == (7, 10, 12)

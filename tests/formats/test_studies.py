@@ -4,8 +4,9 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
-from dicom_files import Slices, blobs, ct
+from dicom_files import Slices, blobs, ct, enhanced
 from pydicom.uid import ExplicitVRLittleEndian
 from sources import refusal
 
@@ -18,7 +19,8 @@ from smiler.formats.dicom.client import write_masks
 from smiler.formats.dicom.segments import Drawn, segments_of
 from smiler.formats.importing import import_into
 from smiler.formats.labels import read_case_labels
-from smiler.formats.volumes import read_header
+from smiler.formats.study import organ_name
+from smiler.formats.volumes import read_ct, read_header
 
 SHAPE = (7, 10, 12)
 KEYS = ("liver", "liver_tumor", "spleen", "stomach")
@@ -115,8 +117,6 @@ def test_a_segmentation_of_no_series_there_is_named(tmp_path: Path) -> None:
     Slices(ct(), series="1.9.9").write(tmp_path / "other" / "CT")
     (tmp_path / "other" / "organs.dcm").write_bytes((source / "masks" / "organs.dcm").read_bytes())
     for file in (tmp_path / "other" / "CT").iterdir():
-        import pydicom
-
         ds = pydicom.dcmread(file)
         ds.FrameOfReferenceUID = "1.7"
         ds.save_as(file)
@@ -144,3 +144,54 @@ def test_a_cohort_without_any_organ_can_be_merged_into_one_that_has_some(tmp_pat
     assert {case.patient for case in cohort} == {"P1", "P2"}
     assert "SeriesInstanceUID=1.2.8" in cohort.case("P2_3").image
     assert audit_cohort(cohort).ok
+
+
+def with_organ(tmp_path: Path) -> Path:
+    source, _ = study(tmp_path / "src")
+    import_into(source, tmp_path / "cohort", ImportOptions(absent_means="absent"))
+    return tmp_path / "cohort"
+
+
+def other(k: int, ds: pydicom.Dataset) -> None:
+    ds.PatientID = "P2"
+
+
+def test_a_series_in_several_folders_is_read_whole(tmp_path: Path) -> None:
+    made = Slices(ct(seed=3), series="1.2.9", mend=other)
+    for k in range(7):
+        folder = tmp_path / "two" / f"D{k // 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        made.dataset(k).save_as(folder / f"i{k}", enforce_file_format=True)
+    cohort = with_organ(tmp_path)
+    import_into(tmp_path / "two", cohort)
+    opened = Cohort.open(cohort)
+    assert np.array_equal(read_ct(opened.image_path(opened.case("P2"))).hu, made.hu)
+
+
+def test_two_enhanced_series_are_two_cases(tmp_path: Path) -> None:
+    for n in (1, 2):
+        enhanced(Slices(ct(seed=n), series=f"1.2.{n}", mend=other), tmp_path / "two" / str(n), list(range(7)))
+    report = import_into(tmp_path / "two", with_organ(tmp_path))
+    assert len(report.added) == 2
+
+
+def test_one_broken_file_is_named_and_no_traceback(tmp_path: Path) -> None:
+    source, _ = study(tmp_path / "src")
+    data = (source / "CT" / "image_3").read_bytes()
+    (source / "CT" / "image_3").write_bytes(data[: len(data) // 2])
+    text = refusal(source, tmp_path / "cohort")
+    assert "image_3" in text
+
+
+@pytest.mark.parametrize(
+    ("segment", "name"),
+    [
+        ({"names": ["Segment_1", "Kidney"], "snomed": "64033007", "side": "left"}, "kidney_left"),
+        ({"names": ["Segment_1", "Kidney"], "snomed": "64033007", "side": ""}, "kidney"),
+        ({"names": ["Kidney"], "snomed": "", "side": "right"}, "kidney_right"),
+        ({"names": ["Liver tumour", "Neoplasm"], "snomed": "108369006", "side": ""}, "liver_tumor"),
+        ({"names": ["Thing"], "snomed": "", "side": "left"}, "Thing left"),
+    ],
+)
+def test_a_segment_is_named_by_its_code_and_side(segment: dict[str, object], name: str) -> None:
+    assert organ_name({"key": "", "number": 1, **segment}, ImportOptions()) == name

@@ -6,7 +6,7 @@ The source stays as it is. The new file lies in COHORT/fixed, with what was done
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from smiler.domain.cells import Cell
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
+from smiler.domain.files import read_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
-from smiler.domain.provenance import Provenance
+from smiler.domain.provenance import Provenance, beside
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import Drawn, Grid, ReadOptions, content, read_header, read_labels
 
@@ -67,10 +68,12 @@ def _case(cohort: Cohort, case: Case, how: How, reading: ReadOptions) -> Iterato
             drawn = read_labels(cohort.folder / source, reading, grid.geometry)
         except BadInput:
             continue
-        apart = drawn.grid.geometry.distance_mm(grid.geometry)
-        if drawn.grid.geometry.agrees(grid.geometry) or (how == "copy" and not np.isfinite(apart)):
+        if drawn.grid.geometry.agrees(grid.geometry) or (how == "copy" and drawn.grid.shape != grid.shape):
             continue
-        codes = drawn.codes if how == "copy" else nearest(drawn.codes, drawn.grid.geometry, grid.geometry)
+        if how == "copy":  # by the files' own arrays: the mask's header, and so its canonical order, is what is wrong
+            codes = np.ascontiguousarray(grid.canonical(drawn.grid.own(drawn.codes)))
+        else:
+            codes = nearest(drawn.codes, drawn.grid.geometry, grid.geometry)
         path = f"{FOLDER}/{case.id}_{number}_{_stem(source)}.nii.gz"
         yield _write(cohort, case, (source, path), replace(drawn, codes=codes), grid, how)
 
@@ -80,10 +83,12 @@ def _write(cohort: Cohort, case: Case, paths: tuple[str, str], drawn: Drawn, gri
     write_labels(cohort.folder / path, drawn.codes, grid)
     apart = drawn.grid.geometry.distance_mm(grid.geometry)
     note = f"{drawn.grid.geometry} to {grid.geometry} by {'header' if how == 'copy' else 'resampling'}"
-    facts = {"how": how, "from": str(drawn.grid.geometry), "to": str(grid.geometry), "case": case.id}
+    facts: dict[str, Any] = {"how": how, "from": str(drawn.grid.geometry), "to": str(grid.geometry), "case": case.id}
     facts["apart_mm"] = f"{apart:.4g}"
     about = (cohort.folder / path).with_name(Path(path).name.removesuffix(".nii.gz") + ".json")
-    Provenance("fix-geometry", {"mask": content(cohort.folder / source)}, facts).save(about)
+    old = cohort.folder / beside(source)
+    was = {"was": read_json(old)} if old.is_file() else {}
+    Provenance("fix-geometry", {"mask": content(cohort.folder / source)}, facts | was).save(about)
     return Fixed(case.id, source, path, note)
 
 

@@ -27,11 +27,6 @@ class Shape:
     middle: float
     hu: float | None = None
 
-    @property
-    def cut(self) -> bool:
-        """Whether the image's border may cut it."""
-        return bool(self.borders)
-
 
 def shapes_of(labels: Labels, organs: OrganSet, hu: NDArray[np.int16] | None = None) -> dict[str, Shape]:
     """Shape of every organ that an expert drew; arrays are only looked at within the organ's box."""

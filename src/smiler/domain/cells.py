@@ -116,7 +116,9 @@ def parse_cell(text: str, where: str = "cell") -> Cell:
         labels = _labels(listed if match["labels"] is not None else None)
         (ignored,) = _labels(last) if tilde else (0,)
         ranges = _ranges(match["ranges"])
-        if auto and not ignored:
+        if auto and ignored:
+            raise ValueError(text)
+        if auto:
             return Cell(path=match["path"], labels=labels, ranges=ranges, auto=True)
         return annotated(match["path"], labels, ranges, ignored)
     except (ValueError, BadInput) as error:

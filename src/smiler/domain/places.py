@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 from smiler.domain.errors import BadInput
@@ -21,6 +22,8 @@ SERIES = "SeriesInstanceUID="
 """`FOLDER/SeriesInstanceUID=1.2.3` is the folder, of whose DICOM series one is meant."""
 MOST_ENTRIES = 200_000
 MOST_BYTES = 8 << 30
+MOST_NESTED_BYTES = 2 << 30
+DEEPEST = 3
 _DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
@@ -49,7 +52,7 @@ def walk(path: Path) -> Iterator[Entry]:
         return
     root, inner = _root(path)
     if root is not None:
-        yield from _in_zip(root, None, inner)
+        yield from _in_zip(_OnDisk(root), root, inner, 1)
     elif path.is_dir():
         for child in sorted(path.iterdir(), key=natural):
             if not _hidden(child.name):
@@ -63,7 +66,7 @@ def content(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    digest, found = hashlib.sha256(), False
+    digest, found = hashlib.sha256(split_series(path)[1].encode()), False
     for entry in walk(path):
         found = True
         digest.update(entry.path.name.encode() + b"\0" + hashlib.sha256(entry.read()).digest())
@@ -81,13 +84,6 @@ def natural(path: Path | PurePosixPath) -> list[tuple[int, int, str]]:
     """A sort key in which image_2 comes before image_10."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part), "") if i % 2 and len(part) < 19 else (1, 0, part) for i, part in enumerate(parts)]
-
-
-def on_disk(path: Path) -> Path:
-    """The file or folder on disk that holds what the path leads to: the zip file, where it leads into one."""
-    place = split_series(path)[0]
-    place = place.parent if "*" in place.name else place
-    return _root(place)[0] or place
 
 
 def _root(path: Path) -> tuple[Path | None, PurePosixPath]:
@@ -108,40 +104,87 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _in_zip(at: Path, read: Callable[[], bytes] | None, inner: PurePosixPath) -> Iterator[Entry]:
-    """Entries of the zip file at `at` (on disk where `read` is None) below `inner`."""
+class _OnDisk:
+    """A zip file on disk: its names are known without opening it again, and it is opened to read the first entry."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def names(self) -> tuple[tuple[PurePosixPath, str], ...]:
+        """Names of its entries, and as the zip file writes them."""
+        try:
+            state = self.path.stat()
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        return _names_on_disk(self.path, state.st_mtime_ns, state.st_size)
+
+    @cached_property
+    def archive(self) -> zipfile.ZipFile:
+        """The open file."""
+        return _opened(self.path, self.path)
+
+
+class _InMemory:
+    """A zip file that lies in another."""
+
+    def __init__(self, data: bytes, at: Path) -> None:
+        self.archive = _opened(io.BytesIO(data), at)
+        self.names = _names(self.archive, at)
+
+
+def _opened(source: Path | io.BytesIO, at: Path) -> zipfile.ZipFile:
     try:
-        archive = zipfile.ZipFile(at if read is None else io.BytesIO(read()))
-        names = _names(archive, at)
+        return zipfile.ZipFile(source)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise BadInput("not a readable zip file", where=str(at), got=str(error), do="get the file again") from error
-    for name in names:
+        raise _unreadable(at, error) from error
+
+
+def _unreadable(at: Path, error: Exception) -> BadInput:
+    return BadInput("not a readable zip file", where=str(at), got=str(error), do="get the file again")
+
+
+@lru_cache(maxsize=64)
+def _names_on_disk(path: Path, changed: int, size: int) -> tuple[tuple[PurePosixPath, str], ...]:  # noqa: ARG001
+    with _opened(path, path) as archive:
+        return _names(archive, path)
+
+
+def _in_zip(source: _OnDisk | _InMemory, at: Path, inner: PurePosixPath, depth: int) -> Iterator[Entry]:
+    """Entries of the zip file at `at` below `inner`."""
+    if depth > DEEPEST:
+        raise BadInput(f"zip files are nested more than {DEEPEST} deep", where=str(at), do="unpack it")
+    for name, written in source.names:
         below = name == inner or inner in name.parents
         if name.suffix.lower() == ZIP and (below or name in (inner, *inner.parents)):
             rest = PurePosixPath() if below else inner.relative_to(name)
-            yield from _in_zip(at / name, _reader(archive, name, at), rest)
+            if source.archive.getinfo(written).file_size > MOST_NESTED_BYTES:
+                raise BadInput("a zip file in a zip file is too large to be read in place", where=str(at / name))
+            nested = _InMemory(_reader(source, written, at / name)(), at / name)
+            yield from _in_zip(nested, at / name, rest, depth + 1)
         elif below:
-            yield Entry(at / name, _reader(archive, name, at))
+            yield Entry(at / name, _reader(source, written, at / name))
 
 
-def _names(archive: zipfile.ZipFile, at: Path) -> list[PurePosixPath]:
+def _names(archive: zipfile.ZipFile, at: Path) -> tuple[tuple[PurePosixPath, str], ...]:
     infos = [info for info in archive.infolist() if not info.is_dir()]
     total = sum(info.file_size for info in infos)
     if len(infos) > MOST_ENTRIES or total > MOST_BYTES:
         got = f"{len(infos)} entries, {total} bytes unpacked"
         raise BadInput("the zip file is too large to be read in place", where=str(at), got=got, do="unpack it")
-    names = [PurePosixPath(info.filename) for info in infos]
-    for name in names:
+    names = [(PurePosixPath(info.filename), info.filename) for info in infos]
+    for name, _ in names:
         if name.is_absolute() or ".." in name.parts or "\\" in str(name):
             raise BadInput("a name in the zip file leads out of it", where=str(at), got=ascii(str(name)))
-    return sorted((name for name in names if not any(map(_hidden, name.parts))), key=natural)
+    shown = (pair for pair in names if not any(map(_hidden, pair[0].parts)))
+    return tuple(sorted(shown, key=lambda pair: natural(pair[0])))
 
 
-def _reader(archive: zipfile.ZipFile, name: PurePosixPath, at: Path) -> Callable[[], bytes]:
+def _reader(source: _OnDisk | _InMemory, written: str, where: Path) -> Callable[[], bytes]:
     def read() -> bytes:
         try:
-            return archive.read(str(name))
-        except (*_DAMAGED, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise BadInput("the entry can't be read", where=str(at / name), got=str(error)) from error
+            return source.archive.read(written)
+        except (*_DAMAGED, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise BadInput("the entry can't be read", where=str(where), got=str(error)) from error
 
     return read

@@ -31,3 +31,8 @@ class Provenance:
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
         write_json(path, asdict(self))
+
+
+def beside(path: str) -> str:
+    """The JSON file that may lie beside a mask and say what made it."""
+    return path.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json"

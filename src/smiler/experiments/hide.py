@@ -77,5 +77,9 @@ def _copy_mask(cohort: Cohort, case: Case, key: str, folder: Path) -> Cell:
     geometry = read_header(cohort.image_path(case)).geometry
     drawn = read_labels(cohort.mask_path(case, key), geometry=geometry)
     name = f"labels/{case.id}_{key}.nii.gz"
-    write_labels(folder / name, drawn.mask(cell.labels), drawn.grid)
+    mask = drawn.mask(cell.labels)
+    if cell.ignored:
+        write_labels(folder / name, mask + 2 * drawn.mask([cell.ignored]), drawn.grid)
+        return annotated(name, (1,), cell.ranges, 2)
+    write_labels(folder / name, mask, drawn.grid)
     return annotated(name, (), cell.ranges)

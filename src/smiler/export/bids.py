@@ -8,7 +8,7 @@ from smiler.domain.cells import Status
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.files import write_json, write_text
 from smiler.domain.provenance import tool_version
-from smiler.export.images import put_image
+from smiler.export.images import prune, put_image
 from smiler.export.pieces import ExportRequest, Piece
 from smiler.formats.nifti import write_labels
 
@@ -23,10 +23,10 @@ def write_piece(cohort: Cohort, piece: Piece, request: ExportRequest) -> Iterato
     name = f"sub-{subject(piece.case.id)}"
     folder = request.out / name / "ct"
     put_image(cohort, piece.case, folder / f"{name}_ct.nii.gz", request)
+    stems = {key: _stem(name, key, piece) for key in piece.cells}
+    prune(folder, {f"{stem}{end}" for stem in (*stems.values(), f"{name}_ct") for end in (".nii.gz", ".json")})
     for key, cell in piece.cells.items():
-        label = "".join(part.capitalize() for part in key.split("_"))
-        origin = piece.origins.get(key, "expert")
-        stem = f"{name}_label-{label}_desc-{origin}_mask"
+        origin, stem = piece.origins.get(key, "expert"), stems[key]
         write_labels(folder / f"{stem}.nii.gz", piece.mask(cohort.organs, key), piece.grid)
         organ = asdict(cohort.organs[key])
         about = {
@@ -42,6 +42,11 @@ def write_piece(cohort: Cohort, piece: Piece, request: ExportRequest) -> Iterato
         told = {key: piece.provenance[key]} if key in piece.provenance else {}
         write_json(folder / f"{stem}.json", about | {"organs": told})
     yield from ()
+
+
+def _stem(name: str, key: str, piece: Piece) -> str:
+    label = "".join(part.capitalize() for part in key.split("_"))
+    return f"{name}_label-{label}_desc-{piece.origins.get(key, 'expert')}_mask"
 
 
 def write_whole(cohort: Cohort, request: ExportRequest, cases: list[Case]) -> None:

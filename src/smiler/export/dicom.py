@@ -1,4 +1,4 @@
-"""Export to DICOM: a link to each series, and its masks as one DICOM-SEG a case, one segment an organ."""
+"""Export to DICOM: links to the slices of each series, and its masks as one DICOM-SEG a case, one segment an organ."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import write_json
-from smiler.domain.places import on_disk
+from smiler.domain.files import replacing, write_json
+from smiler.domain.places import walk
 from smiler.export.images import link
 from smiler.export.pieces import ExportRequest, Piece
 from smiler.formats.base import some
-from smiler.formats.dicom.client import write_masks
+from smiler.formats.dicom.client import files_of, write_masks
 from smiler.formats.dicom.segments import Drawn, segment_of
 from smiler.formats.kept import Origin
 from smiler.formats.volumes import is_nifti
@@ -34,10 +34,15 @@ def only_series(cohort: Cohort) -> tuple[Cohort, list[str]]:
 
 def write_piece(cohort: Cohort, piece: Piece, request: ExportRequest) -> Iterator[str]:
     """One case; an absent organ is a described segment without pixels."""
-    image = cohort.image_path(piece.case).absolute()
-    folder = request.out / piece.case.id
-    target = folder / "ct"
-    link(on_disk(image), target.with_suffix(".zip") if on_disk(image).is_file() else target)
+    image, folder = cohort.image_path(piece.case).absolute(), request.out / piece.case.id
+    files, _ = files_of(image, request.reading)
+    for number, file in enumerate(files):
+        target = folder / "ct" / f"{number:05d}.dcm"
+        if file.is_file():
+            link(file, target)
+        else:
+            with replacing(target) as temporary:
+                temporary.write_bytes(next(walk(file)).read())
     keys = list(piece.cells)
     if keys:
         bits = np.zeros_like(piece.labels.drawn)
@@ -49,4 +54,4 @@ def write_piece(cohort: Cohort, piece: Piece, request: ExportRequest) -> Iterato
         write_json(folder / NAME.replace(".dcm", ".json"), {"organs": dict(piece.provenance)})
     for key, cell in piece.cells.items():
         if cell.ranges:
-            yield f"case {piece.case.id}, organ {key}: a DICOM-SEG can't say that only some slices are annotated"
+            yield f"case {piece.case.id}, organ {key}: only smiler.json says that just some slices are annotated"

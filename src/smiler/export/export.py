@@ -14,6 +14,7 @@ from smiler.domain.progress import Progress
 from smiler.domain.provenance import tool_version
 from smiler.export import bids, dicom, masks, nnunet
 from smiler.export.pieces import INCLUDES, ExportRequest, Piece, pieces
+from smiler.formats.dicom.client import files_of
 from smiler.formats.kept import KEPT, Kept, KeptCase
 
 EXPORTS: Mapping[str, str] = {
@@ -51,17 +52,22 @@ def export(
     _check(cohort, kind, request, layout)
     cohort, notes = dicom.only_series(cohort) if kind == "dicom" else (cohort, [])
     with writing(request.out):
-        write_text(request.out / MARK, "smiler export\n")
+        write_text(request.out / MARK, _asked(kind, request, layout))
         if kind == "nnunet":
             return _nnunet(cohort, request, layout, progress)
         told: dict[str, KeptCase] = {}
         for piece in pieces(cohort, request, progress):
+            _refuse_unseen(piece, kind)
             notes += _WRITE[kind](cohort, piece, request)
-            told[_imported_id(kind, piece.case)] = _kept(piece)
+            told[_imported_id(kind, cohort, piece.case, request)] = _kept(piece)
         if kind == "bids":
             bids.write_whole(cohort, request, list(cohort.cases))
         _write_kept(request.out, cohort.organs, told, request)
         return Exported(tuple(case.id for case in cohort), (request.out,), tuple(notes))
+
+
+def _asked(kind: str, request: ExportRequest, layout: str) -> str:
+    return f"{kind} {request.include} {layout} {','.join(request.organs)}\n"
 
 
 def _nnunet(cohort: Cohort, request: ExportRequest, layout: nnunet.Layout, progress: Progress | None) -> Exported:
@@ -79,8 +85,21 @@ def _nnunet(cohort: Cohort, request: ExportRequest, layout: nnunet.Layout, progr
     return Exported(tuple(told), tuple(data_set.folder for data_set in sets), tuple(notes))
 
 
-def _imported_id(kind: str, case: Case) -> str:
+def _imported_id(kind: str, cohort: Cohort, case: Case, request: ExportRequest) -> str:
+    """By which an import knows the case again."""
+    if kind == "dicom":
+        return files_of(cohort.image_path(case), request.reading)[1] or case.id
     return bids.subject(case.id) if kind == "bids" else case.id
+
+
+def _refuse_unseen(piece: Piece, kind: str) -> None:
+    """A mask of one organ can't say that nobody looked at a voxel; it must not become "not here"."""
+    unseen = int((piece.labels.drawn < 0).sum())
+    if unseen:
+        do = "export to nnunet, whose ignore label says it"
+        raise BadInput(
+            f"{kind} can't say where nobody looked", where=f"case {piece.case.id}", got=f"{unseen} voxels", do=do
+        )
 
 
 def _kept(piece: Piece) -> KeptCase:
@@ -110,6 +129,12 @@ def _check(cohort: Cohort, kind: str, request: ExportRequest, layout: str) -> No
     out = request.out.absolute()
     if (out / MANIFEST).exists() or out == cohort.folder.absolute():
         raise BadInput("a cohort lies there", where=str(request.out), do="choose another folder")
+    if out.exists() and not out.is_dir():
+        raise BadInput("a file lies there", where=str(request.out), do="choose another folder")
+    mark = out / MARK
+    if mark.exists() and mark.read_text(encoding="utf-8") != _asked(kind, request, layout):
+        got = mark.read_text(encoding="utf-8").strip()
+        raise BadInput("another export lies there", where=str(request.out), got=got, do="choose another folder")
     if out.exists() and not (out / MARK).exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise BadInput(
             "the folder is not empty and holds no export", where=str(request.out), do="choose another folder"

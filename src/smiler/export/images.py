@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from smiler.domain.cohort import Case, Cohort
@@ -16,7 +17,7 @@ def put_image(cohort: Cohort, case: Case, target: Path, request: ExportRequest) 
     source = cohort.image_path(case).absolute()
     if not is_nifti(source):
         ct = read_ct(source, request.reading)
-        write_ct(target, ct.hu, ct.geometry)
+        write_ct(target, ct.hu, ct.grid)
     elif request.copy_images or not source.name.endswith(".nii.gz"):
         copy_image(source, target, request)
     else:
@@ -30,7 +31,7 @@ def copy_image(source: Path, target: Path, request: ExportRequest) -> None:
             shutil.copyfile(source, temporary)
     else:
         ct = read_ct(source, request.reading)
-        write_ct(target, ct.hu, ct.geometry)
+        write_ct(target, ct.hu, ct.grid)
 
 
 def link(source: Path, target: Path) -> None:
@@ -43,3 +44,10 @@ def link(source: Path, target: Path) -> None:
         temporary.replace(target)
     except OSError as error:
         raise cannot_write(target, error) from error
+
+
+def prune(folder: Path, names: Collection[str]) -> None:
+    """Remove an earlier export's masks and notes that this one doesn't write: a proposal must not stay behind."""
+    for path in folder.glob("*") if folder.is_dir() else ():
+        if path.name.endswith((".nii.gz", ".json")) and path.name not in names:
+            path.unlink()

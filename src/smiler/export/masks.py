@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.files import write_json
-from smiler.export.images import put_image
+from smiler.export.images import prune, put_image
 from smiler.export.pieces import ExportRequest, Piece, is_drawn
 from smiler.formats.nifti import write_labels
 from smiler.formats.totalsegmentator import IMAGE, MASKS
@@ -15,6 +15,8 @@ def write_piece(cohort: Cohort, piece: Piece, request: ExportRequest) -> Iterato
     folder = request.out / piece.case.id
     put_image(cohort, piece.case, folder / IMAGE, request)
     (folder / MASKS).mkdir(parents=True, exist_ok=True)
+    written = {f"{key}{ending}" for key in piece.cells for ending in (".nii.gz", ".json")}
+    prune(folder / MASKS, written)
     for key, cell in piece.cells.items():
         write_labels(folder / MASKS / f"{key}.nii.gz", piece.mask(cohort.organs, key), piece.grid)
         if key in piece.provenance:

@@ -21,7 +21,7 @@ from smiler.domain.files import write_json
 from smiler.domain.organs import OrganSet
 from smiler.export.images import link, put_image
 from smiler.export.pieces import ExportRequest, Piece
-from smiler.formats.nifti import write_labels
+from smiler.formats.nifti import read_labels, write_labels
 
 Layout = Literal["auto", "one", "per-organ"]
 HIGHEST = 254
@@ -60,7 +60,7 @@ class DataSet:
         self.cases.append(name)
 
     def finish(self, name: str) -> None:
-        """`dataset.json`, last: it makes the folder a data set. The ignore label is the highest, as nnU-Net asks."""
+        """`dataset.json`, last: it makes the folder a data set. The ignore label follows the last, as nnU-Net asks."""
         labels: dict[str, Any] = {"background": 0}
         for key in self.keys:
             bit = 1 << self.organs.index(key)
@@ -72,15 +72,24 @@ class DataSet:
             manifest["labels"] = {"background": 0} | {key: labels[key] for key in order}
             manifest["regions_class_order"] = [self._own(key) for key in order]
         if self.ignores:
-            manifest["labels"]["ignore"] = IGNORE
+            manifest["labels"]["ignore"] = len(self.numbers) + 1
+            self._renumber(len(self.numbers) + 1)
         manifest |= {"numTraining": len(self.cases), "file_ending": ".nii.gz", "name": name}
         write_json(self.folder / "dataset.json", manifest)
+
+    def _renumber(self, ignore: int) -> None:
+        """Labels are only all known when every case is through."""
+        for name in self.cases:
+            path = self.folder / "labelsTr" / f"{name}.nii.gz"
+            labels, grid = read_labels(path)
+            if (labels == IGNORE).any():
+                write_labels(path, np.where(labels == IGNORE, ignore, labels).astype(np.uint8), grid)
 
     def _own(self, key: str) -> int:
         return self.numbers[self.organs.bits(({key} | self.organs.wholes(key)) & set(self.keys))]
 
     def _number(self, bits: int) -> int:
-        if bits not in self.numbers and len(self.numbers) >= HIGHEST - 1:
+        if bits not in self.numbers and len(self.numbers) >= HIGHEST - 2:
             raise BadInput("too many combinations of overlapping organs for one label map", where=str(self.folder))
         return self.numbers.setdefault(bits, len(self.numbers) + 1)
 
@@ -111,7 +120,7 @@ class DataSet:
 
 
 IGNORE = HIGHEST
-"""Written while the data set grows; nnU-Net wants the highest label, and this is always that."""
+"""Written while the data set grows; in the end it becomes the label after the last, as nnU-Net wants it."""
 
 
 def data_sets(cohort: Cohort, request: ExportRequest, layout: Layout) -> list[DataSet]:

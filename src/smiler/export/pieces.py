@@ -14,6 +14,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
+from smiler.domain.provenance import beside
 from smiler.formats.kept import Origin
 from smiler.formats.labels import LabelOptions, Labels, read_case_labels
 from smiler.formats.volumes import Grid, ReadOptions, read_header
@@ -86,17 +87,20 @@ def origin_of(cohort: Cohort, case: Case, key: str) -> tuple[Origin, Any]:
     told: Any = None
     if about.is_file():
         told = read_json(about)
-        told = told.get("organs", {}).get(key) if isinstance(told, dict) and "organs" in told else told
+        organs = told.get("organs") if isinstance(told, dict) else None
+        told = organs.get(key) if isinstance(organs, dict) else told
     if told is not None and not isinstance(told, dict):
         raise BadInput("not a mask's provenance", where=str(about), got=type(told).__name__, do="remove the file")
     if cell.auto:
         return "proposed", told
-    return ("accepted" if told and told.get("made_by") == "relabel" else "expert"), told
+    return ("accepted" if _by_a_model(told) else "expert"), told
 
 
-def beside(path: str) -> str:
-    """The JSON file that may lie beside a mask."""
-    return path.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json"
+def _by_a_model(told: Any) -> bool:
+    """Whether a model made the mask, also where its geometry was mended since."""
+    facts = told.get("facts") if isinstance(told, dict) else None
+    was = facts.get("was") if isinstance(facts, dict) else None
+    return isinstance(told, dict) and (told.get("made_by") == "relabel" or _by_a_model(was))
 
 
 def _wanted(origin: Origin, include: Include) -> bool:

@@ -59,6 +59,8 @@ _ALL = (
         "",
         "liver portal_vein splenic_vein portal_vein_and_splenic_vein hepatic_vessel inferior_vena_cava artery",
     ),
+    _organ("femoral_head_left", "Left femoral head", "", "#bcaaa4", "bone"),
+    _organ("femoral_head_right", "Right femoral head", "", "#a1887f", "bone"),
     _organ("bone", "Bones", "", "#efebe9"),
     _organ("brain", "Brain", "12738006", "#ce93d8"),
     _organ("urinary_bladder", "Urinary bladder", "89837001", "#ffe082"),

@@ -108,6 +108,7 @@ class RawCase:
     """One case of a source, organs under the names that the source uses, paths absolute.
 
     `empty` names organs that the source declares and whose mask or labels have no voxel here: absent, or not looked at?
+    uid: of its DICOM series, by which an export finds it again.
     """
 
     id: str
@@ -116,6 +117,7 @@ class RawCase:
     cells: Mapping[str, Cell]
     notes: tuple[str, ...] = ()
     empty: frozenset[str] = field(default_factory=frozenset)
+    uid: str = ""
 
     def __post_init__(self) -> None:
         Case(self.id, self.patient, str(self.image))

@@ -13,7 +13,7 @@ from smiler.formats import detect, format_named
 from smiler.formats.base import ImportOptions, RawCase, absolute, some
 from smiler.formats.duplicates import duplicates, geometries_of, told
 from smiler.formats.imported import note_import, shared_patients
-from smiler.formats.kept import Kept, KeptCase, read_kept
+from smiler.formats.kept import KEPT, Kept, KeptCase, read_kept
 from smiler.formats.merging import merge
 from smiler.formats.volumes import ReadOptions
 
@@ -103,7 +103,7 @@ class _Reader:
 
     def _prefixed(self, raw: RawCase) -> RawCase:
         """Without a pattern every case is its own patient, under its full id; an export kept the patients."""
-        kept = self.kept.cases.get(raw.id) if self.kept else None
+        kept = (self.kept.cases.get(raw.uid) or self.kept.cases.get(raw.id)) if self.kept else None
         if kept:
             raw = replace(raw, id=kept.id, patient=raw.patient if self.options.patient_pattern else kept.patient)
             self.was[self.options.prefix + kept.id] = kept
@@ -138,7 +138,11 @@ class _Reader:
         An export has said it already.
         """
         if raw.id in self.was:
-            return self.was[raw.id].settled(key, cell)
+            settled = self.was[raw.id].settled(key, cell)
+            if not settled.path and name not in raw.empty and not cell.ignored:
+                note = f"{KEPT} says {str(settled) or 'unannotated'} of {key}, so that its mask is not read"
+                self.notes.setdefault(f"{note}; delete the file if you drew it since", []).append(raw.id)
+            return settled
         if name not in raw.empty:
             return cell
         if self.options.absent_means == "ask":

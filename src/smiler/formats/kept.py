@@ -31,7 +31,7 @@ class KeptCase:
         if was.auto:
             return Cell(path=cell.path, labels=cell.labels, auto=True)
         if was.status is Status.ANNOTATED:
-            return annotated(cell.path, cell.labels, was.ranges)
+            return annotated(cell.path, cell.labels, was.ranges, cell.ignored)
         return was
 
 

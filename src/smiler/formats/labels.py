@@ -162,6 +162,8 @@ class _Reader:
         """Set the bits slice by slice; per claim, its voxels on known slices and on others."""
         size = drawn.largest + 1
         tables = np.stack([drawn.table(claim.cell.labels) for claim in claims])
+        ignored = {claim.cell.ignored for claim in claims if claim.cell.ignored}
+        unseen = drawn.table(ignored) if ignored else np.zeros(size, dtype=bool)
         counts = np.zeros((len(claims), 2), dtype=np.int64)
         for z, part in enumerate(drawn.codes):
             voxels = tables @ np.bincount(part.ravel(), minlength=size)
@@ -170,8 +172,7 @@ class _Reader:
                 for claim, table in zip(claims, tables, strict=True):
                     if claim.cell.auto is which and claim.known[z]:
                         bits |= np.where(table, np.uint32(claim.bit), np.uint32(0))
-                    if claim.cell.ignored and not which:
-                        bits |= np.where(drawn.table([claim.cell.ignored]), np.uint32(1 << UNSEEN), np.uint32(0))
+                bits |= np.where(unseen & (not which), np.uint32(1 << UNSEEN), np.uint32(0))
                 if bits.any():
                     target[z] |= bits[part]
             outside = np.array([not claim.known[z] for claim in claims], dtype=np.intp)

@@ -29,11 +29,11 @@ def write_labels(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16], grid
     _write(path, array, grid, 1.0)
 
 
-def write_ct(path: Path, hu: NDArray[np.int16], geometry: Geometry) -> None:
-    """Write a canonical CT, int16 HU (z, y, x), as .nii.gz with axes x, y, z."""
+def write_ct(path: Path, hu: NDArray[np.int16], geometry: Geometry | Grid) -> None:
+    """Write a canonical CT, int16 HU (z, y, x), as .nii.gz: on the grid's own axes, or for a geometry as x, y, z."""
     if hu.dtype != np.int16:
         raise BadInput("HU are int16", where=str(path), got=str(hu.dtype))
-    _write(path, hu, grid_of(geometry), 1.0)
+    _write(path, hu, geometry if isinstance(geometry, Grid) else grid_of(geometry), 1.0)
 
 
 def write_probability(path: Path, array: NDArray[np.float16] | NDArray[np.float32], grid: Grid) -> None:

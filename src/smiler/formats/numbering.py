@@ -101,6 +101,8 @@ LABEL_TABLES: Mapping[str, Mapping[int, str]] = {
         12: "adrenal",
         13: "rectum",
         14: "urinary_bladder",
+        15: "femoral_head_left",
+        16: "femoral_head_right",
     },
 }
 

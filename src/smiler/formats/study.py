@@ -46,6 +46,9 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
     def read_one(item: Mapping[str, Any]) -> RawCase:
         place, case_id = Path(item["path"]), names[item["path"]]
         grid = read_header(place)
+        if grid.shape[2] < item["slices"] and not any("there twice" in note for note in grid.notes):
+            got = f"{grid.shape[2]} of {item['slices']} slices"
+            raise BadInput("not the whole series can be read at one place", where=f"case {case_id}, {place}", got=got)
         told = [*notes, *grid.notes]
         cells: dict[str, Cell] = {}
         empty: frozenset[str] = frozenset()
@@ -55,21 +58,19 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
                 cells, empty = cells | more, empty | none
         told += [] if cells else ["no organ is annotated"]
         patient = options.patient_of(case_id) if options.patient_pattern else item["patient"].strip() or case_id
-        return RawCase(case_id, patient, place, cells, tuple(told), empty)
+        return RawCase(case_id, patient, place, cells, tuple(told), empty, item["uid"])
 
     yield from each(series, read_one, faults)
 
 
 def _owner(drawn: Mapping[str, Any], series: Sequence[Mapping[str, Any]]) -> str | None:
-    """The series that a mask refers to: by its objects or its UID, else by frame of reference where that is one."""
+    """The series that a mask refers to: by its objects or its UID; by frame of reference where it names no object."""
     refers = set(drawn["uids"])
-    by_uid = [row for row in series if row["uid"] in refers or refers & set(row["uids"])]
-    by_frame = [row for row in series if row["frame"] and row["frame"] in drawn["frames"]]
-    for rows in (by_uid, by_frame):
-        if len(rows) == 1:
-            path: str = rows[0]["path"]
-            return path
-    return None
+    if refers:
+        rows = [row for row in series if row["uid"] in refers or refers & set(row["uids"])]
+    else:
+        rows = [row for row in series if row["frame"] and row["frame"] in drawn["frames"]]
+    return str(rows[0]["path"]) if len(rows) == 1 else None
 
 
 def _cells(
@@ -111,21 +112,27 @@ _AUTO = Cell(path="-", auto=True)
 
 
 def organ_name(segment: Mapping[str, Any], options: ImportOptions) -> str:
-    """What a segment is called: its key where smiler wrote it, a known name, its SNOMED CT code and side, its label."""
+    """What a segment is called: its key where smiler wrote it, its SNOMED CT code and side, a known name, its label.
+
+    A code that several organs have (a neoplasm) says nothing alone; a name gets the side that the code carries.
+    """
     if segment["key"]:
         return str(segment["key"])
+    coded = [key for key, organ in ANATOMY.items() if organ.snomed and organ.snomed == segment["snomed"]]
+    coded = [key for key in coded if _side(key) == segment["side"]]
+    if len(coded) == 1:
+        return coded[0]
     names = [name for name in segment["names"] if name.strip()]
-    for name in names:
+    sided = [f"{name} {segment['side']}" for name in names] if segment["side"] else []
+    for name in (*sided, *names):
         key = _key(name, options)
-        if key in ANATOMY:
+        if key in ANATOMY and _side(str(key)) == (segment["side"] or _side(str(key))):
             return str(key)
-    for organ in ANATOMY.values():
-        side = next((word for word in ("left", "right") if organ.key.endswith(f"_{word}")), "")
-        if organ.snomed and organ.snomed == segment["snomed"] and side == segment["side"] and organ.part_of is None:
-            return organ.key
-        if organ.snomed == segment["snomed"] and side and side == segment["side"]:
-            return organ.key
-    return names[0] if names else f"segment {segment['number']}"
+    return (sided or names or [f"segment {segment['number']}"])[0]
+
+
+def _side(key: str) -> str:
+    return next((word for word in ("left", "right") if key.endswith(f"_{word}")), "")
 
 
 def _key(name: str, options: ImportOptions) -> str | None:

@@ -5,6 +5,7 @@ NIfTI files are read here; folders, zip files and whatever lies in them are DICO
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Drawn:
     meaning: Mapping[int, tuple[int, ...]] | None = None
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def largest(self) -> int:
         """The largest code."""
         return int(self.codes.max())

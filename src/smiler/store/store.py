@@ -23,7 +23,7 @@ from smiler.store.arrays import open_array, save_array
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,14 @@ def _keys(cohort: Cohort, case: Case, options: StoreOptions) -> tuple[str, str]:
     for key in cohort.organs.keys:
         cell = case.cell(key)
         drawn = content(cohort.mask_path(case, key)) if cell.path else ""
-        cells[key] = [cell.status.value, cell.auto, drawn, list(cell.labels), [str(part) for part in cell.ranges]]
+        cells[key] = [
+            cell.status.value,
+            cell.auto,
+            drawn,
+            list(cell.labels),
+            cell.ignored,
+            [str(part) for part in cell.ranges],
+        ]
     image_key = hash_json(image)[:32]
     relations = {organ.key: [organ.part_of, sorted(organ.overlaps)] for organ in cohort.organs}
     labels = {"image": image_key, "cells": cells, "organs": relations, "order": list(cohort.organs.keys)}

@@ -104,7 +104,7 @@ def _each_image(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         elif not is_nifti(path) and not exists(path):
             raise BadInput("the image does not exist", where=str(path), do="give NIfTI files, DICOM folders or cohorts")
         else:
-            name = path.resolve().name.removesuffix(".zip").removesuffix(".gz").removesuffix(".nii")
+            name = path.absolute().name.removesuffix(".zip").removesuffix(".gz").removesuffix(".nii")
             if not name.strip("."):
                 raise BadInput("the file's name can't name a folder", where=str(path), do="rename it")
             yield name, path

@@ -29,7 +29,7 @@ class _Process:
     """One limited process, started when it is first wanted."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "smiler.formats.dicom.worker"]
+        command = [sys.executable, "-P", "-m", "smiler.formats.dicom.worker"]  # -P: no module from the user's folder
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -91,7 +91,7 @@ def _ask(**task: Any) -> dict[str, Any]:
     with _lock:
         _idle.append(process)
     faults = [BadInput(what, where=where, got=got, do=do) for what, where, got, do in answer.get("faults", ())]
-    if task["task"] != "scan":
+    if task["task"] != "scan" or "series" not in answer:
         raise_all(faults)
     return answer
 
@@ -106,6 +106,12 @@ def read_header(path: Path, options: ReadOptions) -> Grid:
     """Where a CT series lies; no pixel is decoded. BadInput unless it is one regular series."""
     answer = _ask(task="header", path=str(path), detilt=options.detilt)
     return _grid(answer, path)
+
+
+def files_of(path: Path, options: ReadOptions) -> tuple[list[Path], str]:
+    """The files of a CT series in the order of its slices (they may lie in a zip file), and its UID."""
+    answer = _ask(task="files", path=str(path), detilt=options.detilt)
+    return [Path(file) for file in answer["files"]], str(answer["uid"])
 
 
 def read_ct(path: Path, options: ReadOptions) -> CT:

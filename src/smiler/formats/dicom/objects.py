@@ -65,10 +65,19 @@ class Object:
         return parse(self.entry, pixels=True)
 
 
-def objects(path: Path) -> Iterator[Object | str]:
-    """Every DICOM object below a path; for what is no DICOM file, its name. BadInput for a broken DICOM file."""
+def objects(path: Path, broken: list[BadInput] | None = None) -> Iterator[Object | str]:
+    """Every DICOM object below a path; for what is no DICOM file, its name.
+
+    BadInput for a broken DICOM file, or it goes into `broken` and the next one is read.
+    """
     for entry in walk(path):
-        header = parse(entry, pixels=False)
+        try:
+            header = parse(entry, pixels=False)
+        except BadInput as error:
+            if broken is None:
+                raise
+            broken.append(error)
+            continue
         if header is None:
             yield entry.path.name
         elif header.file_meta.get("MediaStorageSOPClassUID") != DICOMDIR_CLASS:

@@ -1,6 +1,7 @@
 """What a study holds: the CT series that can be cases, and the segmentations and structure sets drawn on them."""
 
-from collections import Counter
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +11,83 @@ from smiler.formats.dicom.objects import RTSTRUCT_CLASS, SEG_CLASS, Object, obje
 from smiler.formats.dicom.series import shared
 
 
+@dataclass
+class _Group:
+    """The slices of one series, without their headers: a study may have a hundred thousand."""
+
+    patient: str
+    number: str
+    series: str
+    frame: str
+    uids: list[str] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    slices: int = 0
+
+    def add(self, found: Object) -> None:
+        self.uids.append(found.uid)
+        self.paths.append(found.path)
+        self.slices += int(found.header.get("NumberOfFrames") or 1)
+
+
 def scan(path: Path) -> dict[str, Any]:
     """`series`: path, patient, number and UIDs of each; `drawn`: path, what it refers to, and its segments or ROIs."""
-    groups: dict[tuple[Any, ...], list[Object]] = {}
+    groups: dict[tuple[Any, ...], _Group] = {}
     drawn: list[dict[str, Any]] = []
     skipped: list[str] = []
-    faults: list[list[str]] = []
-    for found in objects(path):
+    broken: list[BadInput] = []
+    for found in objects(path, broken):
         if isinstance(found, str):
             skipped.append(found)
-        elif found.is_ct:
+        elif found.is_ct or found.sop_class in (SEG_CLASS, RTSTRUCT_CLASS):
             try:
-                groups.setdefault(shared(found), []).append(found)
+                _sort_in(found, groups, drawn)
             except BadInput as error:
-                faults.append([error.what, error.where, error.got, error.do])
-        elif found.sop_class in (SEG_CLASS, RTSTRUCT_CLASS):
-            drawn.append(_drawn(found))
+                broken.append(error)
         else:
             skipped.append(found.path.name)
-    folders = Counter(folder for group in groups.values() for folder in {thing.path.parent for thing in group})
-    series = [_series(group, folders) for group in groups.values()]
+    series = [_series(group, list(groups.values()), broken) for group in groups.values()]
+    faults = [[error.what, error.where, error.got, error.do] for error in broken]
     return {"series": series, "drawn": drawn, "skipped": skipped, "faults": faults}
 
 
-def _series(group: list[Object], folders: Counter[Path]) -> dict[str, Any]:
-    first = group[0]
-    parents = {thing.path.parent for thing in group}
-    folder = min(parents, key=lambda parent: len(parent.parts))
-    alone = len(parents) == 1 and folders[folder] == 1
-    single = len(group) == 1 and not alone
-    place = folder if alone or not first.series else folder / f"{SERIES}{first.series}"
+def _sort_in(found: Object, groups: dict[tuple[Any, ...], _Group], drawn: list[dict[str, Any]]) -> None:
+    if not found.is_ct:
+        drawn.append(_drawn(found))
+        return
+    key = shared(found)
+    if key not in groups:
+        patient, number, frame = (str(found.header.get(name) or "") for name in _TOLD)
+        groups[key] = _Group(patient, number, found.series, frame)
+    groups[key].add(found)
+
+
+_TOLD = ("PatientID", "SeriesNumber", "FrameOfReferenceUID")
+
+
+def _series(group: _Group, groups: list[_Group], broken: list[BadInput]) -> dict[str, Any]:
     return {
-        "path": str(first.path if single else place),
-        "patient": str(first.header.get("PatientID") or ""),
-        "number": str(first.header.get("SeriesNumber") or ""),
-        "uid": first.series,
-        "frame": str(first.header.get("FrameOfReferenceUID") or ""),
-        "uids": [thing.uid for thing in group],
-        "slices": len(group),
+        "path": str(_place(group, groups, broken)),
+        "patient": group.patient,
+        "number": group.number,
+        "uid": group.series,
+        "frame": group.frame,
+        "uids": group.uids,
+        "slices": group.slices,
     }
+
+
+def _place(group: _Group, groups: list[_Group], broken: list[BadInput]) -> Path:
+    """The path that leads to this series and no other: a folder, its one file, or a folder with its UID."""
+    folder = Path(os.path.commonpath([str(path.parent) for path in group.paths]))
+    others = [g for g in groups if g is not group and any(path.is_relative_to(folder) for path in g.paths)]
+    if not others:
+        return folder
+    if len(group.paths) == 1:
+        return group.paths[0]
+    if not group.series or any(other.series == group.series for other in others):
+        do = "put each series into a folder of its own"
+        broken.append(BadInput("series that can't be told apart by their UID", where=str(folder), do=do))
+    return folder / f"{SERIES}{group.series}"
 
 
 def _drawn(found: Object) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """DICOM-SEG: segments as masks on a CT's grid, and masks as a SEG object with SNOMED CT codes (through highdicom)."""
 
+import hashlib
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,8 @@ _LESIONS = {"108369006": "Neoplasm", "367643001": "Cyst"}
 def describe(found: Object) -> list[dict[str, Any]]:
     """Per segment: number, names it may be known by, SNOMED code, side, algorithm type, and whether it has pixels."""
     frames = found.header.get("PerFrameFunctionalGroupsSequence") or ()
-    drawn = {int(_number(frame)) for frame in frames if "SegmentIdentificationSequence" in frame}
+    shared = (found.header.get("SharedFunctionalGroupsSequence") or ()) if frames else ()
+    drawn = {_number(group) for group in (*frames, *shared) if "SegmentIdentificationSequence" in group}
     if found.header.get("SegmentationType") == "LABELMAP":
         drawn = {int(row.SegmentNumber) for row in found.header.SegmentSequence}
     told = []
@@ -112,8 +114,8 @@ def write_segmentation(series: Series, bits: NDArray[np.int32], segments: Sequen
     if series.shifts_mm.any():
         raise BadInput("a tilted series has no grid for a segmentation", where=str(series.path), do="write NIfTI")
     sources = sources_of(series)
-    array = np.stack([(bits >> i & 1).astype(np.uint8) for i in range(len(segments))], axis=-1)
-    entropy = [str(sources[0].SOPInstanceUID), name, str(hash(array.tobytes()))]
+    array = _frames(series, bits, len(segments))
+    entropy = [str(sources[0].SOPInstanceUID), name, hashlib.blake2b(np.ascontiguousarray(bits).data).hexdigest()]
     descriptions = [_description(i + 1, segment, entropy) for i, segment in enumerate(segments)]
     seg = hd.seg.Segmentation(
         source_images=sources,
@@ -136,6 +138,26 @@ def write_segmentation(series: Series, bits: NDArray[np.int32], segments: Sequen
     stream = io.BytesIO()
     seg.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def _frames(series: Series, bits: NDArray[np.int32], count: int) -> NDArray[np.uint8]:
+    """Segments as highdicom wants them, frames as the sources have them: a multi-frame object's in its own order.
+
+    (k, rows, columns) of segment numbers where no two segments share a voxel, else (k, rows, columns, segments).
+    """
+    many = [source for source in series.sources if int(source.header.get("NumberOfFrames") or 1) > 1]
+    if many and len(series.sources) > 1:
+        raise BadInput("a segmentation refers to one multi-frame object", where=str(series.path), do="write NIfTI")
+    if many:
+        whole = np.zeros((int(many[0].header.NumberOfFrames), *bits.shape[1:]), dtype=np.int32)
+        whole[[plane.frame for plane in series.planes]] = bits
+        bits = whole
+    if count < 256 and not (bits & (bits - 1)).any():
+        flat = np.zeros(bits.shape, dtype=np.uint8)
+        for i in range(count):
+            flat[(bits >> i & 1).astype(bool)] = i + 1
+        return flat
+    return np.stack([(bits >> i & 1).astype(np.uint8) for i in range(count)], axis=-1)
 
 
 def _description(number: int, segment: Segment, entropy: Sequence[str]) -> Any:

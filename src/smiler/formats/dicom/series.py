@@ -7,16 +7,18 @@ positions are regular.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.pixels.utils import pixel_array
 
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import TOLERANCE_MM
 from smiler.domain.places import split_series
-from smiler.formats.dicom.objects import CT_CLASSES, Object, objects
+from smiler.formats.dicom.objects import CT_CLASSES, UNREADABLE, Object, objects
 
 REGULAR_MM = 0.01
 """Neighbouring slices may be this much nearer or farther than the mean: positions are written with few decimals."""
@@ -90,6 +92,7 @@ def _stack(path: Path, planes: list[Plane], notes: list[str], *, detilt: bool) -
     right, down = orientation[:3], orientation[3:]
     normal = np.cross(right, down)
     planes.sort(key=lambda plane: float(np.dot(plane.position, normal)))
+    _check_one_acquisition(planes, where)
     positions = np.array([plane.position for plane in planes])
     spacing = _regular(positions @ normal, where) if len(planes) > 1 else _thickness(header)
     straight = positions[0] + np.arange(len(planes))[:, None] * spacing * normal
@@ -99,7 +102,7 @@ def _stack(path: Path, planes: list[Plane], notes: list[str], *, detilt: bool) -
     if aside > max(REGULAR_MM, 0.001 * spacing * len(planes)):
         angle = np.degrees(np.arctan2(aside, spacing * (len(planes) - 1)))
         if not detilt:
-            do = "resample it upright with --detilt, or scan without tilt"
+            do = "set reading.detilt = true in the recipe, or resample it upright to NIfTI first"
             raise BadInput("the slices are stacked askew (gantry tilt)", where=where, got=f"{angle:.1f} degrees", do=do)
         notes.append(f"gantry tilt of {angle:.1f} degrees resampled upright, as asked")
     else:
@@ -172,7 +175,23 @@ def _without_doubles(planes: list[Plane], where: str) -> tuple[list[Plane], int]
 def _same_pixels(a: Plane, b: Plane) -> bool:
     one, other = a.source.dataset(), b.source.dataset()
     same = ("RescaleSlope", "RescaleIntercept")
-    return one.get("PixelData") == other.get("PixelData") and all(one.get(k) == other.get(k) for k in same)
+    if a.source is not b.source and not (a.frame or b.frame):
+        return one.get("PixelData") == other.get("PixelData") and all(one.get(k) == other.get(k) for k in same)
+    try:
+        first, second = (pixel_array(ds, index=plane.frame) for ds, plane in ((one, a), (other, b)))
+    except UNREADABLE:
+        return False
+    return np.array_equal(first, second)
+
+
+def _check_one_acquisition(planes: Sequence[Plane], where: str) -> None:
+    """Two acquisitions half a slice apart lie like one regular volume; their numbers take turns."""
+    numbers = [str(plane.source.header.get("AcquisitionNumber") or "") for plane in planes]
+    turns = sum(a != b for a, b in pairwise(numbers))
+    if turns > 2 * (len(set(numbers)) - 1):
+        got = f"acquisition numbers {_some(sorted(set(numbers)))} take turns from slice to slice"
+        do = "put each acquisition into a folder of its own"
+        raise BadInput("several acquisitions in one series", where=where, got=got, do=do)
 
 
 def shared(source: Object) -> tuple[Any, ...]:

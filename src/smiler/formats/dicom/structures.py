@@ -4,6 +4,7 @@ A voxel is inside where its centre is; contours of one ROI on one plane are comb
 in a contour is a hole. Contours are written halfway between voxel centres: they come back as the same voxels.
 """
 
+import hashlib
 import io
 from collections.abc import Sequence
 from datetime import datetime
@@ -123,7 +124,12 @@ def write_structures(series: Series, bits: NDArray[np.int32], segments: Sequence
         raise BadInput("a tilted series has no grid for contours", where=str(series.path), do="write NIfTI")
     sources = sources_of(series)
     first = sources[0]
-    entropy = [str(first.SOPInstanceUID), name, str(hash(bits.tobytes())), "rtstruct"]
+    entropy = [
+        str(first.SOPInstanceUID),
+        name,
+        hashlib.blake2b(np.ascontiguousarray(bits).data).hexdigest(),
+        "rtstruct",
+    ]
     ds = Dataset()
     for key in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate"):
         setattr(ds, key, first.get(key, ""))

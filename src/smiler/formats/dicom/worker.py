@@ -62,6 +62,14 @@ def _header(task: Mapping[str, Any]) -> dict[str, Any]:
     return {"shape": series.shape, "affine": series.affine.tolist(), "notes": series.notes}
 
 
+def _files(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The files of the series in the order of its slices, and its UID."""
+    from smiler.formats.dicom.series import read_series
+
+    series = read_series(Path(task["path"]), detilt=task["detilt"])
+    return {"files": [str(source.path) for source in series.sources], "uid": series.sources[0].series}
+
+
 def _ct(task: Mapping[str, Any]) -> dict[str, Any]:
     """HU (k, rows, columns) int16 into the file `out`."""
     from smiler.formats.dicom.pixels import check_bytes, hounsfield
@@ -158,6 +166,7 @@ def _structures(found: Object, geometry: Geometry) -> Any:
 _DRAWN: Mapping[str, Callable[[Object, Geometry], Any]] = {SEG_CLASS: _segmentation, RTSTRUCT_CLASS: _structures}
 TASKS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "header": _header,
+    "files": _files,
     "ct": _ct,
     "labels": _labels,
     "scan": _scan,
