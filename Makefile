@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint bench real setup clean help
+.PHONY: demo test lint bench bench-audit real setup clean help
 
 help:   ## what there is
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: $(READY)   ## a virtual environment with smiler in it
 
@@ -32,6 +32,9 @@ lint: $(READY)   ## style, types, and who may import whom
 
 bench: $(READY)   ## speed of the pieces, as shares of the network's own time
 	$(BIN)/python benchmarks/bench.py
+
+bench-audit: $(READY)   ## the audit of 1,000 volumes: seconds and memory
+	$(BIN)/python benchmarks/audit_scale.py
 
 real: $(READY)   ## the checks on real CT (SMILER_REAL_DATA or ../shared/data), with results under results/
 	$(BIN)/python benchmarks/real_ct.py

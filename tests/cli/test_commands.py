@@ -367,3 +367,38 @@ def test_a_finished_run_goes_on_to_the_same_weights(smiler: Smiler, world: Any, 
     result = smiler("train", world.hidden, tmp_path / "run", "--resume")
     assert result.code == 0, result.err
     assert {path: path.read_bytes() for path in before} == before
+
+
+# --- data in and out
+
+
+def test_an_audit_leaves_a_page_a_picture_and_its_numbers(smiler: Smiler, world: Any, tmp_path: Path) -> None:
+    result = smiler("audit", world.hidden, "--out", tmp_path / "audit")
+    assert result.code == 0, result.err
+    assert {path.name for path in (tmp_path / "audit").iterdir()} == {"audit.json", "coverage.png", "report.html"}
+    assert (tmp_path / "audit" / "coverage.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
+    assert "ignore-volume learns from" in page
+    refused(smiler("audit", world.hidden, "--fix-geometry", "guess"), "--fix-geometry", "copy (the voxels are right)")
+
+
+@pytest.mark.parametrize("kind", ["nnunet", "totalsegmentator", "bids"])
+def test_an_export_is_imported_again(smiler: Smiler, world: Any, tmp_path: Path, kind: str) -> None:
+    result = smiler("export", world.phantom, tmp_path / "out", "--format", kind, "--json")
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    for folder in told["folders"]:
+        assert smiler("import", folder, tmp_path / "again").code == 0
+    one, two = Cohort.open(world.phantom), Cohort.open(tmp_path / "again")
+    assert [case.id for case in one] == [case.id for case in two] == told["cases"]
+    for case in one:
+        statuses = {key: case.status(key) for key in one.organs.keys}
+        assert {key: two.case(case.id).status(key) for key in one.organs.keys} == statuses
+
+
+def test_wrong_exports_end_with_2(smiler: Smiler, world: Any, tmp_path: Path) -> None:
+    refused(smiler("export", world.phantom, tmp_path / "o", "--format", "hdf5"), "no such kind of export", "nnunet")
+    refused(smiler("export", world.phantom, tmp_path / "o", "--include", "none"), "--include", "expert, accepted, all")
+    refused(smiler("export", world.phantom, tmp_path / "o", "--organs", "heart"), "no such organ")
+    (tmp_path / "file").write_text("x")
+    refused(smiler("export", world.phantom, tmp_path / "file"), "a file lies there")
