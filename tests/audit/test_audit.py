@@ -133,7 +133,7 @@ def test_faults_of_several_cases_are_listed_at_once(tmp_path: Path) -> None:
         " got mask axes LPS, CT axes LPS, 0.5 mm apart:"
         " mask SPL (6, 5, 8) at 2.000x1.000x1.000 mm, origin (0.50, 0.00, 0.00),"
         " CT SPL (6, 5, 8) at 2.000x1.000x1.000 mm, origin (0.00, 0.00, 0.00);"
-        " do: resample the mask onto the CT, or mend its header",
+        " do: see whether it is this CT's mask; if so: smiler audit --fix-geometry copy (or resample)",
         "case c4, organ liver, spleen, file c4_map.nii.gz: two organs that exclude each other share voxels;"
         " got 4 voxels; do: mend the masks, declare part_of or overlaps, or set overlap = first",
     ]

@@ -180,3 +180,12 @@ def test_a_copied_header_keeps_the_files_arrays_together(tmp_path: Path) -> None
     assert np.array_equal(np.asarray(mended.dataobj), np.asarray(image.dataobj))
     assert np.allclose(mended.affine, kind.load(tmp_path / "c1.nii.gz").affine)
     assert audit_cohort(Cohort.open(tmp_path)).ok
+
+
+def test_a_mask_of_another_patient_is_not_resampled_into_nothing(tmp_path: Path) -> None:
+    case = add_case(tmp_path, "c1", {"liver": "MAP#1+2"})
+    shifted(tmp_path / "c1_map.nii.gz", (900.0, 0.0, 0.0))
+    cohort = cohort_of(tmp_path, [case])
+    cohort.save()
+    assert fix_geometry(cohort, "resample") == []
+    assert Cohort.open(tmp_path).cases == cohort.cases

@@ -387,8 +387,7 @@ def test_an_export_is_imported_again(smiler: Smiler, world: Any, tmp_path: Path,
     result = smiler("export", world.phantom, tmp_path / "out", "--format", kind, "--json")
     assert result.code == 0, result.err
     told = json.loads(result.out)
-    for folder in told["folders"]:
-        assert smiler("import", folder, tmp_path / "again").code == 0
+    assert smiler("import", told["folder"], tmp_path / "again").code == 0
     one, two = Cohort.open(world.phantom), Cohort.open(tmp_path / "again")
     assert [case.id for case in one] == [case.id for case in two] == told["cases"]
     for case in one:

@@ -393,3 +393,12 @@ def test_spoilt_bytes_give_a_cohort_or_our_errors(folder: Path, name: str) -> No
         with suppress(SmilerError):
             opened += len(Cohort.open(folder)) > 0
     assert 0 < opened < 300
+
+
+def test_a_word_that_was_meant_as_a_status_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "cohort.toml").write_text('format = 1\n[[organ]]\nkey = "liver"\n')
+    (tmp_path / "i.nii.gz").write_bytes(b"")
+    for word in ("Absent", "unannotated", "N/A"):
+        (tmp_path / "cases.csv").write_text(f"case,patient,image,liver\np1,A,i.nii.gz,{word}\n")
+        with pytest.raises(BadInput, match="write absent, in small letters, if an expert looked"):
+            Cohort.open(tmp_path)

@@ -136,8 +136,11 @@ def images(of: Cohort) -> dict[str, tuple[Geometry, bytes]]:
 
 
 def back(done: Exported, folder: Path) -> Cohort:
+    import_into(done.folder, folder)
+    one_by_one = folder.with_name(folder.name + "-one")
     for source in done.folders:
-        import_into(source, folder)
+        import_into(source, one_by_one)
+    assert told(Cohort.open(one_by_one))["statuses"] == told(Cohort.open(folder))["statuses"]
     return Cohort.open(folder)
 
 
@@ -211,7 +214,8 @@ def test_one_nnunet_data_set_ignores_what_is_unknown_and_says_what_is_lost(tmp_p
     done = export(made, "nnunet", ExportRequest(tmp_path / "out"), "one")
     assert any("voxels of liver are ignored" in note for note in done.notes)
     assert any("'not here' is ignored" in note for note in done.notes)
-    (tmp_path / "out" / "smiler.json").unlink()  # as a data set of somebody else
+    (tmp_path / "out" / "smiler.json").unlink()
+    (tmp_path / "out" / "Dataset001_test" / "smiler.json").unlink()  # as a data set of somebody else
     again = _import_plain(tmp_path)
     vein = np.zeros(SHAPE, dtype=bool)
     vein[0:6, 3, 2:6] = True
@@ -249,7 +253,7 @@ def test_a_complete_cohort_is_one_data_set_with_regions(tmp_path: Path) -> None:
     row |= {"spleen": "a.1_map.nii.gz#3", "pancreas": "a.1_map.nii.gz#4@0:3"}
     made = cohort(tmp_path / "c", cells={"a.1": row})
     done = export(made, "nnunet", ExportRequest(tmp_path / "out"))
-    table = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    table = json.loads((tmp_path / "out" / "Dataset001_test" / "dataset.json").read_text())
     assert len(done.folders) == 1
     assert table["labels"]["ignore"] == max(v for v in table["labels"].values() if isinstance(v, int))
     assert len(table["regions_class_order"]) == 5
@@ -327,13 +331,13 @@ def test_a_proposal_of_an_earlier_export_does_not_stay_behind(tmp_path: Path) ->
 
 def test_the_ignore_label_follows_the_last(tmp_path: Path) -> None:
     export(cohort(tmp_path / "c"), "nnunet", ExportRequest(tmp_path / "out"), "one")
-    labels = json.loads((tmp_path / "out" / "dataset.json").read_text())["labels"]
+    labels = json.loads((tmp_path / "out" / "Dataset001_test" / "dataset.json").read_text())["labels"]
     numbers = sorted({n for value in labels.values() for n in (value if isinstance(value, list) else [value])})
     assert numbers == list(range(len(numbers)))
     assert labels["ignore"] == numbers[-1]
     values = {
         int(v)
-        for p in (tmp_path / "out" / "labelsTr").glob("*.nii.gz")
+        for p in (tmp_path / "out" / "Dataset001_test" / "labelsTr").glob("*.nii.gz")
         for v in np.unique(np.asarray(nib.load(p).dataobj))
     }
     assert values <= set(numbers)

@@ -290,7 +290,7 @@ def test_only_wanted_organs_are_read(tmp_path: Path) -> None:
 
 def test_more_organs_than_a_cohort_holds(tmp_path: Path) -> None:
     source = totalsegmentator(tmp_path / "src", {"s1": {f"rib_{i}": [1] for i in range(33)}})
-    assert "a cohort has 1 to 31 organs; got 33; do: choose some with --organs" in refusal(source, tmp_path / "cohort")
+    assert "a cohort has 1 to 31 organs; got 33: rib_0" in refusal(source, tmp_path / "cohort")
 
 
 # --- plain folders -------------------------------------------------------------------------------------------------

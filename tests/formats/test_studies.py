@@ -128,7 +128,7 @@ def test_several_series_of_a_patient_are_several_cases(tmp_path: Path) -> None:
     late = Slices(ct(seed=3), series="1.2.9", mend=lambda k, ds: setattr(ds, "SeriesNumber", 7))
     late.write(tmp_path / "src", name=lambda k: f"late{k}")
     text = refusal(tmp_path / "src", tmp_path / "cohort")
-    assert "1 to 31 organs" in text
+    assert "nothing is annotated in the source" in text
     assert late.syntax == ExplicitVRLittleEndian
 
 
@@ -195,3 +195,28 @@ def test_one_broken_file_is_named_and_no_traceback(tmp_path: Path) -> None:
 )
 def test_a_segment_is_named_by_its_code_and_side(segment: dict[str, object], name: str) -> None:
     assert organ_name({"key": "", "number": 1, **segment}, ImportOptions()) == name
+
+
+@pytest.mark.parametrize(("first", "second"), [("MANUAL", "AUTOMATIC"), ("AUTOMATIC", "MANUAL"), ("MANUAL", "MANUAL")])
+def test_a_segmentation_and_a_structure_set_of_the_same_organs(tmp_path: Path, first: Drawn, second: Drawn) -> None:
+    source, bits = study(tmp_path / "src", "dicom-seg", first)
+    organs = OrganSet(tuple(organ_of(key, KEYS) for key in KEYS))
+    segments = segments_of(organs, KEYS, second)
+    write_masks(source / "masks" / "rs.dcm", source / "CT", bits, read_header(source / "CT"), segments, "rtstruct")
+    import_into(source, tmp_path / "cohort", ImportOptions(absent_means="absent"))
+    (case,) = Cohort.open(tmp_path / "cohort")
+    assert not case.cell("liver").auto
+    assert case.cell("liver").path.endswith("organs.dcm" if first == "MANUAL" else "rs.dcm")
+    if first == second:
+        write_masks(
+            source / "masks" / "rs.dcm", source / "CT", bits & ~1, read_header(source / "CT"), segments, "rtstruct"
+        )
+        assert "two masks for one organ, and they differ" in refusal(source, tmp_path / "other")
+
+
+def test_a_truncated_slice_is_found_without_decoding_a_pixel(tmp_path: Path) -> None:
+    source, _ = study(tmp_path / "src")
+    data = (source / "CT" / "image_3").read_bytes()
+    (source / "CT" / "image_3").write_bytes(data[:-40])
+    with pytest.raises(Exception, match=r"image_3.*truncated: 200 of 240 bytes"):
+        read_header(source / "CT")

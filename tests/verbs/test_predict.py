@@ -233,3 +233,11 @@ def test_a_folder_that_is_no_cohort_and_a_missing_file_are_refused(tiny: Any, tm
 def test_a_name_that_would_lead_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput, match="the file's name can't name a folder"):
         named_images([tmp_path / name])
+
+
+def test_masks_of_an_earlier_prediction_do_not_stay_beside_new_ones(tiny: Any, tmp_path: Path) -> None:
+    predict(tiny.model, [tiny.image], PredictRequest(tmp_path, probabilities=True))
+    folder = tmp_path / tiny.image.name.removesuffix(".nii.gz")
+    (folder / "mine.txt").write_text("kept")
+    predict(tiny.model, [tiny.image], PredictRequest(tmp_path, organs=("liver",)))
+    assert {path.name for path in folder.iterdir()} == {"liver.nii.gz", "provenance.json", "mine.txt"}

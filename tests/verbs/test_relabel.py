@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from smiler.audit.audit import Coverage, audit_cohort
 from smiler.domain.cells import Status, annotated
-from smiler.domain.cohort import Cohort
+from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import sha256
 from smiler.domain.locks import writing
 from smiler.domain.organs import Organ, OrganSet
+from smiler.formats.labels import read_case_labels
 from smiler.formats.nifti import read_header, read_labels, write_labels
 from smiler.networks.checkpoint import read_checkpoint, save_checkpoint
 from smiler.networks.device import make_fabric
@@ -241,3 +242,19 @@ def test_organs_that_the_model_does_not_know_stay_as_they_are(tiny: Any, tmp_pat
     assert again.organs.keys == organs.keys
     assert all(not case.cell("heart").path for case in again)
     assert proposals(again)
+
+
+def test_no_proposal_lies_where_an_organ_that_the_model_does_not_know_was_drawn(tiny: Any, tmp_path: Path) -> None:
+    case = tiny.cohort.cases[3]
+    grid = read_header(tiny.cohort.image_path(case))
+    whole = np.ones(grid.geometry.shape, dtype=np.uint8)
+    whole[:4] = 0
+    write_labels(tmp_path / "artery.nii.gz", whole, grid)
+    organs = OrganSet((*tiny.cohort.organs.organs, Organ("artery")))
+    cells = {"artery": annotated(str(tmp_path / "artery.nii.gz"))}
+    cohort = Cohort(tmp_path / "c", organs, (Case("x", "x", str(tiny.cohort.image_path(case)), cells),))
+    cohort.save()
+    completed = relabel(tiny.model, cohort, RelabelRequest(tmp_path / "done"))
+    labels = read_case_labels(completed, completed.cases[0], grid.geometry)
+    assert labels.proposed.any()
+    assert not labels.proposed[4:].any()

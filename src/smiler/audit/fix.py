@@ -74,6 +74,8 @@ def _case(cohort: Cohort, case: Case, how: How, reading: ReadOptions) -> Iterato
             codes = np.ascontiguousarray(grid.canonical(drawn.grid.own(drawn.codes)))
         else:
             codes = nearest(drawn.codes, drawn.grid.geometry, grid.geometry)
+            if not codes.any():  # it lies elsewhere altogether: another patient's mask?
+                continue
         path = f"{FOLDER}/{case.id}_{number}_{_stem(source)}.nii.gz"
         yield _write(cohort, case, (source, path), replace(drawn, codes=codes), grid, how)
 

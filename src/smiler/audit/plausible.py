@@ -60,14 +60,16 @@ LEAST_SD = 0.1
 
 def implausible(cases: Sequence[CaseAudit], organs: Sequence[str]) -> Iterator[str]:
     """One sentence per finding, each naming case, organ and the numbers."""
-    for organ in organs:
-        yield from _odd_volumes(cases, organ)
-        yield from _cut(cases, organ)
     for case in cases:
         yield from _wrong_sides(case)
         yield from _upside_down(case)
+    for organ in organs:
+        yield from _odd_volumes(cases, organ)
+    for case in cases:
         if case.geometry and math.prod(case.geometry.shape) * case.geometry.voxel_ml >= SMALLEST_IMAGE_ML:
             yield from _far_from_norms(case)
+    for organ in organs:
+        yield from _cut(cases, organ)
 
 
 def _whole(case: CaseAudit, organ: str) -> bool:

@@ -147,7 +147,7 @@ def export(  # noqa: PLR0913  one option each for what the layouts leave open
 ) -> None:
     """Write a cohort as other tools read it; an import brings it back exactly.
 
-    Example: smiler export my-cohort nnUNet_raw/Dataset123_Mine --format nnunet
+    Example: smiler export my-cohort nnUNet_raw --format nnunet
     """
     from typing import cast
 
@@ -162,11 +162,14 @@ def export(  # noqa: PLR0913  one option each for what the layouts leave open
     done = export_cohort(Cohort.open(cohort), kind, request, cast(Layout, layout), Bars(quiet=as_json))
     if as_json:
         folders = [str(folder) for folder in done.folders]
-        print_json({"folders": folders, "cases": list(done.cases), "notes": list(done.notes)})
+        print_json(
+            {"folder": str(done.folder), "data_sets": folders, "cases": list(done.cases), "notes": list(done.notes)}
+        )
         return
     for note in done.notes:
         console.print(f"lost: {note}", markup=False)
-    console.print(f"{len(done.cases)} cases in {', '.join(map(str, done.folders))}", markup=False)
+    inside = f", as {', '.join(folder.name for folder in done.folders)}" if done.folders != (done.folder,) else ""
+    console.print(f"{len(done.cases)} cases in {done.folder}{inside}", markup=False)
 
 
 def hide(

@@ -104,6 +104,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     """
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
+    from smiler.domain.cells import Status
     from smiler.domain.cohort import Cohort
     from smiler.domain.errors import BadInput
     from smiler.selection import RULES
@@ -123,8 +124,10 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     if as_json:
         print_json({"cohort": str(out), "proposed": filled})
         return
-    for case, keys in filled.items():
-        console.print(f"{case}: " + (", ".join(keys) if keys else "nothing to complete"))
+    for case in completed:
+        empty = [key for key in model.organs.keys if case.status(key) is Status.UNANNOTATED and not case.cell(key).auto]
+        told = [", ".join(filled[case.id]), f"nothing found of {', '.join(empty)}" if empty else ""]
+        console.print(f"{case.id}: " + ("; ".join(text for text in told if text) or "nothing to complete"))
     console.print(f"completed cohort in {out}")
 
 

@@ -18,6 +18,7 @@ from smiler.domain.organs import Organ, OrganSet
 from smiler.domain.places import exists
 
 FORMAT = 1
+_WORDS = {"absent", "unannotated", "none", "missing", "nan", "n/a", "na", "-", "0", "no"}
 _FIXED = ("case", "patient", "image")
 _MANIFEST_KEYS = {"format", "name", "sealed", "organ"}
 _ORGAN_KEYS = {"key", "title", "snomed", "colour", "part_of", "overlaps"}
@@ -234,7 +235,10 @@ class _LedgerReader:
 
     def _check_exists(self, number: int, column: str, path: str) -> None:
         if not exists(self.path.parent / path):
-            self.fault(number, column, "the file does not exist", repr(path), "paths start at the cohort's folder")
+            do = "" if Path(path).is_absolute() else "paths start at the cohort's folder"
+            if path.strip().lower() in _WORDS:
+                do = "write absent, in small letters, if an expert looked; leave the cell empty if nobody did"
+            self.fault(number, column, "the file does not exist", repr(path), do)
 
 
 def _case(values: Mapping[str, str], cells: Mapping[str, Cell | None]) -> Case:

@@ -34,9 +34,10 @@ _WRITE: Mapping[str, Callable[[Cohort, Piece, ExportRequest], Iterator[str]]] = 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: case ids, the folders that can be imported, and what a layout could not say."""
+    """What was written: case ids, the folder (an import brings all of it back), the data sets, what was lost."""
 
     cases: tuple[str, ...]
+    folder: Path
     folders: tuple[Path, ...]
     notes: tuple[str, ...]
 
@@ -63,7 +64,7 @@ def export(
         if kind == "bids":
             bids.write_whole(cohort, request, list(cohort.cases))
         _write_kept(request.out, cohort.organs, told, request)
-        return Exported(tuple(case.id for case in cohort), (request.out,), tuple(notes))
+        return Exported(tuple(case.id for case in cohort), request.out, (request.out,), tuple(notes))
 
 
 def _asked(kind: str, request: ExportRequest, layout: str) -> str:
@@ -82,7 +83,8 @@ def _nnunet(cohort: Cohort, request: ExportRequest, layout: nnunet.Layout, progr
         mine = {name: _only(told[name], data_set.keys) for name in data_set.cases}
         _write_kept(data_set.folder, cohort.organs, mine, request)
     notes += nnunet.finish(sets, cohort)
-    return Exported(tuple(told), tuple(data_set.folder for data_set in sets), tuple(notes))
+    _write_kept(request.out, cohort.organs, told, request)
+    return Exported(tuple(told), request.out, tuple(data_set.folder for data_set in sets), tuple(notes))
 
 
 def _imported_id(kind: str, cohort: Cohort, case: Case, request: ExportRequest) -> str:

@@ -5,6 +5,7 @@ an organ out altogether, all that experts said about the others' background woul
 a data set of its own, of the cases that say something of it, and nothing is lost.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,11 +125,12 @@ IGNORE = HIGHEST
 
 
 def data_sets(cohort: Cohort, request: ExportRequest, layout: Layout) -> list[DataSet]:
-    """One data set, or one an organ."""
+    """One data set, or one an organ, in a folder that can serve as nnUNet_raw."""
     keys = request.organs or cohort.organs.keys
     whole = all(str(case.cell(key)) and not case.cell(key).auto for case in cohort for key in keys)
     if layout == "one" or (layout == "auto" and whole):
-        return [DataSet(request.out, cohort.organs, tuple(keys))]
+        name = re.sub(r"[^A-Za-z0-9]+", "_", cohort.name).strip("_") or "organs"
+        return [DataSet(request.out / f"Dataset001_{name}", cohort.organs, tuple(keys))]
     numbered = enumerate(keys, start=1)
     return [DataSet(request.out / f"Dataset{n:03d}_{key}", cohort.organs, (key,)) for n, key in numbered]
 

@@ -8,7 +8,7 @@ from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
 from smiler.formats.base import some
-from smiler.formats.volumes import ReadOptions, is_nifti, read_ct, read_header
+from smiler.formats.volumes import ReadOptions, read_ct, read_header
 
 
 def duplicates(
@@ -46,16 +46,14 @@ def _same(
             yield tuple(group)
 
 
-def geometries_of(cohort: Cohort, new: Collection[str], reading: ReadOptions) -> dict[str, Geometry]:
-    """Geometry of the new cases and, where a header tells it at once, of the old ones."""
+def geometries_of(cohort: Cohort, reading: ReadOptions) -> dict[str, Geometry]:
+    """Geometry of every case that can be read."""
     found = {}
     for case in cohort:
-        path = cohort.image_path(case)
-        if case.id in new or is_nifti(path):
-            try:
-                found[case.id] = read_header(path, reading).geometry
-            except BadInput:
-                continue
+        try:
+            found[case.id] = read_header(cohort.image_path(case), reading).geometry
+        except BadInput:  # told by the audit
+            continue
     return found
 
 

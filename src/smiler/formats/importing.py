@@ -71,7 +71,7 @@ def import_into(
         facts = options.model_dump(mode="json", exclude_defaults=True)
         note_import(cohort_folder, absolute(source), fmt.name, facts, list(ids))
     reading = ReadOptions()
-    geometries = geometries_of(merged.cohort, ids, reading)
+    geometries = geometries_of(merged.cohort, reading)
     same = tuple(told(merged.cohort, group) for group in duplicates(merged.cohort, geometries, reading, ids))
     return ImportReport(ids, merged.organs_added, reader.told(), (*same, *shared, *merged.conflicts))
 

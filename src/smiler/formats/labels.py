@@ -218,7 +218,7 @@ class _Reader:
                 got=f"mask axes {grid.axis_codes}, CT axes {self._ct_codes}, "
                 + (f"{apart:.4g} mm apart" if np.isfinite(apart) else "sizes differ")
                 + f": mask {grid.geometry}, CT {self.geometry}",
-                do="resample the mask onto the CT, or mend its header",
+                do="see whether it is this CT's mask; if so: smiler audit --fix-geometry copy (or resample)",
             )
 
     @cached_property

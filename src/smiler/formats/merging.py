@@ -11,7 +11,7 @@ from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.organs import MAX_ORGANS, Organ, OrganSet
 from smiler.formats.anatomy import ANATOMY, PIECES, nearest_whole, organ_of
-from smiler.formats.base import some
+from smiler.formats.base import ENDINGS, some
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,12 @@ def _organs(
     known = [organ.key for organ in old]
     among = [*known, *keys]
     if not 1 <= len(among) <= MAX_ORGANS:
-        do = "choose some with --organs" if among else "nothing is annotated in the source"
-        raise BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where="source", got=str(len(among)), do=do)
+        if not among:
+            do = "import a source with annotations first; CT without any can be added to a cohort that has organs"
+            raise BadInput("nothing is annotated in the source, and a cohort needs an organ", where="source", do=do)
+        do = f"choose some, as in --organs {','.join(among[:3])}"
+        got = f"{len(among)}: {some(among)}"
+        raise BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where="source", got=got, do=do)
     new = [
         _cut(declared[key], among) if key in declared else _new_organ(key, among, number, cases)
         for number, key in enumerate(keys, start=len(known))
@@ -124,7 +128,7 @@ def _contains(whole: str, part: str, cases: Sequence[Case]) -> bool:
 def _of_one_file(case: Case, a: str, b: str) -> tuple[Cell, Cell] | None:
     """Both organs' cells where they are drawn in one label map."""
     one, other = case.cell(a), case.cell(b)
-    drawn = one.status is other.status is Status.ANNOTATED and one.path == other.path
+    drawn = one.status is other.status is Status.ANNOTATED and one.path == other.path and one.path.endswith(ENDINGS)
     return (one, other) if drawn and one.labels and other.labels else None
 
 

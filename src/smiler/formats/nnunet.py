@@ -1,7 +1,7 @@
 """nnU-Net (version 2): dataset.json with named labels, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from smiler.formats.base import (
     peek_manifest,
     read_manifest,
 )
+
+DATA_SET = "Dataset"
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,47 @@ class _Files:
 
 
 def recognises(source: Path) -> bool:
-    """A dataset.json whose labels are keyed by name."""
-    manifest = peek_manifest(source)
-    return bool(manifest) and not all(str(key).isdigit() for key in manifest["labels"])
+    """A dataset.json whose labels are keyed by name, or a folder of such data sets (nnUNet_raw)."""
+    return bool(_data_sets(source))
+
+
+def _data_sets(source: Path) -> list[Path]:
+    folders = [source, *sorted(source.glob(f"{DATA_SET}*"))]
+    found = [folder for folder in folders if (manifest := peek_manifest(folder)) and _by_name(manifest)]
+    return [source] if source in found else found
+
+
+def _by_name(manifest: Mapping[str, Any]) -> bool:
+    return not all(str(key).isdigit() for key in manifest["labels"])
 
 
 def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
-    """The training cases. Nobody looked at voxels of the label `ignore`; slices full of it leave the slice ranges."""
+    """The training cases. Nobody looked at voxels of the label `ignore`; slices full of it leave the slice ranges.
+
+    Of a folder of data sets, cases of one id and one image become one case with the organs of all.
+    """
+    folders = _data_sets(source) or [source]
+    if len(folders) == 1:
+        yield from _read(folders[0], options)
+        return
+    cases: dict[str, RawCase] = {}
+    for folder in folders:
+        for raw in _read(folder, options):
+            cases[raw.id] = _united(cases[raw.id], raw) if raw.id in cases else raw
+    yield from cases.values()
+
+
+def _united(one: RawCase, other: RawCase) -> RawCase:
+    both = sorted(one.cells.keys() & other.cells.keys())
+    if one.image.resolve() != other.image.resolve() or both:
+        got = f"{one.image} and {other.image}" if not both else f"{', '.join(both)} twice"
+        do = "import the data sets one by one, with --prefix"
+        raise BadInput("cases of one id that are not one case", where=f"case {one.id}", got=got, do=do)
+    notes = (*one.notes, *(note for note in other.notes if note not in one.notes))
+    return replace(one, cells={**one.cells, **other.cells}, empty=one.empty | other.empty, notes=notes)
+
+
+def _read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
     manifest, where = read_manifest(source), str(source / "dataset.json")
     table = parse_labels(manifest["labels"], where)
     notes = _channel_notes(manifest, where)

@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smiler.domain.cells import Cell, annotated
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
@@ -15,7 +17,7 @@ from smiler.domain.places import walk
 from smiler.formats.anatomy import ANATOMY
 from smiler.formats.base import ENDINGS, Format, ImportOptions, LabelMap, RawCase, absolute, each, some
 from smiler.formats.dicom import client
-from smiler.formats.volumes import read_header
+from smiler.formats.volumes import read_header, read_labels
 
 LOOKED_AT = 40
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -41,7 +43,8 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
             do = "put it beside its CT series, one patient a folder"
             faults.append(BadInput(f"the {row['kind']} refers to no CT series there", where=row["path"], do=do))
     names = _names(series, source)
-    notes = [f"files that are neither CT nor masks: {some(found['skipped'])}"] if found["skipped"] else []
+    others = [name for name in found["skipped"] if not name.endswith(".json")]
+    notes = [f"files that are neither CT nor masks: {some(others)}"] if others else []
 
     def read_one(item: Mapping[str, Any]) -> RawCase:
         place, case_id = Path(item["path"]), names[item["path"]]
@@ -58,9 +61,15 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
                 cells, empty = cells | more, empty | none
         told += [] if cells else ["no organ is annotated"]
         patient = options.patient_of(case_id) if options.patient_pattern else item["patient"].strip() or case_id
-        return RawCase(case_id, patient, place, cells, tuple(told), empty, item["uid"])
+        return RawCase(case_id, patient, place, cells, tuple(told), empty, item["uid"] or _first_folder(place, source))
 
     yield from each(series, read_one, faults)
+
+
+def _first_folder(place: Path, source: Path) -> str:
+    """The folder of a case in an export whose series lost their UIDs."""
+    parts = place.relative_to(absolute(source)).parts
+    return parts[0] if parts else ""
 
 
 def _owner(drawn: Mapping[str, Any], series: Sequence[Mapping[str, Any]]) -> str | None:
@@ -90,9 +99,9 @@ def _cells(
         name = organ_name(segment, options)
         if not options.wants(name):
             continue
-        if name in cells or name in others:
+        if name in cells:
             got = f"segment {segment['number']} of {drawn['path']}"
-            raise BadInput("two masks for one organ", where=f"case {case_id}, organ {name}", got=got)
+            raise BadInput("two masks for one organ", where=f"case {case_id}, organ {name}", got=got, do="remove one")
         cell = annotated(drawn["path"], (segment["number"],))
         if segment["kind"] == "AUTOMATIC" and options.automatic_means == "auto":
             automatic.append(name)
@@ -101,11 +110,28 @@ def _cells(
             if cell.auto:
                 continue
             empty.add(name)
+        if name in others and not _goes_before(cell, others[name], geometry, f"case {case_id}, organ {name}", notes):
+            continue
         cells[name] = cell
     if automatic:
         do = "--automatic-means annotated if an expert accepted them"
         notes.append(f"drawn by a program, so taken as proposals: {', '.join(automatic)} ({do})")
     return cells, frozenset(empty)
+
+
+def _goes_before(new: Cell, old: Cell, geometry: Geometry, where: str, notes: list[str]) -> bool:
+    """Which of two masks of one organ is taken: an expert's before a program's; of equal ones the first.
+
+    BadInput where both are of one kind and differ.
+    """
+    if new.auto != old.auto:
+        notes.append(f"{where}: an expert's mask goes before a program's")
+        return old.auto
+    one, other = (read_labels(cell.path, geometry=geometry).mask(cell.labels) for cell in (old, new))
+    if not np.array_equal(one, other):
+        do = "remove one of the files, or leave the organ out with --organs"
+        raise BadInput("two masks for one organ, and they differ", where=where, got=f"{old} and {new}", do=do)
+    return False
 
 
 _AUTO = Cell(path="-", auto=True)

@@ -118,7 +118,7 @@ def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -
     finished = _finished(about, parents, facts)
     if finished is not None and all(mask.exists() for mask in _files(name, request, facts["organs"])):
         return Predicted(name, finished)
-    about.unlink(missing_ok=True)  # from here on the masks may be of two kinds
+    _forget(about, name, request, facts["organs"])
     bits = predict_bits(model, ct.hu, ct.geometry, request.options)
     volumes = _write_masks(model, name, ct, bits, request)
     _write_dicom(model, name, path, (ct.grid, bits), request)
@@ -127,6 +127,20 @@ def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -
     facts |= {"volumes_ml": volumes, "notes": list(ct.notes)}
     Provenance("predict", parents, facts).save(about)
     return Predicted(name, volumes)
+
+
+def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[str]) -> None:
+    """Without its note an image is not finished; what an earlier prediction wrote and this one doesn't write goes."""
+    old = read_json(about) if about.exists() else None
+    about.unlink(missing_ok=True)
+    if isinstance(old, dict) and old.get("made_by") == "predict":
+        wanted = set(_files(name, request, organs))
+        for path in (request.out / name).iterdir():
+            if (
+                path.name.endswith((".nii.gz", *(end for end in KINDS.values() if end != ".nii.gz")))
+                and path not in wanted
+            ):
+                path.unlink()
 
 
 def _finished(about: Path, parents: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, float] | None:

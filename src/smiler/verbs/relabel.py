@@ -128,15 +128,16 @@ def _proposals(
     """Bit field (z, y, x) in the model's channels: predicted, safe enough, and not known otherwise."""
     index, request = step
     bits = predict_bits(model, ct.hu, ct.geometry, request.options)
-    fields = _in_channels(model, cohort, labels)
+    owns = [cohort.organs.index(key) for key in model.organs.keys]
+    relations = Relations.of(cohort.organs)  # organs that the model doesn't know exclude, too
     for start in range(0, len(bits), 16):
         part = slice(start, start + 16)
-        known = np.broadcast_to(fields.known[part, None, None], bits[part].shape)
-        codes = derive(Fields(fields.drawn[part], known, np.zeros_like(bits[part])), Relations.of(model.organs), np)
-        for k, code in enumerate(codes):
-            bits[part] &= ~(((code != int(Code.UNKNOWN)).astype(np.int32)) << np.int32(k))
+        known = np.broadcast_to(labels.known[part, None, None], bits[part].shape)
+        codes = derive(Fields(labels.drawn[part], known, np.zeros_like(bits[part])), relations, np)
+        for k, own in enumerate(owns):
+            bits[part] &= ~(((codes[own] != int(Code.UNKNOWN)).astype(np.int32)) << np.int32(k))
     if request.fraction < 1:
-        bits &= _safest(model, ct, fields, (index, request))
+        bits &= _safest(model, ct, _in_channels(model, cohort, labels), (index, request))
     return bits
 
 

@@ -21,6 +21,7 @@ CT_CLASSES = {
 SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
 RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 DEEPEST = 64
 """Sequences within sequences: real objects have less than 20."""
 
@@ -85,13 +86,16 @@ def objects(path: Path, broken: list[BadInput] | None = None) -> Iterator[Object
 
 
 def parse(entry: Entry, *, pixels: bool) -> Any:
-    """A data set, or None for a file that is not DICOM."""
+    """A data set, its pixels checked for length and kept if asked for; None for a file that is not DICOM."""
     data = entry.read()
     if data[128:132] != b"DICM":
         return None
     try:
-        dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
+        dataset = pydicom.dcmread(io.BytesIO(data))
         _whole(dataset, entry)
+        if not pixels:
+            for key in _PIXELS:
+                dataset.pop(key, None)
         _look(dataset, entry)
     except (BadInput, MemoryError):
         raise

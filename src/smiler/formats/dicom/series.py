@@ -18,7 +18,7 @@ from pydicom.pixels.utils import pixel_array
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import TOLERANCE_MM
 from smiler.domain.places import split_series
-from smiler.formats.dicom.objects import CT_CLASSES, UNREADABLE, Object, objects
+from smiler.formats.dicom.objects import CT_CLASSES, RTSTRUCT_CLASS, SEG_CLASS, UNREADABLE, Object, objects
 
 REGULAR_MM = 0.01
 """Neighbouring slices may be this much nearer or farther than the mean: positions are written with few decimals."""
@@ -61,6 +61,8 @@ def find_series(path: Path) -> tuple[list[list[Object]], list[str]]:
     for found in objects(place):
         if isinstance(found, str):
             skipped.append(f"{found} (not DICOM)")
+        elif found.sop_class in (SEG_CLASS, RTSTRUCT_CLASS):
+            continue
         elif not found.is_ct:
             skipped.append(f"{found.path.name} ({_kind(found)})")
         elif not wanted or found.series == wanted:
