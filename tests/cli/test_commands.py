@@ -401,3 +401,8 @@ def test_wrong_exports_end_with_2(smiler: Smiler, world: Any, tmp_path: Path) ->
     refused(smiler("export", world.phantom, tmp_path / "o", "--organs", "heart"), "no such organ")
     (tmp_path / "file").write_text("x")
     refused(smiler("export", world.phantom, tmp_path / "file"), "a file lies there")
+
+
+def test_scores_of_training_annotations_are_called_so(smiler: Smiler, world: Any, tmp_path: Path) -> None:
+    result = smiler("evaluate", world.run, world.hidden, "--out", tmp_path)
+    assert "scores are of annotations that the network was trained on" in result.out.replace("\n", " ")

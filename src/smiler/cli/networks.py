@@ -149,6 +149,7 @@ def evaluate(
     from smiler.evaluation.scores import write_scores
     from smiler.evaluation.truth import Truth
     from smiler.verbs.evaluate import evaluate as run_evaluation
+    from smiler.verbs.run import trained_on
 
     truth = Truth.open(cohort)
     if cases:
@@ -160,4 +161,11 @@ def evaluate(
         print_json(to_json(scores))
     else:
         show(scores, console)
+        seen = trained_on(predicted)
+        known = sum((score.case, score.organ) in seen for score in scores)
+        if known:
+            what = "was trained on: they say nothing about other patients"
+            console.print(
+                f"{known} of these {len(scores)} scores are of annotations that the network {what}", style="yellow"
+            )
         console.print(f"every patient and organ: {path}")

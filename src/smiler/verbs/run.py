@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smiler.domain.errors import BadInput
+from smiler.domain.files import read_json
 from smiler.networks.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from smiler.networks.device import make_fabric
 from smiler.prediction.model import Model, load_model
@@ -64,3 +65,13 @@ def open_model(path: Path, device: str = "auto", precision: str = "auto") -> tup
         if RunFolder(folder).exists:
             return model, RunFolder(folder).recipe()
     return model, Recipe()
+
+
+def trained_on(run: Path) -> frozenset[tuple[str, str]]:
+    """(case, organ) pairs from whose annotations a run learned; none for what is no run."""
+    path = RunFolder(run).provenance_path
+    told = read_json(path) if path.exists() else None
+    facts = told.get("facts") if isinstance(told, dict) else None
+    cases = facts.get("annotated") if isinstance(facts, dict) else None
+    rows = cases.items() if isinstance(cases, dict) else ()
+    return frozenset((case, organ) for case, organs in rows for organ in organs)

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 
 from smiler.curriculum.estimate import Estimate, estimate
 from smiler.curriculum.rounds import Plan, Round, curriculum
+from smiler.domain.cells import Status
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json, read_json, write_json, write_text
@@ -126,7 +127,9 @@ def _begin(
     write_json(
         run.path / "store.json", {"fingerprint": store.fingerprint, "cohort": str(request.cohort.folder.resolve())}
     )
-    Provenance("train", parents, {"method": recipe.method, "cases": len(store)}).save(run.provenance_path)
+    seen = {c.case.id: [key for key, cell in c.case.cells.items() if cell.status is Status.ANNOTATED] for c in store}
+    facts = {"method": recipe.method, "cases": len(store), "annotated": seen}
+    Provenance("train", parents, facts).save(run.provenance_path)
     write_text(run.recipe_path, recipe.to_toml())
     return recipe
 
