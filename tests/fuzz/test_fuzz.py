@@ -25,5 +25,5 @@ def test_every_input_is_used_or_refused(name: str) -> None:
     assert told["inputs"] == INPUTS
     assert told["used"] > 100
     assert told["refused"] > 100
-    assert told["slowest_s"] < 10
+    assert told["slowest_s"] < 20  # of CPU: a hang, not a slow machine
     assert told["peak_mb"] < 1024
