@@ -283,7 +283,7 @@ def test_spoilt_recipes_give_a_recipe_or_our_errors(tmp_path: Path) -> None:
     for _ in range(300):
         spoilt = bytearray(whole)
         for at in draw.sample(range(len(whole)), draw.randint(1, 3)):
-            spoilt[at] = draw.choice(b"0123456789 _abet\"=.#\n\x00\xff")
+            spoilt[at] = draw.choice(b'0123456789 _abet"=.#\n\x00\xff')
         path.write_bytes(spoilt)
         with suppress(SmilerError):
             read_recipe(path)
