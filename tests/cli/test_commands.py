@@ -406,3 +406,17 @@ def test_wrong_exports_end_with_2(smiler: Smiler, world: Any, tmp_path: Path) ->
 def test_scores_of_training_annotations_are_called_so(smiler: Smiler, world: Any, tmp_path: Path) -> None:
     result = smiler("evaluate", world.run, world.hidden, "--out", tmp_path)
     assert "scores are of annotations that the network was trained on" in result.out.replace("\n", " ")
+
+
+def test_how_files_are_read_can_be_said_to_every_command_about_cohorts(
+    smiler: Smiler, world: Any, tmp_path: Path
+) -> None:
+    refused(
+        smiler("audit", world.phantom, "--set", "training.steps=3"), "--set", "only options under reading and labels"
+    )
+    refused(smiler("audit", world.phantom, "--set", "reading.detlit=true"), "did you mean 'detilt'")
+    assert smiler("audit", world.phantom, "--set", "labels.overlap=first").code == 0
+    done = smiler(
+        "export", world.phantom, tmp_path / "o", "-f", "bids", "--organs", "liver", "-s", "labels.overlap=first"
+    )
+    assert done.code == 0, done.err

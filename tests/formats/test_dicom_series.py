@@ -97,7 +97,7 @@ def test_a_tilted_series_is_refused_or_resampled_upright(tmp_path: Path) -> None
     flat = np.zeros((7, 20, 12), dtype=np.int16)
     flat[:, 8] = 500
     folder = Slices(flat, mend=tilt).write(tmp_path / "s")
-    refused(folder, "gantry tilt", "26.6 degrees", "reading.detilt")
+    refused(folder, "gantry tilt", "26.6 degrees", "--set reading.detilt=true")
     upright = read_ct(folder, ReadOptions(detilt=True))
     assert [int(np.argmax(plane[:, 5])) for plane in upright.hu] == [8 + k for k in range(7)]
     assert "26.6 degrees resampled upright" in upright.notes[0]

@@ -6,6 +6,10 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Change = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="How files are read: reading.detilt=true, labels.overlap=first."),
+]
 CohortArgument = Annotated[Path, typer.Argument(help="Folder with cohort.toml and cases.csv.", metavar="COHORT")]
 
 
@@ -55,6 +59,7 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         str | None, typer.Option(help="Regular expression whose group finds the patient in a case id.")
     ] = None,
     synonyms: Annotated[Path | None, typer.Option(help="TOML with your own organ names.")] = None,
+    change: Change = None,
     as_json: Json = False,
 ) -> None:
     """Import a data set in place; several calls merge into one cohort.
@@ -78,6 +83,7 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         "synonyms": synonyms,
         "prefix": prefix,
         "automatic_means": automatic_means,
+        "reading": _reading(change)[0],
     }
     report = import_asking(source, cohort, values, format_name, ask=sys.stdin.isatty() and not as_json)
     if as_json:
@@ -101,6 +107,7 @@ def audit(
         str,
         typer.Option(help="Masks off the CT's grid: copy its header, or resample; new files in COHORT/fixed."),
     ] = "",
+    change: Change = None,
     as_json: Json = False,
 ) -> None:
     """Coverage matrix, what the loss will see per organ, and every fault at once. Exit code 1 on faults.
@@ -117,10 +124,10 @@ def audit(
     from smiler.report.matrix import save_matrix
     from smiler.report.report import write_report
 
-    bars = Bars(quiet=as_json)
+    bars, (reading, labels) = Bars(quiet=as_json), _reading(change)
     if fix_geometry:
         _fix(cohort, fix_geometry, bars)
-    found = audit_cohort(Cohort.open(cohort), AuditOptions(deep=deep), bars)
+    found = audit_cohort(Cohort.open(cohort), AuditOptions(deep=deep, reading=reading, labels=labels), bars)
     if out is not None:
         write_json(out / "audit.json", found.to_json())
         save_matrix(Inputs.model_validate(found.to_json()), out / "coverage.png")
@@ -143,6 +150,7 @@ def export(  # noqa: PLR0913  one option each for what the layouts leave open
     organs: Annotated[str, typer.Option(help="Only these organs, separated by commas.")] = "",
     copy_images: Annotated[bool, typer.Option("--copy-images", help="Copy CT files instead of linking.")] = False,
     layout: Annotated[str, typer.Option("--data-sets", help="nnunet: auto, one or per-organ.")] = "auto",
+    change: Change = None,
     as_json: Json = False,
 ) -> None:
     """Write a cohort as other tools read it; an import brings it back exactly.
@@ -158,7 +166,7 @@ def export(  # noqa: PLR0913  one option each for what the layouts leave open
     from smiler.export.nnunet import Layout
     from smiler.export.pieces import ExportRequest, Include
 
-    request = ExportRequest(out, cast(Include, include), split(organs), copy_images)
+    request = ExportRequest(out, cast(Include, include), split(organs), copy_images, *_reading(change))
     done = export_cohort(Cohort.open(cohort), kind, request, cast(Layout, layout), Bars(quiet=as_json))
     if as_json:
         folders = [str(folder) for folder in done.folders]
@@ -195,6 +203,24 @@ def hide(
     else:
         console.print(f"{out / 'cohort'} keeps {', '.join(f'{k} {v:.0%}' for k, v in kept.items())}")
         console.print(f"{out / 'truth'} is sealed: only smiler evaluate opens it")
+
+
+def _reading(changes: list[str] | None) -> tuple[Any, Any]:
+    """How images and masks are read, checked as a recipe's options are."""
+    from smiler.domain.errors import BadInput
+    from smiler.formats.labels import LabelOptions
+    from smiler.formats.volumes import ReadOptions
+
+    if not changes:
+        return ReadOptions(), LabelOptions()
+    from smiler.recipe.recipe import load_recipe  # takes seconds: it knows the networks too
+
+    for change in changes:
+        if not change.startswith(("reading.", "labels.")):
+            do = "see smiler methods --options"
+            raise BadInput("only options under reading and labels are of use here", where="--set", got=change, do=do)
+    recipe = load_recipe("smile", None, changes)
+    return recipe.reading, recipe.labels
 
 
 def _fix(cohort: Path, how: str, bars: Any) -> None:

@@ -18,7 +18,7 @@ from smiler.domain.files import read_json
 from smiler.domain.geometry import Geometry
 from smiler.formats.numbering import checked_table
 from smiler.formats.synonyms import Synonyms, load_synonyms
-from smiler.formats.volumes import read_labels
+from smiler.formats.volumes import ReadOptions, read_labels
 
 Item = TypeVar("Item")
 ENDINGS = (".nii.gz", ".nii")
@@ -29,7 +29,8 @@ class ImportOptions(BaseModel):
 
     absent_means: what a declared organ without a voxel in a case is; "ask" refuses and lists every such case.
     automatic_means: what a DICOM segment of type AUTOMATIC is, a proposal or an annotation that an expert accepted.
-    prefix: goes before every case id, where two sources use the same ones.
+    prefix: goes before every case id, where two sources use the same ones. reading: for CT that don't speak for
+    themselves.
     organs: import only these (all if empty). synonyms: the user's own table of names.
     patient_pattern: a regular expression with one group that finds the patient in a case id; without it each case is
     its own patient. images, masks, labelmaps (files or folders; relative ones start at the source) and labels
@@ -41,6 +42,7 @@ class ImportOptions(BaseModel):
     absent_means: Literal["ask", "absent", "unannotated"] = "ask"
     automatic_means: Literal["auto", "annotated"] = "auto"
     prefix: str = ""
+    reading: ReadOptions = ReadOptions()
     organs: tuple[str, ...] = ()
     labels: Mapping[int, str] = {}
     images: Path | None = None

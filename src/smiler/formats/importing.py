@@ -15,7 +15,6 @@ from smiler.formats.duplicates import duplicates, geometries_of, told
 from smiler.formats.imported import note_import, shared_patients
 from smiler.formats.kept import KEPT, Kept, KeptCase, read_kept
 from smiler.formats.merging import merge
-from smiler.formats.volumes import ReadOptions
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,9 @@ def import_into(
         shared = tuple(shared_patients(cohort_folder, fmt.name))
         facts = options.model_dump(mode="json", exclude_defaults=True)
         note_import(cohort_folder, absolute(source), fmt.name, facts, list(ids))
-    reading = ReadOptions()
-    geometries = geometries_of(merged.cohort, reading)
-    same = tuple(told(merged.cohort, group) for group in duplicates(merged.cohort, geometries, reading, ids))
+    geometries = geometries_of(merged.cohort, options.reading)
+    groups = duplicates(merged.cohort, geometries, options.reading, ids)
+    same = tuple(told(merged.cohort, group) for group in groups)
     return ImportReport(ids, merged.organs_added, reader.told(), (*same, *shared, *merged.conflicts))
 
 

@@ -48,7 +48,7 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
 
     def read_one(item: Mapping[str, Any]) -> RawCase:
         place, case_id = Path(item["path"]), names[item["path"]]
-        grid = read_header(place)
+        grid = read_header(place, options.reading)
         if grid.shape[2] < item["slices"] and not any("there twice" in note for note in grid.notes):
             got = f"{grid.shape[2]} of {item['slices']} slices"
             raise BadInput("not the whole series can be read at one place", where=f"case {case_id}, {place}", got=got)

@@ -104,7 +104,7 @@ def _stack(path: Path, planes: list[Plane], notes: list[str], *, detilt: bool) -
     if aside > max(REGULAR_MM, 0.001 * spacing * len(planes)):
         angle = np.degrees(np.arctan2(aside, spacing * (len(planes) - 1)))
         if not detilt:
-            do = "set reading.detilt = true in the recipe, or resample it upright to NIfTI first"
+            do = "add --set reading.detilt=true, or resample it upright to NIfTI first"
             raise BadInput("the slices are stacked askew (gantry tilt)", where=where, got=f"{angle:.1f} degrees", do=do)
         notes.append(f"gantry tilt of {angle:.1f} degrees resampled upright, as asked")
     else:
