@@ -1,5 +1,6 @@
 """DICOM from this side: tasks for the limited process, and what it answers as CT, grids, labels and errors."""
 
+import atexit
 import json
 import subprocess
 import sys
@@ -78,11 +79,19 @@ _idle: list[_Process] = []
 _lock = threading.Lock()
 
 
+def _close_idle() -> None:
+    while _idle:
+        _idle.pop().close()
+
+
 def _ask(**task: Any) -> dict[str, Any]:
     """Give a task to an idle process, or to a new one; raises what the process found wrong."""
     with _lock:
         process = _idle.pop() if _idle else None
-    process = process or _Process()
+    if process is None:
+        process = _Process()
+        atexit.unregister(_close_idle)  # once is enough, however many there are
+        atexit.register(_close_idle)
     try:
         answer = process.ask(task)
     except BaseException:
