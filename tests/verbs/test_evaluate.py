@@ -67,7 +67,16 @@ def test_perfect_masks_score_one(tiny: Any, tmp_path: Path) -> None:
 
 def test_a_run_scores_as_its_own_masks_do(tiny: Any, of_run: list[Score], tmp_path: Path) -> None:
     predict(tiny.model, [tiny.cohort.folder], PredictRequest(tmp_path))
-    assert evaluate(tmp_path, Truth(tiny.cohort)) == of_run
+    for one, other in zip(evaluate(tmp_path, Truth(tiny.cohort)), of_run, strict=True):
+        assert (one.case, one.organ, one.status, one.reference_ml) == (
+            other.case,
+            other.organ,
+            other.status,
+            other.reference_ml,
+        )
+        # another number of threads adds floats in another order: a voxel on the border may change sides
+        assert one.dice == pytest.approx(other.dice, abs=0.01)
+        assert one.predicted_ml == pytest.approx(other.predicted_ml, rel=0.01, abs=10)
 
 
 def test_partly_annotated_organs_are_compared_on_their_slices(tiny: Any, tmp_path: Path) -> None:
