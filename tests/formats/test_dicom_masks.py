@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from smiler.domain.cells import Status
 from smiler.domain.cohort import Cohort
+from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
 from smiler.formats.anatomy import organ_of
 from smiler.formats.dicom.client import KINDS, write_masks
@@ -103,7 +104,7 @@ def test_a_segmentation_of_another_series_is_refused(tmp_path: Path, kind: str) 
     geometry = read_header(Slices(ct()).write(tmp_path / "ct")).geometry
     _, out = written(tmp_path, Slices(ct()), blobs(geometry.shape, 3), kind)
     other = read_header(Slices(ct(), origin=(-20.3, -30.0, 41.0)).write(tmp_path / "other")).geometry
-    with pytest.raises(Exception, match=r"does not lie on the CT's grid|between the CT's slices|beyond"):
+    with pytest.raises(BadInput, match=r"does not lie on the CT's grid|between the CT's slices|beyond"):
         read_labels(out, geometry=other)
 
 

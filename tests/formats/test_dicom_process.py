@@ -1,9 +1,12 @@
 """The process that reads DICOM may die: the error names what it read, and the next read works."""
 
 import os
+import resource
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
 from smiler.formats.dicom import client
+from smiler.formats.dicom.client import write_masks
+from smiler.formats.dicom.segments import segments_of
 from smiler.formats.nifti import grid_of, write_labels
 from smiler.formats.volumes import read_ct, read_header
 from smiler.store.store import build_store
@@ -81,3 +86,28 @@ def test_no_module_of_the_users_folder_is_imported(tmp_path: Path, monkeypatch: 
     assert read_ct(series).hu.shape == (7, 10, 12)
     assert not (tmp_path / "owned").exists()
     client._idle.pop().close()
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file may become longer than `size` bytes, in this process and in those it starts: as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_no_fault_of_the_dicom_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = Slices(ct((7, 64, 64))).write(tmp_path / "s")
+    grid, segments = read_header(series), segments_of(OrganSet.of("liver"), ["liver"], "MANUAL")
+    monkeypatch.setattr(client, "_idle", [])
+    bits = np.zeros(grid.geometry.shape, dtype=np.int32)
+    with room_for(4096):
+        with pytest.raises(BadInput, match=r"cannot write the file.*check space"):
+            read_ct(series)
+        with pytest.raises(BadInput, match=r"o\.dcm: cannot write the file.*check space"):
+            write_masks(tmp_path / "o.dcm", series, bits, grid, segments, "dicom-seg")
+    assert not (tmp_path / "o.dcm").exists()
+    client._close_idle()

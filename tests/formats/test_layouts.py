@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sources import ABSENT, refusal, volume
+from sources import refusal, volume
 
 from smiler.domain.cohort import Cohort
 from smiler.formats import FORMATS, ImportOptions, detect
@@ -100,4 +100,3 @@ def test_two_sources_with_the_same_ids_need_a_prefix(tmp_path: Path) -> None:
     import_into(other, cohort, ImportOptions(prefix="ctorg_"))
     cases = {case.id: case.patient for case in Cohort.open(cohort)}
     assert cases == {"0": "0", "1": "1", "ctorg_0": "ctorg_0", "ctorg_1": "ctorg_1"}
-    assert ABSENT.prefix == ""

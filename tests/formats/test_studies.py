@@ -7,11 +7,11 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import Slices, blobs, ct, enhanced
-from pydicom.uid import ExplicitVRLittleEndian
 from sources import refusal
 
 from smiler.audit.audit import audit_cohort
 from smiler.domain.cohort import Cohort
+from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
 from smiler.formats import ImportOptions, detect
 from smiler.formats.anatomy import organ_of
@@ -129,7 +129,6 @@ def test_several_series_of_a_patient_are_several_cases(tmp_path: Path) -> None:
     late.write(tmp_path / "src", name=lambda k: f"late{k}")
     text = refusal(tmp_path / "src", tmp_path / "cohort")
     assert "nothing is annotated in the source" in text
-    assert late.syntax == ExplicitVRLittleEndian
 
 
 def test_a_cohort_without_any_organ_can_be_merged_into_one_that_has_some(tmp_path: Path) -> None:
@@ -218,5 +217,5 @@ def test_a_truncated_slice_is_found_without_decoding_a_pixel(tmp_path: Path) -> 
     source, _ = study(tmp_path / "src")
     data = (source / "CT" / "image_3").read_bytes()
     (source / "CT" / "image_3").write_bytes(data[:-40])
-    with pytest.raises(Exception, match=r"image_3.*truncated: 200 of 240 bytes"):
+    with pytest.raises(BadInput, match=r"image_3.*truncated: 200 of 240 bytes"):
         read_header(source / "CT")

@@ -36,8 +36,8 @@ def copy_image(source: Path, target: Path, request: ExportRequest) -> None:
 
 def link(source: Path, target: Path) -> None:
     """A symbolic link that is either the old or the new one."""
+    make_folder(target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.link")
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(os.path.realpath(source), target_is_directory=source.is_dir())
@@ -50,4 +50,15 @@ def prune(folder: Path, names: Collection[str]) -> None:
     """Remove an earlier export's masks and notes that this one doesn't write: a proposal must not stay behind."""
     for path in folder.glob("*") if folder.is_dir() else ():
         if path.name.endswith((".nii.gz", ".json")) and path.name not in names:
-            path.unlink()
+            try:
+                path.unlink()
+            except OSError as error:
+                raise cannot_write(path, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """The folder, or BadInput."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from smiler.domain.cells import Cell, Status, annotated
+from smiler.domain.cells import Cell, annotated
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
@@ -105,8 +105,3 @@ def _by_a_model(told: Any) -> bool:
 
 def _wanted(origin: Origin, include: Include) -> bool:
     return list(INCLUDES).index(include) >= ("expert", "accepted", "proposed").index(origin)
-
-
-def is_drawn(cell: Cell) -> bool:
-    """Whether the cell has a mask."""
-    return cell.auto or cell.status is Status.ANNOTATED

@@ -4,6 +4,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
@@ -40,10 +43,16 @@ def _same(
             continue
         if hu.min() == hu.max():  # an empty image is nobody's
             continue
-        by_voxels[hashlib.blake2b(hu.tobytes() + str(hu.shape).encode(), digest_size=16).digest()].append(case)
+        by_voxels[_voxels(hu)].append(case)
     for group in by_voxels.values():
         if len(group) > 1 and (not new or not set(new).isdisjoint(group)):
             yield tuple(group)
+
+
+def _voxels(hu: NDArray[np.int16]) -> bytes:
+    digest = hashlib.blake2b(str(hu.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(hu).data)
+    return digest.digest()
 
 
 def geometries_of(cohort: Cohort, reading: ReadOptions) -> dict[str, Geometry]:

@@ -64,9 +64,9 @@ def import_into(
     merge(cohort_folder, cases, declared)
     with writing(cohort_folder):
         merged = merge(cohort_folder, cases, declared)
+        shared = tuple(shared_patients(cohort_folder, fmt.name))  # a damaged record is found before anything is written
         merged.cohort.save()
         ids = tuple(case.id for case in cases)
-        shared = tuple(shared_patients(cohort_folder, fmt.name))
         facts = options.model_dump(mode="json", exclude_defaults=True)
         note_import(cohort_folder, absolute(source), fmt.name, facts, list(ids))
     geometries = geometries_of(merged.cohort, options.reading)

@@ -45,6 +45,8 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
     names = _names(series, source)
     others = [name for name in found["skipped"] if not name.endswith(".json")]
     notes = [f"files that are neither CT nor masks: {some(others)}"] if others else []
+    single = [row["path"] for row in found["series"] if row not in series]
+    notes += [f"series of a single slice left out: {some(single)}"] if single else []
 
     def read_one(item: Mapping[str, Any]) -> RawCase:
         place, case_id = Path(item["path"]), names[item["path"]]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput, raise_all
-from smiler.domain.files import replacing
+from smiler.domain.files import cannot_write, replacing
 from smiler.domain.geometry import Geometry
 from smiler.formats.dicom.segments import Segment
 from smiler.formats.nifti import CT, ReadOptions
@@ -107,8 +107,12 @@ def _ask(**task: Any) -> dict[str, Any]:
 
 @contextmanager
 def _file() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="smiler-") as folder:
-        yield Path(folder) / "array"
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="smiler-")
+    except OSError as error:
+        raise cannot_write(Path(tempfile.gettempdir()), error) from error
+    with folder as name:
+        yield Path(name) / "array"
 
 
 def read_header(path: Path, options: ReadOptions) -> Grid:
@@ -169,6 +173,7 @@ def write_masks(
             path=str(image),
             array=str(array),
             out=str(temporary),
+            target=str(out),
             segments=rows,
             name=out.name,
         )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from smiler.domain.errors import BadInput, Faults
+from smiler.domain.files import cannot_write
 from smiler.domain.geometry import Geometry
 from smiler.formats.dicom.objects import RTSTRUCT_CLASS, SEG_CLASS, Object, objects
 
@@ -78,7 +79,7 @@ def _ct(task: Mapping[str, Any]) -> dict[str, Any]:
     series = read_series(Path(task["path"]), detilt=task["detilt"])
     check_bytes(series, task["max_bytes"])
     hu, notes = hounsfield(series, task["rescale"])
-    hu.tofile(task["out"])
+    _put(hu, task["out"])
     return {"shape": series.shape, "affine": series.affine.tolist(), "notes": [*series.notes, *notes]}
 
 
@@ -93,8 +94,16 @@ def _labels(task: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput("a segmentation is read together with its CT", where=str(path))
     geometry = Geometry.of(*task["geometry"])
     stack = _DRAWN[drawn[0].sop_class](drawn[0], geometry)
-    stack.codes.tofile(task["out"])
+    _put(stack.codes, task["out"])
     return {"shape": geometry.shape, "affine": None, "notes": [], "meaning": stack.meaning}
+
+
+def _put(array: Any, path: str) -> None:
+    """An array where the other side reads it; a full disk is no fault of the DICOM files."""
+    try:
+        Path(path).write_bytes(np.ascontiguousarray(array).data)
+    except OSError as error:
+        raise cannot_write(Path(path), error) from error
 
 
 def _mask_series(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +124,7 @@ def _mask_series(task: Mapping[str, Any]) -> dict[str, Any]:
             united = (united > 0) | (values > 0)
     if united is None:
         raise BadInput("no mask there", where=task["path"])
-    united.astype(np.uint16).tofile(task["out"])
+    _put(united.astype(np.uint16), task["out"])
     return {"shape": first.shape, "affine": first.affine.tolist(), "notes": first.notes, "meaning": None}
 
 
@@ -147,7 +156,11 @@ def _write(task: Mapping[str, Any]) -> dict[str, Any]:
     bits = np.fromfile(task["array"], dtype=np.int32).reshape(series.shape)
     segments = [Segment(**{**row, "region": tuple(row["region"])}) for row in task["segments"]]
     write = write_segmentation if task["kind"] == "dicom-seg" else write_structures
-    Path(task["out"]).write_bytes(write(series, bits, segments, task["name"]))
+    made = write(series, bits, segments, task["name"])
+    try:
+        Path(task["out"]).write_bytes(made)
+    except OSError as error:
+        raise cannot_write(Path(task["target"]), error) from error
     return {}
 
 
