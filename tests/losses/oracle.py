@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smiler.domain.evidence import Code, Fields, Relations, derive
+from smiler.domain.evidence import Code, Fields, Planes, Relations, derive
 from smiler.domain.organs import Organ, OrganSet
 from smiler.losses import LossOptions
-from smiler.losses.targets import Targets
+from smiler.losses.targets import READINGS, Loss, TargetBits, Targets
 
 Array = NDArray[np.float64]
 
@@ -70,6 +70,29 @@ def codes_of_volumes(
 
 
 CODES: dict[str, Callable[..., Tensor]] = {"any": any_codes, "volumes": codes_of_volumes}
+
+
+def planes_of(codes: Tensor) -> Planes:
+    """Codes u8 (B, K, *space) as bit fields."""
+    organs = codes.shape[1]
+    shift = torch.arange(organs, dtype=torch.int32).view(1, organs, *([1] * (codes.ndim - 2)))
+    told = [code for code in Code if code is not Code.UNKNOWN]
+    fields = {code: ((codes == int(code)).to(torch.int32) << shift).sum(dim=1, dtype=torch.int32) for code in told}
+    return Planes(fields, organs)
+
+
+def bits_of(reading: str, codes: Tensor) -> TargetBits:
+    """What a reading makes of codes u8 (B, K, *space)."""
+    return READINGS[reading].targets(planes_of(codes))
+
+
+def targets_of(reading: str, codes: Tensor) -> Targets:
+    return bits_of(reading, codes).dense()
+
+
+def evaluate(loss: Loss, logits: Tensor, targets: Targets) -> Tensor:
+    """The loss, all voxels at once."""
+    return loss.total(loss.terms(logits, targets))
 
 
 def _where(weight: Array, *others: Array) -> list[tuple[float, ...]]:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import ORGAN_SETS
+from oracle import ORGAN_SETS, evaluate, targets_of
 
 from smiler.losses import LOSSES, LossOptions, build_loss
 from smiler.losses.confidence import WithConfidence
-from smiler.losses.targets import READINGS, Targets
+from smiler.losses.targets import Targets
 
 LAW = settings(max_examples=10, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -24,7 +24,7 @@ def made(name: str) -> WithConfidence:
 def drawn(seed: int, outputs: int) -> tuple[torch.Tensor, Targets]:
     rng = torch.Generator().manual_seed(seed)
     codes = torch.randint(0, 6, (2, len(ORGANS), 4, 5), generator=rng, dtype=torch.uint8)
-    return torch.randn(2, outputs, 4, 5, generator=rng), READINGS["smile"].targets(codes)
+    return torch.randn(2, outputs, 4, 5, generator=rng), targets_of("smile", codes)
 
 
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - {"softmax", "softmax_dice"}))
@@ -36,7 +36,7 @@ def test_it_is_blind_where_nothing_is_known(name: str, seed: int) -> None:
     unknown = torch.cat([targets.weight, targets.weight], dim=1) == 0
     other = torch.where(unknown, logits + 7, logits).requires_grad_()
     logits.requires_grad_()
-    a, b = loss(logits, targets), loss(other, targets)
+    a, b = evaluate(loss, logits, targets), evaluate(loss, other, targets)
     a.backward()
     b.backward()
     assert torch.equal(a, b)
@@ -49,22 +49,22 @@ def test_nothing_known_is_free(name: str) -> None:
     loss = made(name)
     logits, targets = drawn(0, loss.outputs)
     nothing = Targets(0 * targets.value, 0 * targets.weight, 0 * targets.complete)
-    assert float(loss(logits, nothing)) == 0
+    assert float(evaluate(loss, logits, nothing)) == 0
 
 
 def test_a_perfect_prediction_that_knows_it_is_free() -> None:
     loss = made("bce")
     _, targets = drawn(3, loss.outputs)
     logits = torch.cat([40 * targets.value - 20, torch.full_like(targets.value, 20.0)], dim=1)
-    assert float(loss(logits, targets)) <= 1e-4
+    assert float(evaluate(loss, logits, targets)) <= 1e-4
 
 
 def test_no_gradient_goes_from_confidence_to_the_scores() -> None:
     loss, plain = made("bce"), build_loss(LossOptions(name="bce"), ORGANS)
     logits, targets = drawn(5, loss.outputs)
     with_it, without = logits.clone().requires_grad_(), logits[:, : len(ORGANS)].clone().requires_grad_()
-    loss(with_it, targets).backward()
-    plain(without, targets).backward()
+    evaluate(loss, with_it, targets).backward()
+    evaluate(plain, without, targets).backward()
     assert torch.allclose(with_it.grad[:, : len(ORGANS)], without.grad)  # type: ignore[index, arg-type]
 
 
@@ -76,7 +76,7 @@ def test_its_error_is_what_an_oracle_counts(name: str, seed: int) -> None:
     logits, targets = drawn(seed, loss.outputs)
     k_count, said = len(ORGANS), plain.outputs
     chance = logits[:, :said].double().softmax(dim=1) if name == "softmax_dice" else None
-    extra = float(loss(logits, targets) - plain(logits[:, :said], targets))
+    extra = float(evaluate(loss, logits, targets) - evaluate(plain, logits[:, :said], targets))
     errors = []
     for k in range(k_count):
         rows = []

@@ -9,13 +9,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import CODES, ORGAN_SETS, any_codes, codes_of_volumes, right_classes, value_of
+from oracle import (
+    CODES,
+    ORGAN_SETS,
+    any_codes,
+    bits_of,
+    codes_of_volumes,
+    evaluate,
+    right_classes,
+    targets_of,
+    value_of,
+)
 from torch import Tensor
 from torch.nn import functional as F
 
 from smiler.domain.evidence import Code
 from smiler.domain.organs import OrganSet
-from smiler.losses import LOSSES, LossOptions, build_loss
+from smiler.losses import LOSSES, LossOptions, blocks, build_loss
 from smiler.losses.targets import READINGS, Loss, Targets
 
 torch.set_num_threads(1)
@@ -40,7 +50,7 @@ class Subject:
         return self.loss.outputs == len(self.organs) + 1
 
     def targets(self, codes: Tensor) -> Targets:
-        return READINGS[self.options.reading].targets(codes)
+        return targets_of(self.options.reading, codes)
 
     def logits(self, seed: int, codes: Tensor, spread: float = 3.0) -> Tensor:
         rng = torch.Generator().manual_seed(seed)
@@ -90,7 +100,7 @@ ORGANS = st.sampled_from(sorted(ORGAN_SETS))
 def measured(loss: Loss, logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
     """The loss and its gradient."""
     logits = logits.clone().requires_grad_()
-    value = loss(logits, targets)
+    value = evaluate(loss, logits, targets)
     assert value.shape == ()
     (gradient,) = torch.autograd.grad(value, logits)
     assert value.isfinite()
@@ -233,7 +243,7 @@ def test_the_value_is_the_oracles(options: LossOptions, organs: str, seed: int) 
 
     def law(codes: Tensor) -> None:
         targets, logits = subject.targets(codes), subject.logits(seed, codes)
-        value = subject.loss(logits, targets).item()
+        value = evaluate(subject.loss, logits, targets).item()
         assert value == pytest.approx(oracle(logits.double().numpy(), targets), abs=1e-5, rel=1e-5)
 
     both_kinds(law, subject.organs, seed)
@@ -268,8 +278,8 @@ def test_the_same_batch_twice_costs_the_same(options: LossOptions, organs: str, 
     subject = Subject(options, ORGAN_SETS[organs])
     codes = any_codes(subject.organs, seed)
     logits = subject.logits(seed, codes)
-    once = subject.loss(logits, subject.targets(codes))
-    twice = subject.loss(logits.repeat(2, 1, 1, 1), subject.targets(codes.repeat(2, 1, 1, 1)))
+    once = evaluate(subject.loss, logits, subject.targets(codes))
+    twice = evaluate(subject.loss, logits.repeat(2, 1, 1, 1), subject.targets(codes.repeat(2, 1, 1, 1)))
     torch.testing.assert_close(twice, once, rtol=1e-5, atol=1e-6)
 
 
@@ -407,3 +417,52 @@ def test_the_bias_starts_every_organ_at_its_prior(name: str, organs: str, prior:
     assert bias.shape == (subject.loss.outputs,)
     chance = bias.softmax(dim=0)[1:] if subject.has_background else bias.sigmoid()
     torch.testing.assert_close(chance, torch.full((len(subject.organs),), prior), rtol=1e-5, atol=1e-7)
+
+
+@EVERY
+@LAW
+@given(organs=ORGANS, seed=SEEDS, voxels=st.sampled_from([1, 8, 13, 1000]), deep=st.booleans())
+def test_block_by_block_it_is_the_same(options: LossOptions, organs: str, seed: int, voxels: int, deep: bool) -> None:
+    subject = Subject(options, ORGAN_SETS[organs])
+    codes = any_codes(subject.organs, seed, size=(5, 4))
+    logits = subject.logits(seed, codes)
+    if deep:
+        codes, logits = codes.unflatten(3, (2, 2)), logits.unflatten(3, (2, 2))
+    value, gradient = measured(subject.loss, logits, targets_of(options.reading, codes))
+    leaf = logits.clone().requires_grad_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_VOXELS", voxels)
+        other = blocks.by_blocks(subject.loss, leaf, bits_of(options.reading, codes))
+    (3 * other).backward()
+    torch.testing.assert_close(other.detach(), value)
+    torch.testing.assert_close(leaf.grad, 3 * gradient, rtol=1e-4, atol=1e-6)
+
+
+@EVERY
+@LAW
+@given(organs=ORGANS, seed=SEEDS)
+def test_two_processes_add_up_to_one(options: LossOptions, organs: str, seed: int) -> None:
+    subject = Subject(options, ORGAN_SETS[organs])
+    codes = any_codes(subject.organs, seed, images=4)
+    logits = subject.logits(seed, codes)
+    value, gradient = measured(subject.loss, logits, targets_of(options.reading, codes))
+    halves = [slice(0, 2), slice(2, 4)]
+    sent: list[Tensor] = []
+
+    def listen(sums: Tensor) -> Tensor:
+        sent.append(sums)
+        return sums
+
+    for half in halves:
+        leaf = logits[half].clone().requires_grad_()
+        blocks.by_blocks(subject.loss, leaf, bits_of(options.reading, codes[half]), listen)
+    together = []
+    for half in halves:
+        leaf = logits[half].clone().requires_grad_()
+        said = blocks.by_blocks(
+            subject.loss, leaf, bits_of(options.reading, codes[half]), lambda _: sent[0] + sent[1], 2
+        )
+        said.backward()
+        torch.testing.assert_close(said.detach(), value)
+        together.append(leaf.grad)
+    torch.testing.assert_close(torch.cat(together) / 2, gradient, rtol=1e-4, atol=1e-6)

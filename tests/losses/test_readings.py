@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import CODES, ORGAN_SETS, codes_of_volumes
+from oracle import CODES, ORGAN_SETS, codes_of_volumes, targets_of
 
 from smiler.domain.evidence import Code
 from smiler.losses import LossOptions
@@ -39,7 +39,7 @@ def test_options_offer_exactly_the_readings_there_are() -> None:
 
 @pytest.mark.parametrize("name", sorted(TABLE))
 def test_value_and_weight_of_every_code_are_the_table(name: str) -> None:
-    targets = READINGS[name].targets(every_code())
+    targets = targets_of(name, every_code())
     pairs = zip(targets.value.flatten().tolist(), targets.weight.flatten().tolist(), strict=True)
     assert list(pairs) == TABLE[name]
 
@@ -48,7 +48,7 @@ def test_value_and_weight_of_every_code_are_the_table(name: str) -> None:
 def test_a_reading_says_what_its_columns_say(name: str) -> None:
     reading = READINGS[name]
     assert set(reading.columns) == set(Code)
-    targets = reading.targets(every_code())
+    targets = targets_of(name, every_code())
     for code, (value, weight) in reading.columns.items():
         assert targets.weight[0, 0, 0, code] == weight
         assert targets.value[0, 0, 0, code] == value * weight
@@ -68,7 +68,7 @@ def test_an_expert_is_always_believed(name: str) -> None:
 @given(seed=SEEDS)
 def test_targets_are_float_zeros_and_ones(name: str, kind: str, organs: str, seed: int) -> None:
     codes = CODES[kind](ORGAN_SETS[organs], seed)
-    targets = READINGS[name].targets(codes)
+    targets = targets_of(name, codes)
     assert targets.value.shape == targets.weight.shape == codes.shape
     assert targets.complete.shape == codes.shape[:2]
     for part in (targets.value, targets.weight, targets.complete):
@@ -83,7 +83,7 @@ def test_targets_are_float_zeros_and_ones(name: str, kind: str, organs: str, see
 @given(seed=SEEDS)
 def test_full_annotation_makes_every_reading_the_same(name: str, organs: str, seed: int) -> None:
     codes = codes_of_volumes(ORGAN_SETS[organs], seed, full=True)
-    smile, other = READINGS["smile"].targets(codes), READINGS[name].targets(codes)
+    smile, other = targets_of("smile", codes), targets_of(name, codes)
     assert smile.weight.all()
     assert torch.equal(smile.value, other.value)
     assert torch.equal(smile.weight, other.weight)
@@ -101,7 +101,7 @@ def test_an_image_is_complete_for_an_organ_where_a_voxel_of_its_background_is_to
     background = {Code.NEGATIVE, Code.CLEARED}
     background |= {Code.UNKNOWN} if READINGS[name].columns[Code.UNKNOWN][1] else set()
     wanted = [[not background.isdisjoint(organ.ravel().tolist()) for organ in image] for image in codes]
-    complete = READINGS[name].targets(torch.from_numpy(codes)).complete
+    complete = targets_of(name, torch.from_numpy(codes)).complete
     np.testing.assert_array_equal(complete.numpy() == 1, wanted)
 
 
@@ -109,4 +109,4 @@ def test_an_image_is_complete_for_an_organ_where_a_voxel_of_its_background_is_to
 def test_what_other_organs_and_proposals_say_completes_no_image(code: Code) -> None:
     codes = torch.full((1, 1, 2, 2), int(code), dtype=torch.uint8)
     codes[0, 0, 0, 0] = Code.UNKNOWN
-    assert READINGS["smile"].targets(codes).complete.item() == 0
+    assert targets_of("smile", codes).complete.item() == 0

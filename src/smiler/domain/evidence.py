@@ -6,7 +6,7 @@ about organ k counts (annotated or absent), bit k of `pseudo` where a curriculum
 where a round ruled it out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from types import ModuleType
@@ -68,41 +68,76 @@ class Fields:
     cleared: Any = None
 
 
-def derive(fields: Fields, relations: Relations, xp: ModuleType, *, pseudo_excludes: bool = False) -> Any:
-    """Codes u8 (K, *space) from bit fields; `xp` is the library of the arrays (numpy or torch).
+@dataclass(frozen=True)
+class Planes:
+    """Evidence as bit fields of one shape (*space): bit k of the field of a code is set where organ k has that code.
+
+    Every organ has one code at a voxel, UNKNOWN where it has none of the fields.
+    """
+
+    fields: Mapping[Code, Any]
+    organs: int
+
+    def among(self, codes: Iterable[Code]) -> Any:
+        """Bit field (*space): bit k is set where organ k has one of the codes."""
+        wanted = set(codes)
+        field = next(iter(self.fields.values()))
+        bits = field & 0
+        for code in Code:
+            if code in wanted:
+                bits = bits | (self.fields[code] if code is not Code.UNKNOWN else self._unknown())
+        return bits
+
+    def _unknown(self) -> Any:
+        told = None
+        for field in self.fields.values():
+            told = field if told is None else told | field
+        return ~told & ((1 << self.organs) - 1)
+
+
+def planes(fields: Fields, relations: Relations, *, pseudo_excludes: bool = False) -> Planes:
+    """Evidence from bit fields of integer arrays or tensors: one integer a voxel, whatever the number of organs.
 
     PSEUDO and CLEARED never overwrite knowledge, nor CLEARED a PSEUDO. With `pseudo_excludes` a proposal also excludes
     its rivals.
     """
-    known = fields.known & (((fields.drawn >> UNSEEN) & 1) - 1)
+    organs = len(relations.excluders)
+    everything = (1 << organs) - 1
+    known = fields.known & (((fields.drawn >> UNSEEN) & 1) - 1) & everything
     drawn = fields.drawn & known
     negative = known & ~drawn
-    rivals = drawn | fields.pseudo if pseudo_excludes else drawn
-    return xp.stack(
-        [
-            _codes_of(k, Fields(drawn, negative, fields.pseudo, fields.cleared), rivals, relations, xp)
-            for k in _all(relations)
-        ]
-    )
+    implied = _where_any(drawn, relations.parts) & ~known
+    excluded = _where_any(drawn, relations.excluders) | _where_any(negative, relations.wholes)
+    if pseudo_excludes:
+        excluded = excluded | (_where_any(fields.pseudo, relations.excluders) & ~fields.pseudo)
+    excluded = excluded & ~(known | implied)
+    open_still = ~(known | implied | excluded) & everything
+    pseudo = fields.pseudo & open_still
+    found = {
+        Code.NEGATIVE: negative,
+        Code.EXCLUDED: excluded,
+        Code.POSITIVE: drawn,
+        Code.IMPLIED: implied,
+        Code.PSEUDO: pseudo,
+    }
+    cleared = pseudo & 0 if fields.cleared is None else fields.cleared & open_still & ~pseudo
+    return Planes(found | {Code.CLEARED: cleared}, organs)
 
 
-def _all(relations: Relations) -> range:
-    return range(len(relations.excluders))
+def _where_any(bits: Any, masks: tuple[int, ...]) -> Any:
+    """Bit k is set where `bits` has one of the bits of masks[k]. The sign of -x tells whether x, of 31 bits, is 0."""
+    found = bits & 0
+    for k, mask in enumerate(masks):
+        if mask:
+            found = found | ((-(bits & mask) >> UNSEEN) & (1 << k))
+    return found
 
 
-def _codes_of(k: int, fields: Fields, rivals: Any, relations: Relations, xp: ModuleType) -> Any:
-    drawn, negative = fields.drawn, fields.known
-    proposed = (fields.pseudo >> k) & 1
-    code = proposed * int(Code.PSEUDO)
-    if fields.cleared is not None:
-        code = code + ((fields.cleared >> k) & 1 & (1 - proposed)) * int(Code.CLEARED)
-    excluded = ((rivals & relations.excluders[k]) != 0) & (proposed == 0)
-    excluded = excluded | ((drawn & relations.excluders[k]) != 0) | ((negative & relations.wholes[k]) != 0)
-    code = xp.where(excluded, int(Code.EXCLUDED), code)
-    code = xp.where((drawn & relations.parts[k]) != 0, int(Code.IMPLIED), code)
-    code = xp.where(((negative >> k) & 1) == 1, int(Code.NEGATIVE), code)
-    code = xp.where(((drawn >> k) & 1) == 1, int(Code.POSITIVE), code)
-    return code.astype(np.uint8) if xp is np else code.to(xp.uint8)
+def derive(fields: Fields, relations: Relations, xp: ModuleType, *, pseudo_excludes: bool = False) -> Any:
+    """Codes u8 (K, *space) from bit fields; `xp` is the library of the arrays (numpy or torch)."""
+    found = planes(fields, relations, pseudo_excludes=pseudo_excludes)
+    codes = [sum(((field >> k) & 1) * int(code) for code, field in found.fields.items()) for k in range(found.organs)]
+    return xp.stack([code.astype(np.uint8) if xp is np else code.to(xp.uint8) for code in codes])  # type: ignore[union-attr]
 
 
 def from_masks(

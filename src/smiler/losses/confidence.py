@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smiler.losses.targets import Loss, Targets, mean_where
+from smiler.losses.targets import Loss, Targets, Terms, mean_of, mean_over, per_organ
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,26 @@ class WithConfidence:
         return torch.cat([self.inner.bias(prior), torch.zeros(self.organs)])
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Scores (B, K, H, W) of the inner loss."""
+        """Scores (B, K, *space) of the inner loss."""
         return self.inner.scores(logits[:, : self.inner.outputs])
 
     def probability(self, logits: Tensor) -> Tensor:
-        """Probability (B, K, H, W) of the inner loss."""
+        """Probability (B, K, *space) of the inner loss."""
         return self.inner.probability(logits[:, : self.inner.outputs])
 
     def confidence(self, logits: Tensor) -> Tensor:
-        """(B, K, H, W) from 0 to 1: how probable the answer is to be right."""
+        """(B, K, *space) from 0 to 1: how probable the answer is to be right."""
         return logits[:, self.inner.outputs :].float().sigmoid()
 
-    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Scalar loss: the inner one, and the mean squared error of the confidence over known voxels."""
+    def terms(self, logits: Tensor, targets: Targets) -> Terms:
+        """The inner loss's terms, and the squared error of the confidence over known voxels."""
         said = logits[:, : self.inner.outputs]
         probability = self.inner.probability(said.detach())
         right = targets.value * probability + (1 - targets.value) * (1 - probability)
         error = (self.confidence(logits) - right).square() * targets.weight
-        per_organ, counted = mean_where(error, targets.weight, (0, 2, 3))
-        return self.inner(said, targets) + mean_where(per_organ, counted, (0,))[0]
+        own = {"error": per_organ(error), "looked": per_organ(targets.weight)}
+        return {**self.inner.terms(said, targets), **own}
+
+    def total(self, terms: Terms) -> Tensor:
+        """The inner loss, and the mean squared error."""
+        return self.inner.total(terms) + mean_over(*mean_of(terms["error"], terms["looked"]))

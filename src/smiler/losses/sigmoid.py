@@ -9,9 +9,7 @@ from torch.nn import functional as F
 
 from smiler.domain.organs import OrganSet
 from smiler.losses.options import LossOptions
-from smiler.losses.targets import Targets, mean_where, soft_dice
-
-_SPACE = (0, 2, 3)
+from smiler.losses.targets import Targets, Terms, dice_terms, mean_of, mean_over, per_organ, soft_dice
 
 
 @dataclass(frozen=True)
@@ -46,19 +44,25 @@ class BceLoss(_Sigmoid):
         """For these organs."""
         return cls(options, len(organs))
 
-    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Scalar loss of logits (B, K, H, W)."""
-        logits = logits.float() * targets.weight
-        voxels = F.binary_cross_entropy_with_logits(logits, targets.value, reduction="none")
+    def terms(self, logits: Tensor, targets: Targets) -> Terms:
+        """Costs and counts per organ."""
+        towards = 1 - 2 * targets.value
+        costs = F.softplus(logits.float() * targets.weight * towards) * targets.weight
+        found = {"cost": per_organ(costs), "count": per_organ(targets.weight)}
+        if self.options.positive_share is not None:
+            drawn = targets.weight * targets.value
+            found |= {"positive_cost": per_organ(costs * drawn), "positives": per_organ(drawn)}
+        return found
+
+    def total(self, terms: Terms) -> Tensor:
+        """Mean over the organs about which anything is known."""
         share = self.options.positive_share
         if share is None:
-            per_organ, counted = mean_where(voxels, targets.weight, _SPACE)
-        else:
-            drawn = targets.weight * targets.value
-            positive, some = mean_where(voxels, drawn, _SPACE)
-            negative, any_negative = mean_where(voxels, targets.weight - drawn, _SPACE)
-            per_organ, counted = share * positive + (1 - share) * negative, some.maximum(any_negative)
-        return mean_where(per_organ, counted, (0,))[0]
+            return mean_over(*mean_of(terms["cost"], terms["count"]))
+        positive, some = mean_of(terms["positive_cost"], terms["positives"])
+        rest = terms["count"] - terms["positives"]
+        negative, any_negative = mean_of(terms["cost"] - terms["positive_cost"], rest)
+        return mean_over(share * positive + (1 - share) * negative, some.maximum(any_negative))
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,13 @@ class DiceLoss(_Sigmoid):
         """For these organs."""
         return cls(options, len(organs))
 
-    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Scalar loss of logits (B, K, H, W)."""
-        return soft_dice((logits.float() * targets.weight).sigmoid(), targets)
+    def terms(self, logits: Tensor, targets: Targets) -> Terms:
+        """Overlap and sizes per organ."""
+        return dice_terms((logits.float() * targets.weight).sigmoid(), targets)
+
+    def total(self, terms: Terms) -> Tensor:
+        """1 - Dice, mean over the organs that are drawn."""
+        return soft_dice(terms)
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,18 @@ class BceDiceLoss(_Sigmoid):
         """For these organs."""
         return cls(options, len(organs))
 
-    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Scalar loss of logits (B, K, H, W)."""
-        cross_entropy = BceLoss(self.options, self.organs)(logits, targets)
-        return cross_entropy + self.options.dice_weight * DiceLoss(self.options, self.organs)(logits, targets)
+    def terms(self, logits: Tensor, targets: Targets) -> Terms:
+        """Those of both."""
+        return {**self._cross_entropy.terms(logits, targets), **self._dice.terms(logits, targets)}
+
+    def total(self, terms: Terms) -> Tensor:
+        """The sum of both, weighted."""
+        return self._cross_entropy.total(terms) + self.options.dice_weight * self._dice.total(terms)
+
+    @property
+    def _cross_entropy(self) -> BceLoss:
+        return BceLoss(self.options, self.organs)
+
+    @property
+    def _dice(self) -> DiceLoss:
+        return DiceLoss(self.options, self.organs)

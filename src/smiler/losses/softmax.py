@@ -15,9 +15,8 @@ from torch import Tensor
 from smiler.domain.evidence import Relations
 from smiler.domain.organs import OrganSet
 from smiler.losses.options import LossOptions
-from smiler.losses.targets import Targets, mean_where, soft_dice
+from smiler.losses.targets import Targets, Terms, dice_terms, mean_of, mean_over, per_organ, soft_dice
 
-_SPACE = (0, 2, 3)
 _NEVER = 1e30
 """Taken from the log probability of a class that is ruled out: finite, so that gradients are."""
 
@@ -61,12 +60,20 @@ class SoftmaxLoss:
         """Of an organ, its parts included, among all classes. (A score tells it from the background alone.)"""
         return self._summed(logits.float().softmax(dim=1))
 
-    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Scalar loss of logits (B, K+1, H, W)."""
+    def terms(self, logits: Tensor, targets: Targets) -> Terms:
+        """Costs and counts of voxels about which anything is told."""
         return self._marginal(logits, targets)[0]
 
+    def total(self, terms: Terms) -> Tensor:
+        """Mean over those voxels, or over positives and negatives apart."""
+        share = self.options.positive_share
+        if share is None:
+            return mean_of(terms["cost"], terms["count"])[0]
+        negative, _ = mean_of(terms["negative_cost"], terms["negatives"])
+        return share * mean_over(*mean_of(terms["positive_cost"], terms["positives"])) + (1 - share) * negative
+
     def allowed(self, targets: Targets) -> tuple[Tensor, Tensor]:
-        """Of 0 and 1: (B, K+1, H, W) classes that agree with the targets; (B, K, H, W) the most specific positives."""
+        """Of 0 and 1: (B, K+1, *space) classes that agree; (B, K, *space) the most specific positives."""
         weight = targets.weight.contiguous()
         drawn, unknown = targets.value.contiguous() * weight, 1 - weight
         specific, agreeing = [], []
@@ -78,30 +85,33 @@ class SoftmaxLoss:
             agreeing.append(some * (mine + within) + (1 - some) * unknown[:, k])
         return torch.stack([1 - some, *agreeing], dim=1), torch.stack(specific, dim=1)
 
-    def _marginal(self, logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The cross-entropy; (B, K+1, H, W) log probabilities and classes allowed; (B, H, W) log of their sum."""
+    def _marginal(self, logits: Tensor, targets: Targets) -> tuple[Terms, Tensor, Tensor, Tensor]:
+        """The cross-entropy's terms; (B, K+1, *space) log probabilities and classes allowed; log of their sum."""
         allowed, positive = self.allowed(targets)
         told = 1 - allowed.amin(dim=1)
         chance = (logits.float().contiguous() * told[:, None]).log_softmax(dim=1)  # over channels_last twice as slow
         right = (chance + (allowed - 1) * _NEVER).logsumexp(dim=1)
-        return self._mean(-right * told, told, positive), chance, allowed, right
+        return self._counted(-right * told, told, positive), chance, allowed, right
 
     def _summed(self, classes: Tensor) -> Tensor:
-        """(B, K, H, W): for each organ the sum over its class and its parts' of (B, K+1, H, W)."""
+        """(B, K, *space): for each organ the sum over its class and its parts' of (B, K+1, *space)."""
         if not any(self.relations.parts):
             return classes[:, 1:]
         members = classes.new_zeros(len(self.relations.parts), self.outputs)
         for k, parts in enumerate(self.relations.parts):
             members[k, [k + 1, *_channels(parts)]] = 1
-        return torch.einsum("bchw,kc->bkhw", classes, members)
+        return torch.einsum("bc...,kc->bk...", classes, members)
 
-    def _mean(self, voxels: Tensor, told: Tensor, positive: Tensor) -> Tensor:
-        share = self.options.positive_share
-        if share is None:
-            return mean_where(voxels, told, (0, 1, 2))[0]
-        per_organ, counted = mean_where(voxels[:, None], positive, _SPACE)
-        negative, _ = mean_where(voxels, told * (1 - positive.amax(dim=1)), (0, 1, 2))
-        return share * mean_where(per_organ, counted, (0,))[0] + (1 - share) * negative
+    def _counted(self, costs: Tensor, told: Tensor, positive: Tensor) -> Terms:
+        if self.options.positive_share is None:
+            return {"cost": costs.sum(), "count": told.sum()}
+        rest = told * (1 - positive.amax(dim=1))
+        return {
+            "positive_cost": per_organ(costs[:, None] * positive),
+            "positives": per_organ(positive),
+            "negative_cost": (costs * rest).sum(),
+            "negatives": rest.sum(),
+        }
 
 
 @dataclass(frozen=True)
@@ -112,12 +122,16 @@ class SoftmaxDiceLoss(SoftmaxLoss):
     elsewhere that of the organ and its parts, less what is right. So whatever is right costs nothing.
     """
 
-    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Scalar loss of logits (B, K+1, H, W)."""
-        cross_entropy, chance, allowed, right = self._marginal(logits, targets)
+    def terms(self, logits: Tensor, targets: Targets) -> Terms:
+        """Those of the cross-entropy and of the Dice term."""
+        found, chance, allowed, right = self._marginal(logits, targets)
         wrong = chance.exp() * (1 - allowed)
         claims = targets.value * right.exp()[:, None] + (1 - targets.value) * self._summed(wrong)
-        return cross_entropy + self.options.dice_weight * soft_dice(claims, targets)
+        return {**found, **dice_terms(claims, targets)}
+
+    def total(self, terms: Terms) -> Tensor:
+        """The sum of both, weighted."""
+        return super().total(terms) + self.options.dice_weight * soft_dice(terms)
 
 
 def _bits(mask: int) -> list[int]:

@@ -3,28 +3,58 @@
 A reading is all that tells the usual baseline, SMILE and the ablations apart (Petit et al. 2018, section 2).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from smiler.domain.evidence import Code
+from smiler.domain.evidence import Code, Planes
+
+Terms = Mapping[str, Tensor]
+"""What a loss sums over voxels, by name. Sums over parts of a batch (blocks, processes) add up."""
 
 
 @dataclass(frozen=True)
 class Targets:
     """What a network should say, and where it is told.
 
-    value, weight: float32 (B, K, H, W), both 0 or 1; where weight is 0 nothing is told and nobody may look. `complete`:
-    float32 (B, K), 1 for images in which the organ's background is known, so that an overlap measure makes sense there.
-    (Float products run several times faster on a CPU than selections by bool.)
+    value, weight: float32 (B, K, *space), both 0 or 1; where weight is 0 nothing is told and nobody may look.
+    `complete`: float32 (B, K), 1 for images in which the organ's background is known, so that an overlap measure makes
+    sense there. (Float products run several times faster on a CPU than selections by bool.)
     """
 
     value: Tensor
     weight: Tensor
     complete: Tensor
+
+
+@dataclass(frozen=True)
+class TargetBits:
+    """Targets of a whole batch, a bit an organ: `value` and `weight` int32 (B, *space), `complete` float32 (B, K)."""
+
+    value: Tensor
+    weight: Tensor
+    complete: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(B, *space)."""
+        return tuple(self.value.shape)
+
+    def dense(self, block: tuple[slice, ...] = ()) -> Targets:
+        """The targets of a block of the batch: of some images, and of some of their rows (or slices)."""
+        organs = self.complete.shape[1]
+        images = block[0] if block else slice(None)
+        value, weight = (_unpacked(bits[block], organs) for bits in (self.value, self.weight))
+        return Targets(value, weight, self.complete[images])
+
+
+def _unpacked(bits: Tensor, organs: int) -> Tensor:
+    """Float32 (B, K, *space) of bits int (B, *space)."""
+    shift = torch.arange(organs, dtype=bits.dtype, device=bits.device).view(organs, *([1] * (bits.ndim - 1)))
+    return ((bits.unsqueeze(1) >> shift) & 1).float()
 
 
 @dataclass(frozen=True)
@@ -35,19 +65,21 @@ class Reading:
     title: str
     columns: Mapping[Code, tuple[int, int]]
 
-    def targets(self, codes: Tensor) -> Targets:
-        """Targets of evidence codes u8 (B, K, H, W)."""
-        weight = _among(codes, [code for code, (_, looked) in self.columns.items() if looked])
-        value = _among(codes, [code for code, (one, looked) in self.columns.items() if looked and one])
-        background = [code for code in (Code.NEGATIVE, Code.CLEARED, Code.UNKNOWN) if self.columns[code][1]]
-        complete = _among(codes, background).amax(dim=(2, 3))
-        return Targets(value.float(), weight.float(), complete.float())
+    def targets(self, evidence: Planes) -> TargetBits:
+        """Targets of a batch's evidence, bit fields int32 (B, *space)."""
+        weight = evidence.among(code for code, (_, looked) in self.columns.items() if looked)
+        value = evidence.among(code for code, (one, looked) in self.columns.items() if looked and one)
+        background = (code for code in (Code.NEGATIVE, Code.CLEARED, Code.UNKNOWN) if self.columns[code][1])
+        complete = _unpacked(_any_bit(evidence.among(background).flatten(1)), evidence.organs)
+        return TargetBits(value, weight, complete)
 
 
-def _among(codes: Tensor, wanted: Iterable[Code]) -> Tensor:
-    """Where a code is one of those wanted: one shift and one mask, whatever their number."""
-    chosen = torch.tensor(sum(1 << int(code) for code in wanted), dtype=torch.uint8, device=codes.device)
-    return torch.bitwise_right_shift(chosen, codes) & 1
+def _any_bit(bits: Tensor) -> Tensor:
+    """(B,): all bits that are set somewhere in (B, n), by folding the row in half again and again."""
+    while (count := bits.shape[1]) > 1:
+        half = (count + 1) // 2
+        bits = bits[:, :half] | bits[:, count - half :]
+    return bits[:, 0] if bits.shape[1] else bits.sum(dim=1)
 
 
 _SMILE = {
@@ -76,16 +108,22 @@ READINGS: dict[str, Reading] = {
 
 
 class Loss(Protocol):
-    """What every loss offers. Laws: blind where weight is 0, free if perfect, 0 where nothing is known."""
+    """What every loss offers. Laws: blind where weight is 0, free if perfect, 0 where nothing is known.
 
-    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Scalar loss of logits (B, outputs, H, W)."""
+    A loss is a small function of sums over voxels, so that it can be summed block by block and process by process.
+    """
+
+    def terms(self, logits: Tensor, targets: Targets) -> Terms:
+        """Sums over the voxels of logits (B, outputs, *space)."""
+
+    def total(self, terms: Terms) -> Tensor:
+        """Scalar loss of a batch's sums."""
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Scores (B, K, H, W) of logits (B, outputs, H, W): above 0 where the organ is predicted."""
+        """Scores (B, K, *space) of logits (B, outputs, *space): above 0 where the organ is predicted."""
 
     def probability(self, logits: Tensor) -> Tensor:
-        """Probability (B, K, H, W) that the network gives to each organ."""
+        """Probability (B, K, *space) that the network gives to each organ."""
 
     @property
     def outputs(self) -> int:
@@ -95,20 +133,32 @@ class Loss(Protocol):
         """(outputs,): the classifier's bias at which every organ starts with this probability."""
 
 
-def mean_where(values: Tensor, counted: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Mean of the values where `counted` (float, 0 or 1) is 1, along `dims` (0 if nowhere), and whether it ever is."""
-    count = counted.sum(dim=dims)
-    return (values * counted).sum(dim=dims) / count.clamp(min=1), (count > 0).float()
+def per_organ(values: Tensor) -> Tensor:
+    """(K,): sums of (B, K, *space) over images and space."""
+    return values.flatten(2).sum(dim=(0, 2))
 
 
-def soft_dice(probability: Tensor, targets: Targets) -> Tensor:
-    """1 - soft Dice per organ over the batch's images in which the organ's background is known, mean over organs.
+def mean_of(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """A sum as a mean (0 where nothing was counted), and whether anything was."""
+    return total / count.clamp(min=1), (count > 0).to(total)
+
+
+def mean_over(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean of those values (K,) that are counted (0 or 1); 0 if none is."""
+    return (values * counted).sum() / counted.sum().clamp(min=1)
+
+
+def dice_terms(probability: Tensor, targets: Targets) -> Terms:
+    """Overlap and sizes per organ over the images in which the organ's background is known."""
+    looked = targets.weight * targets.complete.view(*targets.complete.shape, *([1] * (targets.value.ndim - 2)))
+    claimed, value = probability * looked, targets.value * looked
+    return {"both": per_organ(claimed * value), "claimed": per_organ(claimed), "drawn": per_organ(value)}
+
+
+def soft_dice(terms: Terms) -> Tensor:
+    """1 - soft Dice per organ, mean over organs.
 
     Only organs that are drawn in one of those images: elsewhere the term would do nothing but push a rare organ down.
     """
-    weight, space = targets.weight * targets.complete[:, :, None, None], (0, 2, 3)
-    probability, value = probability * weight, targets.value * weight
-    both = (probability * value).sum(space)
-    total = probability.sum(space) + value.sum(space)
-    some = (value.sum(space) > 0).float()
-    return mean_where(1 - (2 * both + 1) / (total + 1), some, (0,))[0]
+    sizes = terms["claimed"] + terms["drawn"]
+    return mean_over(1 - (2 * terms["both"] + 1) / (sizes + 1), (terms["drawn"] > 0).to(sizes))

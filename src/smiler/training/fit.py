@@ -15,8 +15,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from smiler.domain.errors import CheckFailed, Stopped
-from smiler.domain.evidence import Relations, derive
+from smiler.domain.evidence import Relations, planes
 from smiler.domain.progress import Progress, Silent
+from smiler.losses.blocks import by_blocks
 from smiler.losses.targets import Loss, Reading
 from smiler.networks.checkpoint import (
     Checkpoint,
@@ -47,11 +48,10 @@ class Objective:
 
     def __call__(self, network: nn.Module, batch: Batch) -> Tensor:
         """Scalar loss of one batch."""
-        codes = derive(batch.fields, self.relations, torch, pseudo_excludes=self.pseudo_excludes)
-        targets = self.reading.targets(codes.transpose(0, 1).contiguous(memory_format=torch.channels_last))
+        targets = self.reading.targets(planes(batch.fields, self.relations, pseudo_excludes=self.pseudo_excludes))
         logits = network(batch.image.contiguous(memory_format=torch.channels_last))
         members = logits.chunk(len(logits) // len(batch.image))
-        return torch.stack([self.loss(part, targets) for part in members]).mean()
+        return torch.stack([by_blocks(self.loss, part, targets) for part in members]).mean()
 
 
 @dataclass(frozen=True)
