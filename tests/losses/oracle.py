@@ -11,7 +11,7 @@ from torch import Tensor
 from smiler.domain.evidence import Code, Fields, Planes, Relations, derive
 from smiler.domain.organs import Organ, OrganSet
 from smiler.losses import LossOptions
-from smiler.losses.targets import READINGS, Loss, TargetBits, Targets
+from smiler.losses.targets import READINGS, Loss, Targets
 
 Array = NDArray[np.float64]
 
@@ -81,13 +81,16 @@ def planes_of(codes: Tensor) -> Planes:
     return Planes(fields, organs)
 
 
-def bits_of(reading: str, codes: Tensor) -> TargetBits:
+def targets_of(reading: str, codes: Tensor) -> Targets:
     """What a reading makes of codes u8 (B, K, *space)."""
     return READINGS[reading].targets(planes_of(codes))
 
 
-def targets_of(reading: str, codes: Tensor) -> Targets:
-    return bits_of(reading, codes).dense()
+def packed(value: Tensor, weight: Tensor, complete: Tensor) -> Targets:
+    """Targets of zeros and ones (B, K, *space)."""
+    shift = torch.arange(value.shape[1]).view(1, -1, *([1] * (value.ndim - 2)))
+    said, looked = ((bits.int() << shift).sum(dim=1).int() for bits in (value, weight))
+    return Targets(said, looked, complete)
 
 
 def evaluate(loss: Loss, logits: Tensor, targets: Targets) -> Tensor:

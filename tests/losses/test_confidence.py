@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import ORGAN_SETS, evaluate, targets_of
+from oracle import ORGAN_SETS, evaluate, packed, targets_of
 
 from smiler.losses import LOSSES, LossOptions, build_loss
 from smiler.losses.confidence import WithConfidence
@@ -48,7 +48,7 @@ def test_it_is_blind_where_nothing_is_known(name: str, seed: int) -> None:
 def test_nothing_known_is_free(name: str) -> None:
     loss = made(name)
     logits, targets = drawn(0, loss.outputs)
-    nothing = Targets(0 * targets.value, 0 * targets.weight, 0 * targets.complete)
+    nothing = packed(0 * targets.value, 0 * targets.weight, 0 * targets.complete)
     assert float(evaluate(loss, logits, nothing)) == 0
 
 

@@ -1,7 +1,7 @@
 """What every loss obeys under every reading, and its value and gradient against the oracle."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -13,9 +13,9 @@ from oracle import (
     CODES,
     ORGAN_SETS,
     any_codes,
-    bits_of,
     codes_of_volumes,
     evaluate,
+    packed,
     right_classes,
     targets_of,
     value_of,
@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from smiler.domain.evidence import Code
 from smiler.domain.organs import OrganSet
-from smiler.losses import LOSSES, LossOptions, blocks, build_loss
+from smiler.losses import LOSSES, LossOptions, build_loss
 from smiler.losses.targets import READINGS, Loss, Targets
 
 torch.set_num_threads(1)
@@ -129,7 +129,8 @@ def test_blind_where_nothing_is_told(options: LossOptions, organs: str, seed: in
         assert (gradient[subject.unheard(targets)] == 0).all()
         other_logits = torch.where(subject.unheard(targets), subject.logits(seed + 1, codes, spread=50), logits)
         other_values = torch.where(targets.weight == 0, 1 - targets.value, targets.value)
-        again, gradient_again = measured(subject.loss, other_logits, replace(targets, value=other_values))
+        other = packed(other_values, targets.weight, targets.complete)
+        again, gradient_again = measured(subject.loss, other_logits, other)
         assert torch.equal(value, again)
         assert torch.equal(gradient, gradient_again)
 
@@ -172,7 +173,7 @@ def test_a_loss_is_positive_and_more_than_that_for_the_opposite_of_the_truth(
 def test_nothing_known_is_free(options: LossOptions, organs: str) -> None:
     subject = Subject(options, ORGAN_SETS[organs])
     size = (2, len(subject.organs), 3, 4)
-    targets = Targets(torch.zeros(size), torch.zeros(size), torch.zeros(size[:2]))
+    targets = packed(torch.zeros(size), torch.zeros(size), torch.zeros(size[:2]))
     logits = subject.logits(0, torch.zeros(size))
     value, gradient = measured(subject.loss, logits, targets)
     assert value == 0
@@ -209,7 +210,7 @@ def test_the_order_of_the_images_does_not_matter(options: LossOptions, organs: s
     codes = codes_of_volumes(subject.organs, seed, images=3)
     targets, logits = subject.targets(codes), subject.logits(seed, codes)
     order = torch.tensor([2, 0, 1])
-    shuffled = Targets(targets.value[order], targets.weight[order], targets.complete[order])
+    shuffled = packed(targets.value[order], targets.weight[order], targets.complete[order])
     value, gradient = measured(subject.loss, logits, targets)
     again, gradient_again = measured(subject.loss, logits[order], shuffled)
     torch.testing.assert_close(again, value, rtol=1e-5, atol=1e-6)
@@ -227,7 +228,7 @@ def test_a_batch_may_be_cut_into_tiles(options: LossOptions, organs: str, seed: 
 
     codes = codes_of_volumes(subject.organs, seed)
     targets, logits = subject.targets(codes), subject.logits(seed, codes)
-    cut = Targets(tiles(targets.value), tiles(targets.weight), targets.complete.repeat(4, 1))
+    cut = packed(tiles(targets.value), tiles(targets.weight), targets.complete.repeat(4, 1))
     value, gradient = measured(subject.loss, logits, targets)
     again, gradient_again = measured(subject.loss, tiles(logits), cut)
     torch.testing.assert_close(again, value, rtol=1e-5, atol=1e-6)
@@ -295,8 +296,8 @@ def test_an_image_of_which_nothing_is_told_dilutes_nothing(options: LossOptions,
     complete = targets.complete.clone()
     complete[1] = 0
     keep = torch.tensor([0, 2])
-    with_it, gradient = measured(subject.loss, logits, Targets(targets.value, weight, complete))
-    kept = Targets(targets.value[keep], weight[keep], complete[keep])
+    with_it, gradient = measured(subject.loss, logits, packed(targets.value, weight, complete))
+    kept = packed(targets.value[keep], weight[keep], complete[keep])
     without, gradient_without = measured(subject.loss, logits[keep], kept)
     torch.testing.assert_close(with_it, without, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradient[keep], gradient_without, rtol=1e-5, atol=1e-6)
@@ -312,9 +313,10 @@ def test_an_image_without_word_of_an_organ_leaves_that_organs_term_alone(
     codes = any_codes(subject.organs, seed, images=3)
     codes[0, :, 0, 0], codes[0, :, 0, 1] = int(Code.POSITIVE), int(Code.NEGATIVE)
     targets, logits = subject.targets(codes), subject.logits(seed, codes)
-    targets.weight[2, 0], targets.complete[2, 0] = 0, 0
-    _, gradient = measured(subject.loss, logits, targets)
-    first = Targets(targets.value[:2], targets.weight[:2], targets.complete[:2])
+    weight, complete = targets.weight.clone(), targets.complete.clone()
+    weight[2, 0], complete[2, 0] = 0, 0
+    _, gradient = measured(subject.loss, logits, packed(targets.value, weight, complete))
+    first = packed(targets.value[:2], targets.weight[:2], targets.complete[:2])
     _, without = measured(subject.loss, logits[:2], first)
     torch.testing.assert_close(gradient[:2, 0], without[:, 0], rtol=1e-5, atol=1e-7)
 
@@ -421,48 +423,29 @@ def test_the_bias_starts_every_organ_at_its_prior(name: str, organs: str, prior:
 
 @EVERY
 @LAW
-@given(organs=ORGANS, seed=SEEDS, voxels=st.sampled_from([1, 8, 13, 1000]), deep=st.booleans())
-def test_block_by_block_it_is_the_same(options: LossOptions, organs: str, seed: int, voxels: int, deep: bool) -> None:
+@given(organs=ORGANS, seed=SEEDS)
+def test_sums_of_two_halves_make_the_whole(options: LossOptions, organs: str, seed: int) -> None:
     subject = Subject(options, ORGAN_SETS[organs])
-    codes = any_codes(subject.organs, seed, size=(5, 4))
+    codes = any_codes(subject.organs, seed, images=4)
     logits = subject.logits(seed, codes)
-    if deep:
-        codes, logits = codes.unflatten(3, (2, 2)), logits.unflatten(3, (2, 2))
-    value, gradient = measured(subject.loss, logits, targets_of(options.reading, codes))
+    value, gradient = measured(subject.loss, logits, subject.targets(codes))
     leaf = logits.clone().requires_grad_()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "BLOCK_VOXELS", voxels)
-        other = blocks.by_blocks(subject.loss, leaf, bits_of(options.reading, codes))
-    (3 * other).backward()
-    torch.testing.assert_close(other.detach(), value)
-    torch.testing.assert_close(leaf.grad, 3 * gradient, rtol=1e-4, atol=1e-6)
+    first, second = (subject.loss.terms(leaf[half], subject.targets(codes[half])) for half in (slice(2), slice(2, 4)))
+    again = subject.loss.total({name: first[name] + second[name] for name in first})
+    again.backward()
+    torch.testing.assert_close(again.detach(), value)
+    torch.testing.assert_close(leaf.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
 @EVERY
 @LAW
 @given(organs=ORGANS, seed=SEEDS)
-def test_two_processes_add_up_to_one(options: LossOptions, organs: str, seed: int) -> None:
+def test_slices_or_volumes_make_no_difference(options: LossOptions, organs: str, seed: int) -> None:
     subject = Subject(options, ORGAN_SETS[organs])
-    codes = any_codes(subject.organs, seed, images=4)
-    logits = subject.logits(seed, codes)
-    value, gradient = measured(subject.loss, logits, targets_of(options.reading, codes))
-    halves = [slice(0, 2), slice(2, 4)]
-    sent: list[Tensor] = []
-
-    def listen(sums: Tensor) -> Tensor:
-        sent.append(sums)
-        return sums
-
-    for half in halves:
-        leaf = logits[half].clone().requires_grad_()
-        blocks.by_blocks(subject.loss, leaf, bits_of(options.reading, codes[half]), listen)
-    together = []
-    for half in halves:
-        leaf = logits[half].clone().requires_grad_()
-        said = blocks.by_blocks(
-            subject.loss, leaf, bits_of(options.reading, codes[half]), lambda _: sent[0] + sent[1], 2
-        )
-        said.backward()
-        torch.testing.assert_close(said.detach(), value)
-        together.append(leaf.grad)
-    torch.testing.assert_close(torch.cat(together) / 2, gradient, rtol=1e-4, atol=1e-6)
+    codes = any_codes(subject.organs, seed)
+    targets, logits = subject.targets(codes), subject.logits(seed, codes)
+    deep = packed(targets.value.unflatten(3, (2, 2)), targets.weight.unflatten(3, (2, 2)), targets.complete)
+    value, gradient = measured(subject.loss, logits, targets)
+    again, gradient_again = measured(subject.loss, logits.unflatten(3, (2, 2)), deep)
+    torch.testing.assert_close(again, value)
+    torch.testing.assert_close(gradient_again.flatten(3), gradient, rtol=1e-4, atol=1e-7)

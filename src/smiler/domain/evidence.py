@@ -109,7 +109,7 @@ def planes(fields: Fields, relations: Relations, *, pseudo_excludes: bool = Fals
     implied = _where_any(drawn, relations.parts) & ~known
     excluded = _where_any(drawn, relations.excluders) | _where_any(negative, relations.wholes)
     if pseudo_excludes:
-        excluded = excluded | (_where_any(fields.pseudo, relations.excluders) & ~fields.pseudo)
+        excluded = excluded | (_where_any(fields.pseudo & everything, relations.excluders) & ~fields.pseudo)
     excluded = excluded & ~(known | implied)
     open_still = ~(known | implied | excluded) & everything
     pseudo = fields.pseudo & open_still
@@ -125,11 +125,17 @@ def planes(fields: Fields, relations: Relations, *, pseudo_excludes: bool = Fals
 
 
 def _where_any(bits: Any, masks: tuple[int, ...]) -> Any:
-    """Bit k is set where `bits` has one of the bits of masks[k]. The sign of -x tells whether x, of 31 bits, is 0."""
-    found = bits & 0
+    """Bit k is set where `bits` has one of the bits of masks[k]; where it has bit k itself, either way.
+
+    Organs that differ in nothing but their own bit are found together. -x is negative unless x, of 31 bits, is 0.
+    """
+    groups: dict[int, int] = {}
     for k, mask in enumerate(masks):
         if mask:
-            found = found | ((-(bits & mask) >> UNSEEN) & (1 << k))
+            groups[mask | 1 << k] = groups.get(mask | 1 << k, 0) | 1 << k
+    found = bits & 0
+    for mask, organs in groups.items():
+        found = found | ((-(bits & mask) >> UNSEEN) & organs)
     return found
 
 

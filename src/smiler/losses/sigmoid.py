@@ -46,8 +46,8 @@ class BceLoss(_Sigmoid):
 
     def terms(self, logits: Tensor, targets: Targets) -> Terms:
         """Costs and counts per organ."""
-        towards = 1 - 2 * targets.value
-        costs = F.softplus(logits.float() * targets.weight * towards) * targets.weight
+        towards = targets.weight * (1 - 2 * targets.value)
+        costs = F.softplus(logits.float() * towards) * targets.weight
         found = {"cost": per_organ(costs), "count": per_organ(targets.weight)}
         if self.options.positive_share is not None:
             drawn = targets.weight * targets.value

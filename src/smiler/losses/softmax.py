@@ -12,10 +12,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from smiler.domain.evidence import Relations
+from smiler.domain.evidence import UNSEEN, Relations
 from smiler.domain.organs import OrganSet
 from smiler.losses.options import LossOptions
-from smiler.losses.targets import Targets, Terms, dice_terms, mean_of, mean_over, per_organ, soft_dice
+from smiler.losses.targets import Targets, Terms, dice_terms, mean_of, mean_over, per_organ, soft_dice, unpacked
 
 _NEVER = 1e30
 """Taken from the log probability of a class that is ruled out: finite, so that gradients are."""
@@ -73,25 +73,24 @@ class SoftmaxLoss:
         return share * mean_over(*mean_of(terms["positive_cost"], terms["positives"])) + (1 - share) * negative
 
     def allowed(self, targets: Targets) -> tuple[Tensor, Tensor]:
-        """Of 0 and 1: (B, K+1, *space) classes that agree; (B, K, *space) the most specific positives."""
-        weight = targets.weight.contiguous()
-        drawn, unknown = targets.value.contiguous() * weight, 1 - weight
-        specific, agreeing = [], []
-        some = drawn.amax(dim=1)
-        for k, (parts, wholes) in enumerate(zip(self.relations.parts, self.relations.wholes, strict=True)):
-            mine = drawn[:, k] * (1 - _any(drawn, parts)) if parts else drawn[:, k]
-            within = unknown[:, k] * _any(drawn, wholes) if wholes else torch.zeros_like(some)
-            specific.append(mine)
-            agreeing.append(some * (mine + within) + (1 - some) * unknown[:, k])
-        return torch.stack([1 - some, *agreeing], dim=1), torch.stack(specific, dim=1)
+        """Bit fields int32 (B, *space): classes (K+1 bits) that agree with the targets; the most specific positives."""
+        drawn, unknown = (targets.said & targets.looked).int(), ~targets.looked.int() & ((1 << targets.organs) - 1)
+        some = -drawn >> UNSEEN  # all bits where anything is drawn
+        specific = drawn & ~_any_of(drawn, self.relations.parts)
+        within = unknown & _any_of(drawn, self.relations.wholes)
+        agreeing = (some & (specific | within)) | (~some & unknown)
+        return (agreeing << 1) | (~some & 1), specific
 
     def _marginal(self, logits: Tensor, targets: Targets) -> tuple[Terms, Tensor, Tensor, Tensor]:
-        """The cross-entropy's terms; (B, K+1, *space) log probabilities and classes allowed; log of their sum."""
-        allowed, positive = self.allowed(targets)
-        told = 1 - allowed.amin(dim=1)
-        chance = (logits.float().contiguous() * told[:, None]).log_softmax(dim=1)  # over channels_last twice as slow
-        right = (chance + (allowed - 1) * _NEVER).logsumexp(dim=1)
-        return self._counted(-right * told, told, positive), chance, allowed, right
+        """The cross-entropy's terms; (B, K+1, *space) probabilities and classes allowed; log of their sum."""
+        classes, specific = self.allowed(targets)
+        told = (classes != _ones(self.outputs)).float()
+        allowed = unpacked(classes, self.outputs)
+        heard = logits.float().contiguous() * told[:, None]  # over channels_last twice as slow
+        log_all, share = _log_sum(heard)
+        log_right, _ = _log_sum(heard + (allowed - 1) * _NEVER)
+        right = log_right - log_all
+        return self._counted(-right * told, told, specific), share, allowed, right
 
     def _summed(self, classes: Tensor) -> Tensor:
         """(B, K, *space): for each organ the sum over its class and its parts' of (B, K+1, *space)."""
@@ -102,10 +101,11 @@ class SoftmaxLoss:
             members[k, [k + 1, *_channels(parts)]] = 1
         return torch.einsum("bc...,kc->bk...", classes, members)
 
-    def _counted(self, costs: Tensor, told: Tensor, positive: Tensor) -> Terms:
+    def _counted(self, costs: Tensor, told: Tensor, specific: Tensor) -> Terms:
         if self.options.positive_share is None:
             return {"cost": costs.sum(), "count": told.sum()}
-        rest = told * (1 - positive.amax(dim=1))
+        positive = unpacked(specific, len(self.relations.parts))
+        rest = told * (specific == 0)
         return {
             "positive_cost": per_organ(costs[:, None] * positive),
             "positives": per_organ(positive),
@@ -124,8 +124,8 @@ class SoftmaxDiceLoss(SoftmaxLoss):
 
     def terms(self, logits: Tensor, targets: Targets) -> Terms:
         """Those of the cross-entropy and of the Dice term."""
-        found, chance, allowed, right = self._marginal(logits, targets)
-        wrong = chance.exp() * (1 - allowed)
+        found, share, allowed, right = self._marginal(logits, targets)
+        wrong = share * (1 - allowed)
         claims = targets.value * right.exp()[:, None] + (1 - targets.value) * self._summed(wrong)
         return {**found, **dice_terms(claims, targets)}
 
@@ -142,5 +142,23 @@ def _channels(mask: int) -> list[int]:
     return [k + 1 for k in _bits(mask)]
 
 
-def _any(drawn: Tensor, mask: int) -> Tensor:
-    return drawn[:, _bits(mask)].amax(dim=1)
+def _log_sum(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Log of the summed exponentials (B, *space), and each one's share of the sum (B, C, *space)."""
+    top = logits.detach().amax(dim=1, keepdim=True)
+    each = (logits - top).exp()
+    total = each.sum(dim=1, keepdim=True)
+    return (total.log() + top)[:, 0], each / total
+
+
+def _ones(count: int) -> int:
+    """So many bits, as an int32."""
+    return (1 << count) - 1 if count < 32 else -1
+
+
+def _any_of(drawn: Tensor, masks: tuple[int, ...]) -> Tensor:
+    """Bit k is set where one of the bits of masks[k] is drawn."""
+    found = torch.zeros_like(drawn)
+    for k, mask in enumerate(masks):
+        if mask:
+            found |= (-(drawn & mask) >> UNSEEN) & (1 << k)
+    return found

@@ -5,6 +5,7 @@ A reading is all that tells the usual baseline, SMILE and the ablations apart (P
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -13,48 +14,47 @@ from torch import Tensor
 from smiler.domain.evidence import Code, Planes
 
 Terms = Mapping[str, Tensor]
-"""What a loss sums over voxels, by name. Sums over parts of a batch (blocks, processes) add up."""
+"""What a loss sums over voxels, by name. Sums over parts of a batch add up."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What a network should say, and where it is told.
+    """What a network should say, and where it is told: a bit an organ, so a batch costs two integers a voxel.
 
-    value, weight: float32 (B, K, *space), both 0 or 1; where weight is 0 nothing is told and nobody may look.
+    `said`, `looked`: integers (B, *space); where a bit of `looked` is 0 nothing is told and nobody may look.
     `complete`: float32 (B, K), 1 for images in which the organ's background is known, so that an overlap measure makes
-    sense there. (Float products run several times faster on a CPU than selections by bool.)
+    sense there.
     """
 
-    value: Tensor
-    weight: Tensor
-    complete: Tensor
-
-
-@dataclass(frozen=True)
-class TargetBits:
-    """Targets of a whole batch, a bit an organ: `value` and `weight` int32 (B, *space), `complete` float32 (B, K)."""
-
-    value: Tensor
-    weight: Tensor
+    said: Tensor
+    looked: Tensor
     complete: Tensor
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(B, *space)."""
-        return tuple(self.value.shape)
+    def organs(self) -> int:
+        """K."""
+        return self.complete.shape[1]
 
-    def dense(self, block: tuple[slice, ...] = ()) -> Targets:
-        """The targets of a block of the batch: of some images, and of some of their rows (or slices)."""
-        organs = self.complete.shape[1]
-        images = block[0] if block else slice(None)
-        value, weight = (_unpacked(bits[block], organs) for bits in (self.value, self.weight))
-        return Targets(value, weight, self.complete[images])
+    @cached_property
+    def value(self) -> Tensor:
+        """Float32 (B, K, *space) of zeros and ones. (On a CPU float products are faster than selections by bool.)"""
+        return unpacked(self.said, self.organs)
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """Float32 (B, K, *space) of zeros and ones."""
+        return unpacked(self.looked, self.organs)
 
 
-def _unpacked(bits: Tensor, organs: int) -> Tensor:
-    """Float32 (B, K, *space) of bits int (B, *space)."""
-    shift = torch.arange(organs, dtype=bits.dtype, device=bits.device).view(organs, *([1] * (bits.ndim - 1)))
+def unpacked(bits: Tensor, count: int) -> Tensor:
+    """Float32 (B, count, *space) of the lowest bits of integers (B, *space)."""
+    shift = torch.arange(count, dtype=bits.dtype, device=bits.device).view(count, *([1] * (bits.ndim - 1)))
     return ((bits.unsqueeze(1) >> shift) & 1).float()
+
+
+def narrow(bits: Tensor, count: int) -> Tensor:
+    """The lowest bits in the narrowest integers that hold them: less memory to go through."""
+    return bits.to(torch.uint8 if count <= 8 else torch.int16 if count <= 15 else torch.int32)
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Reading:
     title: str
     columns: Mapping[Code, tuple[int, int]]
 
-    def targets(self, evidence: Planes) -> TargetBits:
-        """Targets of a batch's evidence, bit fields int32 (B, *space)."""
-        weight = evidence.among(code for code, (_, looked) in self.columns.items() if looked)
-        value = evidence.among(code for code, (one, looked) in self.columns.items() if looked and one)
+    def targets(self, evidence: Planes) -> Targets:
+        """Targets of a batch's evidence, bit fields (B, *space)."""
+        looked = evidence.among(code for code, (_, looked) in self.columns.items() if looked)
+        said = evidence.among(code for code, (one, looked) in self.columns.items() if looked and one)
         background = (code for code in (Code.NEGATIVE, Code.CLEARED, Code.UNKNOWN) if self.columns[code][1])
-        complete = _unpacked(_any_bit(evidence.among(background).flatten(1)), evidence.organs)
-        return TargetBits(value, weight, complete)
+        complete = unpacked(_any_bit(evidence.among(background).flatten(1)), evidence.organs)
+        return Targets(narrow(said, evidence.organs), narrow(looked, evidence.organs), complete)
 
 
 def _any_bit(bits: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ READINGS: dict[str, Reading] = {
 class Loss(Protocol):
     """What every loss offers. Laws: blind where weight is 0, free if perfect, 0 where nothing is known.
 
-    A loss is a small function of sums over voxels, so that it can be summed block by block and process by process.
+    A loss is a small function of sums over voxels, so that processes can add up theirs.
     """
 
     def terms(self, logits: Tensor, targets: Targets) -> Terms:

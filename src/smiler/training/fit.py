@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from smiler.domain.errors import CheckFailed, Stopped
 from smiler.domain.evidence import Relations, planes
 from smiler.domain.progress import Progress, Silent
-from smiler.losses.blocks import by_blocks
 from smiler.losses.targets import Loss, Reading
 from smiler.networks.checkpoint import (
     Checkpoint,
@@ -51,7 +50,7 @@ class Objective:
         targets = self.reading.targets(planes(batch.fields, self.relations, pseudo_excludes=self.pseudo_excludes))
         logits = network(batch.image.contiguous(memory_format=torch.channels_last))
         members = logits.chunk(len(logits) // len(batch.image))
-        return torch.stack([by_blocks(self.loss, part, targets) for part in members]).mean()
+        return torch.stack([self.loss.total(self.loss.terms(part, targets)) for part in members]).mean()
 
 
 @dataclass(frozen=True)
