@@ -212,7 +212,7 @@ def test_smaller_slices_of_a_batch_are_surrounded_by_air(store: Store) -> None:
     """Also where the batch's arrays are larger than the slice: one and the same slice looks the same in any company."""
     of = batches(store)
     pair = [Draw(0, 6, -1), Draw(1, 6, -1)]
-    slices = read_slices(of, pair, generator(0))
+    slices = read_slices(of, pair, [generator(0), generator(1)])
     assert slices.image.shape == (2, 1, 48, 56)
     for i, draw in enumerate(pair):
         y, x = slices.extent[i]

@@ -30,6 +30,7 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
     """
     from smiler.cli.console import Bars, out, print_json
     from smiler.domain.cohort import Cohort
+    from smiler.networks.device import is_first_process
     from smiler.recipe.recipe import load_recipe
     from smiler.verbs.train import TrainRequest
     from smiler.verbs.train import train as run_training
@@ -41,6 +42,8 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
     request = TrainRequest(Cohort.open(cohort), run, resolved, cache, resume, time_budget)
     done = run_training(request, Bars(quiet=as_json))
     checkpoint = done.newest()
+    if not is_first_process():
+        return
     if as_json:
         print_json({"run": str(run), "checkpoint": str(checkpoint.path), "model": checkpoint.model_hash})
     else:

@@ -88,24 +88,35 @@ def relabel_store(
     earlier: Proposals,
     progress: Progress | None = None,
 ) -> Proposals:
-    """Propose for every case in which an organ is unannotated; cases that are on disk already are not done again."""
-    accepted = {}
-    cases = list(enumerate(store))
-    for index, case in (progress or Silent()).track(cases, f"relabelling, round {step.number}", len(cases)):
-        if not unannotated_channels(case, store.organs):
-            continue
+    """Propose for every case in which an organ is unannotated; cases that are on disk already are not done again.
+
+    Several processes share the cases.
+    """
+    fabric = model.fabric
+    open_cases = [(index, case) for index, case in enumerate(store) if unannotated_channels(case, store.organs)]
+    mine = open_cases[fabric.global_rank :: fabric.world_size]
+    for index, case in (progress or Silent()).track(mine, f"relabelling, round {step.number}", len(mine)):
         about = folder / "proposals" / f"{case.case.id}.json"
         if not about.exists() or read_json(about)["made_by"] != model.made_by:
-            prediction = predict_case(model, case, step.options)
-            bits = accept_case(prediction, case, model.organs, step, index)
-            if step.options.negatives is not None:
-                cleared = rule_out(prediction, bits, case, model.organs, step.options.negatives)
-                save_array(about.with_suffix(".cleared.b2nd"), cleared)
-            if case.case.id in earlier.accepted:
-                bits |= np.where(bits == 0, earlier.bits(case.case.id)[:], 0).astype(np.int32)
-            _save(about, bits, store.organs, {"made_by": model.made_by, **step.facts()})
-        accepted[case.case.id] = read_json(about)["voxels"]
-    return Proposals(folder, accepted)
+            _relabel_case(model, case, about, (index, step), earlier)
+    fabric.barrier()
+    voxels = {
+        case.case.id: read_json(folder / "proposals" / f"{case.case.id}.json")["voxels"] for _, case in open_cases
+    }
+    return Proposals(folder, voxels)
+
+
+def _relabel_case(model: Model, case: StoredCase, about: Path, at: tuple[int, RelabelStep], earlier: Proposals) -> None:
+    """Propose for the case with that index in the store, and write it."""
+    index, step = at
+    prediction = predict_case(model, case, step.options)
+    bits = accept_case(prediction, case, model.organs, step, index)
+    if step.options.negatives is not None:
+        cleared = rule_out(prediction, bits, case, model.organs, step.options.negatives)
+        save_array(about.with_suffix(".cleared.b2nd"), cleared)
+    if case.case.id in earlier.accepted:
+        bits |= np.where(bits == 0, earlier.bits(case.case.id)[:], 0).astype(np.int32)
+    _save(about, bits, model.organs, {"made_by": model.made_by, **step.facts()})
 
 
 def _save(about: Path, bits: NDArray[np.int32], organs: OrganSet, facts: Mapping[str, Any]) -> None:

@@ -123,6 +123,7 @@ class _Rounds:
             proposed,
             cleared,
             first,
+            (self.fabric.global_rank, self.fabric.world_size),
         )
 
     def facts(self) -> ModelFacts:
@@ -157,6 +158,8 @@ class _Rounds:
             found = guarded(model, self.store, self.held, step, options.floor, folder)
             step = replace(step, shares=shares(found))
         made = relabel_store(model, self.store, folder, step, kept, self.progress)
+        if not self.fabric.is_global_zero:
+            return made, found
         events = Events(self.run / "events.jsonl")
         events.add("relabelled", stage=number - 1, **step.facts(), **made.summary(), estimated=summary(found))
         return made, found

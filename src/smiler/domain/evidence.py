@@ -89,10 +89,10 @@ class Planes:
         return bits
 
     def _unknown(self) -> Any:
-        told = None
-        for field in self.fields.values():
-            told = field if told is None else told | field
-        return ~told & ((1 << self.organs) - 1)
+        first, *others = self.fields.values()
+        for field in others:
+            first = first | field
+        return ~first & ((1 << self.organs) - 1)
 
 
 def planes(fields: Fields, relations: Relations, *, pseudo_excludes: bool = False) -> Planes:
@@ -143,7 +143,7 @@ def derive(fields: Fields, relations: Relations, xp: ModuleType, *, pseudo_exclu
     """Codes u8 (K, *space) from bit fields; `xp` is the library of the arrays (numpy or torch)."""
     found = planes(fields, relations, pseudo_excludes=pseudo_excludes)
     codes = [sum(((field >> k) & 1) * int(code) for code, field in found.fields.items()) for k in range(found.organs)]
-    return xp.stack([code.astype(np.uint8) if xp is np else code.to(xp.uint8) for code in codes])  # type: ignore[union-attr]
+    return xp.stack([code.astype(np.uint8) if xp is np else code.to(xp.uint8) for code in codes])
 
 
 def from_masks(

@@ -11,12 +11,34 @@ from torch.nn import functional as F
 from smiler.domain.errors import BadInput
 
 
+class ChannelDropout(nn.Module):
+    """Drops whole channels of each image in train mode (Tompson et al. 2015, arXiv:1411.4280).
+
+    The draws come from the CPU's generator, the same on every device. `part`: which of so many equal parts of the batch
+    the images are, where several processes share it; the draws are those of the whole batch.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p, self.part = p, (0, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, F, *space), with some channels 0 and the others divided by 1 - p."""
+        if not self.training or not self.p:
+            return features
+        mine, parts = self.part
+        images, channels = features.shape[:2]
+        draws = torch.rand(parts * images, channels)[mine * images : (mine + 1) * images]
+        kept = ((draws >= self.p) / (1 - self.p)).to(features)
+        return features * kept.view(images, channels, *([1] * (features.ndim - 2)))
+
+
 class SegmentationNet(nn.Module, ABC):
     """`forward(image) = head(dropout(trunk(image)), size)`, for images (B, C, H, W).
 
-    The only dropout sits before the final 1x1 convolution and drops whole channels (Tompson et al. 2015,
-    arXiv:1411.4280), so Monte-Carlo dropout (Gal and Ghahramani 2016, arXiv:1506.02142) needs the trunk once and
-    repeats only `stochastic`. A subclass adds `extract`, the trunk's layers.
+    The only dropout sits before the final 1x1 convolution and drops whole channels, so Monte-Carlo dropout (Gal and
+    Ghahramani 2016, arXiv:1506.02142) needs the trunk once and repeats only `stochastic`. A subclass adds `extract`,
+    the trunk's layers.
 
     Attributes:
         stride: pixels; the input's height and width must be multiples of it.
@@ -33,7 +55,7 @@ class SegmentationNet(nn.Module, ABC):
                 do="pass the number of classes",
             )
         self.stride = stride
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = ChannelDropout(dropout)
         self.classifier = nn.Conv2d(features, outputs, kernel_size=1)
         nn.init.zeros_(self.classifier.bias)  # type: ignore[arg-type]  # a Conv2d made with bias=True has one
 

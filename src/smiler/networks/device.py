@@ -1,5 +1,6 @@
 """Device, precision and memory format of a run, through Lightning Fabric."""
 
+import os
 import time
 from functools import cache
 from typing import Any
@@ -14,14 +15,51 @@ _NAMES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 def make_fabric(device: str = "auto", precision: str = "auto", devices: int = 1) -> Fabric:
     """Fabric for a device (auto, cpu, cuda, mps); `auto` takes a GPU if there is one."""
+    return _launched(device, precision, {"devices": devices} if devices == 1 else {"devices": devices, **_DDP})
+
+
+def make_training_fabric(device: str, precision: str, devices: int) -> Fabric:
+    """Fabric for a training: with one process for each that torchrun or SLURM has started, else `devices` of them."""
+    each, nodes = _started_by_launcher()
+    if each * nodes == 1 and devices == 1:
+        return make_fabric(device, precision)
+    wanted = (
+        "32" if precision == "auto" and _accelerator(device) == "cpu" else precision
+    )  # timings may differ by process
+    return _launched(device, wanted, {"devices": each if each * nodes > 1 else devices, "num_nodes": nodes, **_DDP})
+
+
+_DDP = {"strategy": "ddp"}
+_LAUNCHERS = (
+    ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
+)
+
+
+def _launched(device: str, precision: str, processes: dict[str, Any]) -> Fabric:
     accelerator = _accelerator(device)
     try:
         chosen: Any = _NAMES[precision_of(precision, accelerator)]
-        fabric = Fabric(accelerator=accelerator, devices=devices, precision=chosen)
+        fabric = Fabric(accelerator=accelerator, precision=chosen, **processes)
         fabric.launch()
     except (ValueError, RuntimeError) as error:
         raise BadInput("the device can't be used", where="device", got=f"{device}: {error}", do="take auto") from error
     return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks and writes for a training in several."""
+    return all(os.environ.get(rank, "0") == "0" for rank, _, _ in _LAUNCHERS)
+
+
+def _started_by_launcher() -> tuple[int, int]:
+    """(processes on this node, nodes) that torchrun, or srun in a SLURM job, has started; (1, 1) without either."""
+    for rank, every, here in _LAUNCHERS:
+        if rank in os.environ and every in os.environ:
+            total = int(os.environ[every])
+            each = int(os.environ.get(here, "") or total)
+            return each, max(1, total // each)
+    return 1, 1
 
 
 def settled(precision: str, device: str = "auto") -> str:

@@ -4,7 +4,7 @@ One map from patch to slice does crop, rotation, scale and shift together; image
 take the nearest. What lies outside the slice is invented: its evidence is UNKNOWN for every organ.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -40,7 +40,11 @@ class Changes:
     contrast: NDArray[np.float32]
     brightness: NDArray[np.float32]
     noise: NDArray[np.float32]
-    noise_seed: int
+    noise_seed: NDArray[np.int64]
+
+    def part(self, images: slice) -> "Changes":
+        """Those of some of the images."""
+        return Changes(*(getattr(self, field.name)[images] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def sample(rng: np.random.Generator, centre: NDArray[np.float64], patch: int, op
     matrix[:, 1, 0], matrix[:, 1, 1] = sin, cos
     matrix[:, :, 2] = centre + shift
     contrast, brightness = 1 + spread(options.contrast), spread(options.brightness)
-    return Changes(matrix, contrast, brightness, np.abs(spread(options.noise)), int(rng.integers(2**62)))
+    return Changes(matrix, contrast, brightness, np.abs(spread(options.noise)), rng.integers(2**62, size=count))
 
 
 def unchanged(centre: NDArray[np.float64]) -> Changes:
@@ -77,7 +81,7 @@ def unchanged(centre: NDArray[np.float64]) -> Changes:
     matrix[:, 0, 0] = matrix[:, 1, 1] = 1
     matrix[:, :, 2] = centre
     zero = np.zeros(count, dtype=np.float32)
-    return Changes(matrix, zero + 1, zero, zero, 0)
+    return Changes(matrix, zero + 1, zero, zero, np.zeros(count, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,8 @@ def _grey(image: Tensor, changes: Changes) -> Tensor:
     changed = image * column(changes.contrast) + column(changes.brightness)
     if not changes.noise.any():
         return changed
-    rng = torch.Generator(device=image.device).manual_seed(changes.noise_seed)
-    noise = torch.randn(image.shape, generator=rng, device=image.device)
-    return changed + noise * column(changes.noise)
+    rng = torch.Generator(device=image.device)
+    for one, seed, strength in zip(changed, changes.noise_seed, changes.noise, strict=True):
+        if strength:
+            one += torch.randn(one.shape, generator=rng.manual_seed(int(seed)), device=image.device) * float(strength)
+    return changed

@@ -23,7 +23,8 @@ class Batches:
     """Batches for one stage; draws are seeded by (seed, stage, first + step).
 
     `proposals`, `cleared`: case id -> bits on disk of what a round proposed and ruled out; `proposed`: case id -> (z,),
-    the organs that are drawn for there.
+    the organs that are drawn for there. `part`: which of so many equal parts of each batch is wanted, for a training in
+    several processes.
     """
 
     store: Store
@@ -35,6 +36,7 @@ class Batches:
     proposed: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
     cleared: Mapping[str, Any] = field(default_factory=dict)
     first: int = 0
+    part: tuple[int, int] = (0, 1)
 
     def normalisation(self) -> Normalisation:
         """Grey-value normalisation from the voxels that experts drew."""
@@ -57,11 +59,18 @@ class Batches:
 
     def _read(self, plan: Plan, step: int) -> tuple[Slices, Changes]:
         rng = generator(self.seed, self.stage, self.first + step)
-        slices = read_slices(self, plan.draw(rng, self.options), rng)
-        return slices, sample(rng, slices.centre, self.options.patch_size, self.options.augment)
+        draws = plan.draw(rng, self.options)
+        mine, parts = self.part
+        each = len(draws) // parts
+        own = slice(mine * each, (mine + 1) * each)
+        rngs = [generator(int(seed)) for seed in rng.integers(2**62, size=len(draws))]
+        slices = read_slices(self, draws[own], rngs[own])
+        centre = np.zeros((len(draws), 2))
+        centre[own] = slices.centre
+        return slices, sample(rng, centre, self.options.patch_size, self.options.augment).part(own)
 
 
-def read_slices(batches: Batches, draws: list[Draw], rng: np.random.Generator) -> Slices:
+def read_slices(batches: Batches, draws: list[Draw], rngs: list[np.random.Generator]) -> Slices:
     """Read the drawn slices with their neighbours, padded to the largest; choose where each patch is centred."""
     cases = batches.store.cases
     extent = np.array([cases[draw.case].geometry.shape[1:] for draw in draws], dtype=np.int64)
@@ -80,10 +89,11 @@ def read_slices(batches: Batches, draws: list[Draw], rng: np.random.Generator) -
             pseudo[i, :y, :x] = batches.proposals[case.case.id][draw.z]
         if cleared is not None and case.case.id in batches.cleared:
             cleared[i, :y, :x] = batches.cleared[case.case.id][draw.z]
+    shown = (drawn & known) | pseudo
     centre = np.stack(
         [
-            _centre((drawn[i] & known[i]) | pseudo[i], draw, extent[i], batches.options, rng)
-            for i, draw in enumerate(draws)
+            _centre(bits, draw, size, batches.options, rng)
+            for bits, draw, size, rng in zip(shown, draws, extent, rngs, strict=True)
         ]
     )
     return Slices(image, drawn, pseudo, known, extent, centre, cleared)

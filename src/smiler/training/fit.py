@@ -27,6 +27,7 @@ from smiler.networks.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from smiler.networks.processes import join, summed
 from smiler.sampling.augment import Batch
 from smiler.sampling.batches import Batches
 from smiler.training.events import Events
@@ -45,12 +46,13 @@ class Objective:
     relations: Relations
     pseudo_excludes: bool = False
 
-    def __call__(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Scalar loss of one batch."""
+    def __call__(self, network: nn.Module, batch: Batch, fabric: Fabric | None = None) -> Tensor:
+        """Scalar loss of one batch; with `fabric`, of the batch that all its processes have parts of."""
         targets = self.reading.targets(planes(batch.fields, self.relations, pseudo_excludes=self.pseudo_excludes))
         logits = network(batch.image.contiguous(memory_format=torch.channels_last))
         members = logits.chunk(len(logits) // len(batch.image))
-        return torch.stack([self.loss.total(self.loss.terms(part, targets)) for part in members]).mean()
+        terms = [summed(self.loss.terms(part, targets), fabric) for part in members]
+        return torch.stack([self.loss.total(each) for each in terms]).mean()
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ def fit(
         steps = (progress or Silent()).track(range(start, stage.steps), title, stage.steps - start)
         for step, batch in zip(steps, stream, strict=True):
             trainer.step(step, batch, objective)
-            if asked():
+            stopping, due = trainer.agreed(asked(), trainer.due())
+            if stopping or due:
                 trainer.save(step + 1)
+            if stopping:
                 raise Stopped(f"stopped at step {step + 1} of {stage.steps}; --resume goes on from here")
-            if trainer.due():
-                trainer.save(step + 1)
     return trainer.save(stage.steps)
 
 
@@ -124,6 +126,7 @@ class _Trainer:
     def __init__(self, fabric: Fabric, network: nn.Module, stage: Stage) -> None:
         self.fabric, self.stage, self.options = fabric, stage, stage.options
         self.plain = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        join(self.plain, fabric)
         optimizer = torch.optim.AdamW(
             self.plain.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
@@ -142,11 +145,12 @@ class _Trainer:
         if state:
             restore_optimizer(self.optimizer, state.tensors("optimizer"))
         number = self.stage.number
-        self.events.rewind(
-            lambda event: (
-                event.get("stage", -1) < number or (event.get("stage") == number and event.get("step", 0) <= start)
+        if self.fabric.is_global_zero:
+            self.events.rewind(
+                lambda event: (
+                    event.get("stage", -1) < number or (event.get("stage") == number and event.get("step", 0) <= start)
+                )
             )
-        )
         self.network.train()
         return start
 
@@ -157,7 +161,7 @@ class _Trainer:
         rate = self.stage.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = objective(self.network, batch)
+        loss = objective(self.network, batch, self.fabric)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.options.clip_norm)
@@ -176,6 +180,13 @@ class _Trainer:
             if self.options.tensorboard:
                 names = {f"loss/stage{self.stage.number}": mean, f"lr/stage{self.stage.number}": rate}
                 self.events.scalars(step, names)
+
+    def agreed(self, *wishes: bool) -> list[bool]:
+        """What any process wishes, all do: they save and stop at the same step."""
+        if self.fabric.world_size == 1:
+            return list(wishes)
+        counts = self.fabric.all_reduce(torch.tensor(wishes, dtype=torch.float32), reduce_op="sum")
+        return [bool(count) for count in counts]
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""

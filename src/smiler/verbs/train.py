@@ -1,6 +1,7 @@
 """Train a run: from a cohort and a recipe to checkpoints, round by round."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from smiler.domain.locks import writing
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
-from smiler.networks.device import make_fabric, precision_of
+from smiler.networks.device import make_training_fabric, precision_of
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
 from smiler.store.store import Store, StoreOptions, build_store
@@ -45,22 +46,41 @@ def train(request: TrainRequest, progress: Progress | None = None) -> RunFolder:
 
 def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Iterator[Round]:
     """Train, handing out each finished round: who knows the truth may audit it."""
-    shown = progress or Silent()
     run = RunFolder(request.run)
-    _check_folder(run, resume=request.resume)
-    with writing(run.path):
-        recipe = run.recipe() if run.exists else request.recipe
-        if run.exists:
-            shown.note(f"going on with {run.recipe_path}; options given now are not used")
-        cohort = select_organs(request.cohort, recipe)
-        store = open_store(cohort, recipe, request.cache, shown)
-        _check_annotations(store, shown)
-        training = recipe.training
-        fabric = make_fabric(training.device, training.precision, training.devices)
-        if not run.exists:
-            recipe = _begin(run, request, recipe, store, fabric, shown)
-        _check_same_data(run, store)
+    training = (run.recipe() if run.exists else request.recipe).training
+    fabric = make_training_fabric(training.device, training.precision, training.devices)
+    shown = progress if progress and fabric.is_global_zero else Silent()
+    _check_shares(request.recipe.sampling.batch_size, fabric)
+    with writing(run.path) if fabric.is_global_zero else nullcontext():
+        with fabric.rank_zero_first():
+            recipe, store = _prepared(run, request, fabric, shown)
         yield from curriculum(fabric, store, plan_of(recipe), run.path, shown)
+
+
+def _prepared(run: RunFolder, request: TrainRequest, fabric: Fabric, progress: Progress) -> tuple[Recipe, Store]:
+    """The resolved recipe and the data; the first process makes what the others then find."""
+    if fabric.is_global_zero:
+        _check_folder(run, resume=request.resume)
+    begun = run.exists
+    recipe = run.recipe() if begun else request.recipe
+    if begun and fabric.is_global_zero:
+        progress.note(f"going on with {run.recipe_path}; options given now are not used")
+    store = open_store(select_organs(request.cohort, recipe), recipe, request.cache, progress)
+    _check_annotations(store, progress)
+    if not begun:
+        recipe = _begin(run, request, recipe, store, fabric, progress)
+    _check_same_data(run, store)
+    return recipe, store
+
+
+def _check_shares(batch: int, fabric: Fabric) -> None:
+    if batch % fabric.world_size:
+        raise BadInput(
+            "the batch can't be shared equally among the processes",
+            where="sampling.batch_size",
+            got=f"{batch} images for {fabric.world_size} processes",
+            do="take a multiple of the number of processes",
+        )
 
 
 def plan_of(recipe: Recipe) -> Plan:

@@ -1,0 +1,75 @@
+"""One training in two processes (torchrun): the same losses and weights as in one process with the same batches."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from smiler.experiments.hide import hide
+from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.training.events import read_events
+from smiler.verbs.run import RunFolder
+
+ONE = [sys.executable, "-m", "smiler"]
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "smiler"]
+OPTIONS = (
+    "training.steps=24",
+    "training.precision='32'",
+    "training.device=cpu",
+    "training.learning_rate=0.001",
+    "sampling.patch_size=32",
+    "sampling.batch_size=4",
+    "network.width=8",
+    "network.dropout=0.3",
+    "data.spacing_xy_mm=native",
+)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("processes")
+    hide(make_phantom_cohort(folder / "all", 5, (8, 32, 32)), folder / "hidden", 0.5)
+    return folder / "hidden" / "cohort"
+
+
+def train(command: list[str], cohort: Path, run: Path, method: str, *options: str) -> RunFolder:
+    words = [word for option in (*OPTIONS, *options) for word in ("--set", option)]
+    done = subprocess.run(
+        [*command, "train", str(cohort), str(run), "--method", method, *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return RunFolder(run)
+
+
+def losses(run: RunFolder) -> list[float]:
+    return [event["loss"] for event in read_events(run.path / "events.jsonl") if event["event"] == "step"]
+
+
+@pytest.mark.parametrize("method", ["smile", "smiler"])
+@pytest.mark.timeout(300)
+def test_two_processes_train_what_one_trains(cohort: Path, tmp_path: Path, method: str) -> None:
+    rounds = ("curriculum.rounds=2", "curriculum.floor=none") if method == "smiler" else ()
+    one = train(ONE, cohort, tmp_path / "one", method, *rounds)
+    two = train(TWO, cohort, tmp_path / "two", method, *rounds)
+    first, second = losses(one), losses(two)
+    assert len(first) == len(second) >= 3
+    assert second == pytest.approx(first, rel=2e-3)
+    ones, twos = (
+        torch.cat([v.double().flatten() for v in run.newest().tensors("model").values()]) for run in (one, two)
+    )
+    assert float((twos - ones).norm() / ones.norm()) < 0.01  # AdamW makes steps even of gradients that are rounding
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(cohort: Path, tmp_path: Path) -> None:
+    words = ["train", str(cohort), str(tmp_path / "run"), "--set", "sampling.batch_size=3"]
+    done = subprocess.run([*TWO, *words], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "the batch can't be shared equally among the processes" in " ".join(done.stderr.split())
+    assert "smiler/cli" not in done.stderr  # the launcher tells its own story after our one line
