@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from smiler.domain.evidence import Code, Relations
 from smiler.domain.organs import Organ, OrganSet
-from smiler.prediction.compose import compose
+from smiler.prediction.compose import compose, patches
 from smiler.selection import NEEDS, RULES
 from smiler.selection.propose import Selection, propose, select
 
@@ -248,7 +248,7 @@ def test_masks_are_the_best_scores_above_zero(organs: str, seed: int, ties: bool
     chosen, rng = SETS[organs], np.random.default_rng(seed)
     scores = rng.normal(size=(len(chosen), *SHAPE))
     scores = np.rint(scores) if ties else scores
-    masks = unpacked(compose(scores, Relations.of(chosen)), chosen)
+    masks = unpacked(compose(patches(scores), scores.shape[1:], Relations.of(chosen)), chosen)
     assert not (masks & ~(scores > 0)).any()
     for k, mine in enumerate(chosen.keys):
         beaten = np.zeros(SHAPE, dtype=bool)
@@ -264,7 +264,7 @@ def test_masks_are_the_best_scores_above_zero(organs: str, seed: int, ties: bool
 def test_where_a_rival_scores_above_zero_one_with_the_best_score_has_the_voxel(seed: int, ties: bool) -> None:
     scores = np.random.default_rng(seed).normal(size=(len(RIVALS), *SHAPE))
     scores = np.rint(scores) if ties else scores
-    masks = unpacked(compose(scores, Relations.of(RIVALS)), RIVALS)
+    masks = unpacked(compose(patches(scores), scores.shape[1:], Relations.of(RIVALS)), RIVALS)
     np.testing.assert_array_equal(masks.sum(axis=0), scores.max(axis=0) > 0)
     owned = np.where(masks, scores, -np.inf).max(axis=0)
     np.testing.assert_array_equal(owned[owned > 0], scores.max(axis=0)[owned > 0])
@@ -274,4 +274,6 @@ def test_nested_and_overlapping_organs_share_voxels() -> None:
     scores = np.full((len(RELATED), 1), -1.0)
     for score, key in enumerate(("tumour", "vessel", "liver", "fat"), start=1):
         scores[RELATED.index(key)] = score if key != "fat" else -1
-    assert compose(scores, Relations.of(RELATED))[0] == RELATED.bits(["tumour", "vessel", "liver"])
+    assert compose(patches(scores), scores.shape[1:], Relations.of(RELATED))[0] == RELATED.bits(
+        ["tumour", "vessel", "liver"]
+    )

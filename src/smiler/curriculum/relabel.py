@@ -14,7 +14,7 @@ from smiler.domain.evidence import Code, Fields, Relations, derive
 from smiler.domain.files import read_json, write_json
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
-from smiler.prediction.compose import compose
+from smiler.prediction.compose import compose, patches
 from smiler.prediction.model import Model
 from smiler.prediction.scores import Opinions, Prediction, predict_working
 from smiler.selection import NEEDS, RULES
@@ -189,7 +189,7 @@ def decided(prediction: Prediction, relations: Relations, lowest: Sequence[float
     acceptable score it is not proposed, and neither is a rival in its place. `relations`: of the prediction's organs.
     """
     score = prediction.score
-    bits = compose(score, relations)
+    bits = compose(patches(score), score.shape[1:], relations)
     limits = [*lowest] or [0.0] * len(score)
     mine = [(bits >> i & 1 != 0) & (score[i] >= limit) for i, limit in enumerate(limits)]
     return np.array(mine, dtype=bool).reshape(score.shape)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from smiler.domain.evidence import Relations
 from smiler.domain.geometry import Geometry
 from smiler.domain.progress import Progress, Silent
-from smiler.prediction.compose import compose
+from smiler.prediction.compose import Patch, bounding_box, compose, patches
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Scores, slice_scores
@@ -45,8 +45,8 @@ def to_working(model: Model, hu: NDArray[np.int16], geometry: Geometry) -> Worki
 
 def native_blocks(
     model: Model, image: WorkingImage, native: Geometry, options: PredictionOptions
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(first slice, scores (K, n, y, x)) on the native grid, a few slices at a time from the feet up."""
+) -> Iterator[tuple[int, int, list[Patch]]]:
+    """(first slice, last, scores in boxes (n, y, x)) on the native grid, a few slices at a time from the feet up."""
     resampler = Resampler(image.geometry.shape, native.shape)
     stream = _each_slice(model, image.hu, options)
     ready: deque[Scores] = deque()
@@ -62,16 +62,17 @@ def native_blocks(
             offset += 1
         while offset + len(ready) < last:
             ready.append(next(stream))
-        yield start, _upsample(np.stack(list(ready)[: last - first], axis=1), resampler, start, stop)
+        yield start, stop, _upsample(np.stack(list(ready)[: last - first], axis=1), resampler, start, stop)
 
 
-def _upsample(scores: Scores, resampler: Resampler, start: int, stop: int) -> NDArray[np.float32]:
-    """Organs that are nowhere predicted in the block are not interpolated: their score stays below 0."""
-    out = np.full((len(scores), stop - start, *resampler.target[1:]), -1.0, dtype=np.float32)
-    for k, organ in enumerate(scores):
-        if organ.max() > 0:
-            out[k] = resampler.block(organ, start, stop)
-    return out
+def _upsample(scores: Scores, resampler: Resampler, start: int, stop: int) -> list[Patch]:
+    """Each organ in the box in which it can be above 0: nothing is interpolated elsewhere."""
+    found = []
+    for patch in patches(scores):
+        part, source, target = resampler.around(*patch.box[1:])
+        native = part.block(scores[patch.channel][:, *source], start, stop)
+        found.append(Patch(patch.channel, (slice(0, stop - start), *target), native))
+    return found
 
 
 def _each_slice(model: Model, hu: Any, options: PredictionOptions) -> Iterator[Scores]:
@@ -91,8 +92,8 @@ def predict_bits(
     bits = np.zeros(geometry.shape, dtype=np.int32)
     relations = Relations.of(model.organs)
     blocks = native_blocks(model, image, geometry, options)
-    for start, scores in (progress or Silent()).track(blocks, "predicting", -(-geometry.shape[0] // BLOCK)):
-        bits[start : start + scores.shape[1]] = compose(scores, relations)
+    for start, stop, found in (progress or Silent()).track(blocks, "predicting", -(-geometry.shape[0] // BLOCK)):
+        bits[start:stop] = compose(found, (stop - start, *geometry.shape[1:]), relations)
     return keep_largest(bits, len(model.organs)) if options.largest_component else bits
 
 
@@ -101,17 +102,8 @@ def keep_largest(bits: NDArray[np.int32], organs: int) -> NDArray[np.int32]:
     out = np.zeros_like(bits)
     for k in range(organs):
         mask = (bits >> k & 1).astype(bool)
-        if mask.any():
-            box = bounding_box(mask)
+        box = bounding_box(mask)
+        if box:
             largest = cc3d.largest_k(mask[box], k=1, connectivity=26) > 0
             out[box] |= largest.astype(np.int32) << np.int32(k)
     return out
-
-
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest box (z, y, x) around a mask that has a voxel."""
-    spans = []
-    for axis in range(mask.ndim):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        spans.append(slice(int(used[0]), int(used[-1]) + 1))
-    return tuple(spans)

@@ -5,6 +5,7 @@ monotone and sums to one: thresholded at 1/2 it keeps a part inside its whole an
 """
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,17 @@ def resample_plane(slices: NDArray[np.generic], rows: Array | None, columns: Arr
     return result
 
 
+def _reach(weights: Array | None, wanted: slice) -> tuple[Array | None, slice, slice]:
+    """The part of an axis's matrix for the outputs that depend on the wanted inputs; their inputs; the outputs."""
+    if weights is None:
+        return None, wanted, wanted
+    outputs = np.flatnonzero(weights[:, wanted].any(axis=1))
+    target = slice(int(outputs[0]), int(outputs[-1]) + 1) if len(outputs) else slice(0, 0)
+    inputs = np.flatnonzero(weights[target].any(axis=0))
+    source = slice(int(inputs[0]), int(inputs[-1]) + 1) if len(inputs) else slice(0, 0)
+    return weights[target, source], source, target
+
+
 class Resampler:
     """From one shape (z, y, x) to another over the same extent, by blocks of output slices: memory stays small."""
 
@@ -64,6 +76,14 @@ class Resampler:
             for inputs, outputs in zip(self.source, self.target, strict=True)
         )
         self.depth, self.rows, self.columns = z, y, x
+
+    def around(self, rows: slice, columns: slice) -> tuple["Resampler", tuple[slice, slice], tuple[slice, slice]]:
+        """For what lies in some rows and columns of the source alone: a smaller resampler, the source rows and columns
+        that it takes, and the target rows and columns that it fills: all that depend on them.
+        """
+        small = copy(self)
+        (small.rows, *y), (small.columns, *x) = _reach(self.rows, rows), _reach(self.columns, columns)
+        return small, (y[0], x[0]), (y[1], x[1])
 
     def needed(self, start: int, stop: int) -> tuple[int, int]:
         """Source slices [first, last) that output slices [start, stop) are made of."""
