@@ -1,6 +1,6 @@
 """One measurement in a process of its own, so that its peak memory is its own.
 
-    python -m benchmarks.peers.child 'smiler predict' unet WORK     # the outcome as JSON on the last line
+python -m benchmarks.peers.child 'smiler predict' unet WORK     # the outcome as JSON on the last line
 """
 
 import importlib
@@ -19,6 +19,11 @@ TASKS = {  # peer, what it does, and how: further words are the function's own a
     "monai train disk 2": "monai_peer:train",
     "monai predict": "monai_peer:predict",
     "monai predict disk": "monai_peer:predict",
+    "nnunet train 0": "nnunet_peer:train",
+    "nnunet train 2": "nnunet_peer:train",
+    "nnunet train 2 plain": "nnunet_peer:train",
+    "nnunet predict sequential": "nnunet_peer:predict",
+    "nnunet predict parallel": "nnunet_peer:predict",
 }
 
 

@@ -1,19 +1,24 @@
 """The data of the comparison, made once: a partly annotated cohort, a volume to predict, and weights for all peers.
 
-    WORK/hidden/cohort    what smiler trains on: NIfTI, a mask an organ, half of the annotations gone
-    WORK/flat             the same annotations as label maps, which is what the peers read
-    WORK/volume.nii.gz    what is predicted
-    WORK/runs/NETWORK     a short training, so that all predict organs with the same weights
-    WORK/facts.json       working grid, grey values and precision, the same for all
+WORK/hidden/cohort    what smiler trains on: NIfTI, a mask an organ, half of the annotations gone
+WORK/flat             the same annotations as label maps, which is what the peers read
+WORK/volume.nii.gz    what is predicted
+WORK/runs/NETWORK     a short training, so that all predict organs with the same weights
+WORK/facts.json       working grid, grey values and precision, the same for all
 """
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
+from benchmarks.peers.settings import NETWORKS, ORGANS, SIZES, Settings
+
 from smiler.domain.cells import Status
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.geometry import Geometry
+from smiler.domain.progress import Silent
 from smiler.experiments.hide import hide
 from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.formats.nifti import write_ct, write_labels
@@ -24,15 +29,18 @@ from smiler.recipe.recipe import Recipe, load_recipe
 from smiler.store.store import Store
 from smiler.verbs.train import TrainRequest, open_store, select_organs, train
 
-from benchmarks.peers.settings import NETWORKS, ORGANS, Settings
-
 
 def make(work: Path, settings: Settings) -> None:
     """Everything that is not there yet."""
+    if (work / "settings.json").exists() and Settings.load(work) != settings:
+        raise SystemExit(f"{work} holds the data of another size: take another folder")
     settings.save(work)
-    if not (work / "hidden" / "truth" / "provenance.json").exists() and not (work / "flat").exists():
+    if not (work / "flat" / "done").exists():
+        for part in ("full", "hidden"):
+            shutil.rmtree(work / part, ignore_errors=True)
         full = make_phantom_cohort(work / "full", settings.cases, settings.cohort_zyx, settings.seed)
         flatten(hide(full, work / "hidden", settings.alpha), work / "flat")
+        (work / "flat" / "done").touch()
     if not (work / "facts.json").exists():
         spacing = make_volume(work, settings)
         facts = {"spacing_mm": spacing, "precision": settled("auto")}
@@ -95,7 +103,7 @@ def cohort_of(work: Path) -> Cohort:
 def store_of(work: Path, network: str) -> Store:
     """It on the working grid."""
     wanted = recipe(work, network, 1)
-    return open_store(select_organs(cohort_of(work), wanted), wanted, None, _silent())
+    return open_store(select_organs(cohort_of(work), wanted), wanted, None, Silent())
 
 
 def learn(work: Path, network: str) -> None:
@@ -108,15 +116,5 @@ def learn(work: Path, network: str) -> None:
     (run / "done").touch()
 
 
-def _silent():  # noqa: ANN202
-    from smiler.domain.progress import Silent
-
-    return Silent()
-
-
 if __name__ == "__main__":
-    import sys
-
-    from benchmarks.peers.settings import FULL, TINY
-
-    make(Path(sys.argv[1]), TINY if "--tiny" in sys.argv else FULL)
+    make(Path(sys.argv[1]), SIZES[sys.argv[2]])

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-
 from benchmarks.peers.measure import autocast, fresh_network, images_per_second, timed, trained_network
 from benchmarks.peers.settings import Settings
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.peers.data import facts_of, recipe
+from benchmarks.peers.settings import ORGANS, WINDOW_HU, Settings
+
 from smiler.networks import build
 from smiler.networks.base import SegmentationNet
 from smiler.verbs.run import RunFolder
-
-from benchmarks.peers.data import facts_of, recipe
-from benchmarks.peers.settings import ORGANS, WINDOW_HU, Settings
 
 
 def peaks() -> dict[str, int]:

@@ -14,11 +14,6 @@ from typing import Any
 import monai.transforms as mt
 import numpy as np
 import torch
-from monai.data import CacheDataset, DataLoader, Dataset, PersistentDataset, decollate_batch
-from monai.inferers import SliceInferer
-from monai.losses import DiceCELoss
-from torch.utils.data import RandomSampler
-
 from benchmarks.peers import data
 from benchmarks.peers.measure import (
     autocast,
@@ -29,6 +24,10 @@ from benchmarks.peers.measure import (
     trained_network,
 )
 from benchmarks.peers.settings import WINDOW_HU, Settings
+from monai.data import CacheDataset, DataLoader, Dataset, PersistentDataset, decollate_batch
+from monai.inferers import SliceInferer
+from monai.losses import DiceCELoss
+from torch.utils.data import RandomSampler
 
 CROPS_A_VOLUME = 4
 FOREGROUND_TO_BACKGROUND = 4

@@ -1,7 +1,7 @@
 """Peers side by side in one run: smiler, MONAI's usual pipeline and nnU-Net around the same network and data.
 
     make bench-peers                                # results/bench/peers.json, about an hour
-    python -m benchmarks.peers.run --tiny           # only whether it runs; nothing is kept
+    python -m benchmarks.peers.run --size tiny      # only whether it runs; no result is written
 
 Every measurement is a process of its own. Repeats go round and round, so that a slow minute meets all peers alike.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.child import TASKS
-from benchmarks.peers.settings import FULL, NETWORKS, TINY, Settings
+from benchmarks.peers.settings import NETWORKS, SIZES, Settings
 from benchmarks.peers.summary import agreements, ratios, table
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,7 +35,9 @@ def measure(task: str, network: str, work: Path, settings: Settings) -> Outcome:
     """One process: what it says, and the seconds from its start to its end."""
     words = [sys.executable, "-m", "benchmarks.peers.child", task, network, str(work)]
     begin = time.perf_counter()
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=surroundings(settings))
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=surroundings(settings)
+    )
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1][:300] if done.stderr.strip() else "no word"}
     outcome: Outcome = json.loads(done.stdout.strip().splitlines()[-1])
@@ -68,22 +70,24 @@ def middle(runs: list[Outcome]) -> Outcome:
     return failed[0] if failed else {key: round(statistics.median(r[key] for r in runs), 3) for key in runs[0]}
 
 
-def prepare(work: Path, tiny: bool) -> None:
-    """Data and weights, in a process of its own too."""
-    words = [sys.executable, "-m", "benchmarks.peers.data", str(work), *(["--tiny"] if tiny else [])]
+def prepare(work: Path, size: str) -> None:
+    """Data and weights, in processes of their own too. If nnU-Net can't prepare its own, its tasks tell why."""
+    words = [sys.executable, "-m", "benchmarks.peers.data", str(work), size]
     subprocess.run(words, check=True, cwd=REPOSITORY)
+    words = [sys.executable, "-m", "benchmarks.peers.nnunet_data", str(work)]
+    subprocess.run(words, check=False, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
     """Measure, tell, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tiny", action="store_true", help="only whether it runs; writes no result")
+    parser.add_argument("--size", choices=SIZES, default="full", help="all but full only show whether it runs")
     parser.add_argument("--work", type=Path, help="where data are cached; else a temporary folder that is kept")
     given = parser.parse_args()
-    settings = TINY if given.tiny else FULL
-    work = given.work or Path(tempfile.gettempdir()) / f"smiler-peers-{'tiny' if given.tiny else 'full'}"
+    settings = SIZES[given.size]
+    work = given.work or Path(tempfile.gettempdir()) / f"smiler-peers-{given.size}"
     work.mkdir(parents=True, exist_ok=True)
-    prepare(work.resolve(), given.tiny)
+    prepare(work.resolve(), given.size)
     seen = all_measurements(work.resolve(), settings)
     outcome = {
         "command": "make bench-peers",
@@ -95,9 +99,9 @@ def main() -> None:
         "agreement": {network: agreements(work, network) for network in NETWORKS},
         "measured": seen,
     }
-    if not given.tiny:
+    if given.size == "full":
         RESULT.write_text(json.dumps(outcome, indent=1) + "\n")
-    print(json.dumps(outcome, indent=1) if given.tiny else "", table(seen, outcome["ratios"]), sep="\n")
+    print("" if given.size == "full" else json.dumps(outcome, indent=1), table(seen, outcome["ratios"]), sep="\n")
 
 
 if __name__ == "__main__":

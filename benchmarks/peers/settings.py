@@ -47,5 +47,8 @@ class Settings:
         return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
 
 
-FULL = Settings()
-TINY = Settings(3, (12, 96, 96), (10, 96, 96), patch=64, learn=6, warm=1, steps=3, repeats=1, threads=1)
+SIZES = {
+    "full": Settings(),
+    "small": Settings(4, (16, 256, 256), (40, 256, 256), patch=128, learn=120, steps=10, repeats=1, threads=1),
+    "tiny": Settings(3, (12, 96, 96), (10, 96, 96), patch=64, learn=6, warm=1, steps=3, repeats=1, threads=1),
+}
