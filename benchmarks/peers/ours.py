@@ -62,6 +62,10 @@ def predict(work: Path, network: str) -> dict[str, float]:
 
     def command() -> None:
         model, recipe = open_model(work / "runs" / network, "cpu", str(data.facts_of(work)["precision"]))
-        run_prediction(model, [work / "volume.nii.gz"], PredictRequest(out, (), True, options=recipe.prediction))
+        run_prediction(
+            model,
+            [work / "volume.nii.gz"],
+            PredictRequest(out, labelmap=True, options=recipe.prediction, reading=recipe.reading),
+        )
 
     return timed(command)

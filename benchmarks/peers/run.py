@@ -73,9 +73,9 @@ def middle(runs: list[Outcome]) -> Outcome:
 def prepare(work: Path, size: str) -> None:
     """Data and weights, in processes of their own too. If nnU-Net can't prepare its own, its tasks tell why."""
     words = [sys.executable, "-m", "benchmarks.peers.data", str(work), size]
-    subprocess.run(words, check=True, cwd=REPOSITORY)
+    subprocess.run(words, check=True, cwd=REPOSITORY, env=surroundings(SIZES[size]))
     words = [sys.executable, "-m", "benchmarks.peers.nnunet_data", str(work)]
-    subprocess.run(words, check=False, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    subprocess.run(words, check=False, cwd=REPOSITORY, env=surroundings(SIZES[size]), stdout=subprocess.DEVNULL)
 
 
 def main() -> None:

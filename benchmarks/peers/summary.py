@@ -42,8 +42,8 @@ def ratios(tasks: dict[str, Outcome]) -> dict[str, float | str]:
     return told
 
 
-def agreements(work: Path, network: str) -> dict[str, float]:
-    """Share of voxels with the same label as smiler's, among those to which either gives an organ."""
+def agreements(work: Path, network: str) -> dict[str, dict[str, float | int]]:
+    """Share of voxels with the same label as smiler's, among the `voxels` to which either gives an organ."""
     import nibabel as nib
     import numpy as np
 
@@ -56,7 +56,8 @@ def agreements(work: Path, network: str) -> dict[str, float]:
         theirs = labels(peer)
         if ours is not None and theirs is not None:
             some = (ours > 0) | (theirs > 0)
-            found[f"{peer}_of_{int(some.sum())}_voxels"] = round(float((ours == theirs)[some].mean()), 4)
+            same = {"same": round(float((ours == theirs)[some].mean()), 4)} if some.any() else {}
+            found[peer] = {"voxels": int(some.sum())} | same
     return found
 
 
