@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PEERS := .venv-peers
+PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint bench bench-audit real setup clean help
+.PHONY: demo test lint bench bench-audit bench-peers real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,8 +38,18 @@ bench: $(READY)   ## speed of the pieces, as shares of the network's own time
 bench-audit: $(READY)   ## the audit of 1,000 volumes: seconds and memory
 	$(BIN)/python benchmarks/audit_scale.py
 
+bench-peers: $(PEERS)/.ready   ## smiler, MONAI and nnU-Net side by side on the same network and data, about an hour
+	$(PEERS)/bin/python -m benchmarks.peers.run
+
+$(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.txt benchmarks/peers/nnunet.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS_PIP) torch
+	$(PEERS_PIP) -e . -r benchmarks/peers/requirements.txt
+	$(PEERS_PIP) --no-deps -r benchmarks/peers/nnunet.txt
+	@touch $(PEERS)/.ready
+
 real: $(READY)   ## the checks on real CT (SMILER_REAL_DATA or ../shared/data), with results under results/
 	$(BIN)/python benchmarks/real_ct.py
 
 clean:   ## forget the environment and the demo
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(PEERS) demo

@@ -1,0 +1,41 @@
+"""The floor: the bare network, on a batch that is already there, and over the slices of the volume."""
+
+from pathlib import Path
+
+import torch
+from benchmarks.peers.measure import autocast, fresh_network, images_per_second, timed, trained_network
+from benchmarks.peers.settings import Settings
+
+
+def train(work: Path, network: str) -> dict[str, float]:
+    """Forward, backward and optimiser; no data, no loss."""
+    settings = Settings.load(work)
+    made = fresh_network(work, network).train()
+    optimizer = torch.optim.AdamW(made.parameters())
+    image = torch.randn(settings.batch, 1, settings.patch, settings.patch).contiguous(memory_format=torch.channels_last)
+
+    def step(_: int) -> None:
+        with autocast(work):
+            logits = made(image)
+        logits.float().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return images_per_second(range(settings.warm + settings.steps), step, settings)
+
+
+def predict(work: Path, network: str) -> dict[str, float]:
+    """Logits of as many slices as the volume has, none of them kept."""
+    settings = Settings.load(work)
+    made = trained_network(work, network)
+    depth, height, width = settings.volume_zyx
+    height, width = (-(-edge // made.stride) * made.stride for edge in (height, width))
+
+    image = torch.randn(settings.batch, 1, height, width).contiguous(memory_format=torch.channels_last)
+
+    def run() -> None:
+        for start in range(0, depth, settings.batch):
+            made(image[: depth - start])
+
+    with torch.inference_mode(), autocast(work):
+        return timed(run)

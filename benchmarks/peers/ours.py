@@ -1,0 +1,71 @@
+"""smiler: its own training loop and its own command."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import data
+from benchmarks.peers.measure import rate, timed
+from benchmarks.peers.settings import Settings
+
+from smiler.curriculum.rounds import fresh_network, make_objective
+from smiler.networks.device import make_fabric
+from smiler.sampling.batches import Batches
+from smiler.training.fit import Stage, fit
+from smiler.verbs.train import plan_of
+
+
+class Clock:
+    """A progress bar that only notes when each step began; the first step's beginning is the zeroth's end."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def track(self, items: Iterable[Any], title: str, total: int) -> Iterator[Any]:  # noqa: ARG002
+        for item in items:
+            yield item
+            self.ends.append(time.perf_counter())
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+def train(work: Path, network: str) -> dict[str, float]:
+    """The real loop: store, batches read ahead, objective, optimiser, clipping, log."""
+    settings = Settings.load(work)
+    store, steps = data.store_of(work, network), settings.warm + settings.steps
+    plan = plan_of(data.recipe(work, network, steps))
+    fabric = make_fabric("cpu", plan.training.precision)
+    batches, clock = Batches(store, plan.sampling, 0, 0), Clock()
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        stage = Stage(Path(folder), Path(folder) / "checkpoints", 0, steps, plan.training)
+        fit(fabric, fresh_network(plan, store), batches, make_objective(plan, store), stage, clock)
+    return rate(clock.ends, settings)
+
+
+def predict(work: Path, network: str) -> dict[str, float]:
+    """What `smiler predict --labelmap` does, from the file to a label map on disk, in the common precision.
+
+    The command itself settles its precision by timing; here it is told, so that all compute in the same.
+    """
+    import monai.networks.nets.basic_unet  # noqa: F401  imports count for no peer
+
+    from smiler.verbs.predict import PredictRequest
+    from smiler.verbs.predict import predict as run_prediction
+    from smiler.verbs.run import open_model
+
+    out = work / "predicted" / f"smiler-{network}"
+    shutil.rmtree(out, ignore_errors=True)
+
+    def command() -> None:
+        model, recipe = open_model(work / "runs" / network, "cpu", str(data.facts_of(work)["precision"]))
+        run_prediction(
+            model,
+            [work / "volume.nii.gz"],
+            PredictRequest(out, labelmap=True, options=recipe.prediction, reading=recipe.reading),
+        )
+
+    return timed(command)

@@ -1,0 +1,108 @@
+"""Peers side by side in one run: smiler, MONAI's usual pipeline and nnU-Net around the same network and data.
+
+    make bench-peers                                # results/bench/peers.json, about an hour
+    python -m benchmarks.peers.run --size tiny      # only whether it runs; no result is written
+
+Every measurement is a process of its own. Repeats go round and round, so that a slow minute meets all peers alike.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.child import TASKS
+from benchmarks.peers.settings import NETWORKS, SIZES, Settings
+from benchmarks.peers.summary import agreements, ratios, table
+
+REPOSITORY = Path(__file__).parents[2]
+RESULT = REPOSITORY / "results" / "bench" / "peers.json"
+PACKAGES = ("smiler-seg", "torch", "monai", "nnunetv2", "batchgeneratorsv2", "numpy")
+Outcome = dict[str, Any]
+
+
+def measure(task: str, network: str, work: Path, settings: Settings) -> Outcome:
+    """One process: what it says, and the seconds from its start to its end."""
+    words = [sys.executable, "-m", "benchmarks.peers.child", task, network, str(work)]
+    begin = time.perf_counter()
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=surroundings(settings)
+    )
+    if done.returncode:
+        return {"error": done.stderr.strip().splitlines()[-1][:300] if done.stderr.strip() else "no word"}
+    outcome: Outcome = json.loads(done.stdout.strip().splitlines()[-1])
+    return outcome | {"process_s": time.perf_counter() - begin}
+
+
+def surroundings(settings: Settings) -> dict[str, str]:
+    """The same threads for all."""
+    return os.environ | {"OMP_NUM_THREADS": str(settings.threads), "nnUNet_def_n_proc": str(settings.threads)}
+
+
+def all_measurements(work: Path, settings: Settings) -> dict[str, dict[str, Outcome]]:
+    """network -> task -> medians; a task that fails is told and not tried again."""
+    runs: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for task in (task for task in TASKS if task.endswith("predict disk")):
+        for network in NETWORKS:
+            measure(task, network, work, settings)  # fills the cache
+    for _ in range(settings.repeats):
+        for network in NETWORKS:
+            for task in TASKS:
+                if not any("error" in run for run in runs[network, task]):
+                    runs[network, task].append(measure(task, network, work, settings))
+                    print(network, task, runs[network, task][-1], flush=True)
+    return {network: {task: middle(runs[network, task]) for task in TASKS} for network in NETWORKS}
+
+
+def middle(runs: list[Outcome]) -> Outcome:
+    """The median of each number; an error as it is."""
+    failed = [run for run in runs if "error" in run]
+    return failed[0] if failed else {key: round(statistics.median(r[key] for r in runs), 3) for key in runs[0]}
+
+
+def prepare(work: Path, size: str) -> None:
+    """Data and weights, in processes of their own too. If nnU-Net can't prepare its own, its tasks tell why."""
+    words = [sys.executable, "-m", "benchmarks.peers.data", str(work), size]
+    subprocess.run(words, check=True, cwd=REPOSITORY, env=surroundings(SIZES[size]))
+    words = [sys.executable, "-m", "benchmarks.peers.nnunet_data", str(work)]
+    subprocess.run(words, check=False, cwd=REPOSITORY, env=surroundings(SIZES[size]), stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Measure, tell, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="full", help="all but full only show whether it runs")
+    parser.add_argument("--work", type=Path, help="where data are cached; else a temporary folder that is kept")
+    given = parser.parse_args()
+    settings = SIZES[given.size]
+    work = given.work or Path(tempfile.gettempdir()) / f"smiler-peers-{given.size}"
+    work.mkdir(parents=True, exist_ok=True)
+    prepare(work.resolve(), given.size)
+    seen = all_measurements(work.resolve(), settings)
+    outcome = {
+        "command": "make bench-peers",
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
+        "versions": {name: version(name) for name in PACKAGES},
+        "settings": vars(settings) | {"precision": json.loads((work / "facts.json").read_text())["precision"]},
+        "ratios": {network: ratios(tasks) for network, tasks in seen.items()},
+        "agreement": {network: agreements(work, network) for network in NETWORKS},
+        "measured": seen,
+    }
+    if given.size == "full":
+        RESULT.write_text(json.dumps(outcome, indent=1) + "\n")
+    print("" if given.size == "full" else json.dumps(outcome, indent=1), table(seen, outcome["ratios"]), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""From measurements to what is told: the best of each peer's ways, ratios, agreement of the masks, a table."""
+
+from pathlib import Path
+from typing import Any
+
+PEERS = ("monai", "nnunet")
+NOT_COUNTED = ("monai predict disk", "nnunet train 2 plain")
+"""Told, but less work than the others do: a volume preprocessed beforehand, slices that are not augmented."""
+KINDS = {"train": "images_per_s", "predict": "seconds"}
+Outcome = dict[str, Any]
+
+
+def best(tasks: dict[str, Outcome], peer: str, kind: str) -> Outcome | None:
+    """The fastest of a peer's ways to do it, with its name; None where none of them runs."""
+    number = KINDS[kind]
+    ways = [
+        found | {"way": name}
+        for name, found in tasks.items()
+        if name.startswith(f"{peer} {kind}") and number in found and name not in NOT_COUNTED
+    ]
+    if not ways:
+        return None
+    return (max if kind == "train" else min)(ways, key=lambda way: way[number])
+
+
+def ratios(tasks: dict[str, Outcome]) -> dict[str, float | str]:
+    """How many times faster smiler is than the best way of each peer, and as a share of the bare network's speed."""
+    told: dict[str, float | str] = {}
+    for kind, number in KINDS.items():
+        ours, floor = best(tasks, "smiler", kind), best(tasks, "floor", kind)
+        for peer in PEERS:
+            theirs = best(tasks, peer, kind)
+            if ours and theirs:
+                faster, slower = (ours, theirs) if kind == "train" else (theirs, ours)
+                told[f"{kind}_vs_{peer}"] = round(faster[number] / slower[number], 3)
+                told[f"{kind}_{peer}_best"] = theirs["way"]
+                told[f"{kind}_{peer}_peak_mb"] = theirs["peak_mb"]
+        if ours and floor:
+            faster, slower = (ours, floor) if kind == "train" else (floor, ours)
+            told[f"{kind}_share_of_bare_network"] = round(faster[number] / slower[number], 3)
+            told[f"{kind}_smiler_peak_mb"] = ours["peak_mb"]
+    return told
+
+
+def agreements(work: Path, network: str) -> dict[str, dict[str, float | int]]:
+    """Share of voxels with the same label as smiler's, among the `voxels` to which either gives an organ."""
+    import nibabel as nib
+    import numpy as np
+
+    def labels(peer: str) -> Any:
+        path = work / "predicted" / f"{peer}-{network}" / "volume.nii.gz"
+        return np.asarray(nib.load(path).dataobj) if path.exists() else None
+
+    ours, found = labels("smiler"), {}
+    for peer in PEERS:
+        theirs = labels(peer)
+        if ours is not None and theirs is not None:
+            some = (ours > 0) | (theirs > 0)
+            same = {"same": round(float((ours == theirs)[some].mean()), 4)} if some.any() else {}
+            found[peer] = {"voxels": int(some.sum())} | same
+    return found
+
+
+def table(seen: dict[str, dict[str, Outcome]], told: dict[str, dict[str, float | str]]) -> str:
+    """All measurements and the ratios, a line each."""
+    lines = [f"{'network':10} {'what':28} {'images/s':>9} {'seconds':>8} {'process s':>9} {'peak MB':>8}"]
+    for network, tasks in seen.items():
+        for task, found in tasks.items():
+            if "error" in found:
+                lines.append(f"{network:10} {task:28} {found['error']}")
+                continue
+            rate, spent = (f"{found[key]:.2f}" if key in found else "" for key in KINDS.values())
+            whole, peak = f"{found['process_s']:.1f}", f"{found['peak_mb']:.0f}"
+            lines.append(f"{network:10} {task:28} {rate:>9} {spent:>8} {whole:>9} {peak:>8}")
+    for network, row in told.items():
+        ends = [f"{key} {value}" for key, value in row.items() if "_vs_" in key or "share" in key]
+        lines.append(f"{network}: {', '.join(ends)}")
+    return "\n".join(lines)
