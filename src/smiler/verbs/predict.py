@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from smiler.domain.cohort import MANIFEST, Cohort
 from smiler.domain.errors import BadInput, raise_all
-from smiler.domain.files import hash_json, read_json, write_json, write_text
+from smiler.domain.files import forget_unfinished, hash_json, read_json, write_json, write_text
 from smiler.domain.organs import OrganSet
 from smiler.domain.places import exists
 from smiler.domain.progress import Progress, Silent
@@ -155,6 +155,8 @@ def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[st
     """Without its note an image is not finished; what an earlier prediction wrote and this one doesn't write goes."""
     old = read_json(about) if about.exists() else None
     about.unlink(missing_ok=True)
+    for path in (about, *_files(name, request, organs)):
+        forget_unfinished(path)
     if isinstance(old, dict) and old.get("made_by") == "predict":
         wanted = set(_files(name, request, organs))
         for path in (request.out / name).iterdir():

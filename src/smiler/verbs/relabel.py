@@ -13,7 +13,7 @@ from smiler.domain.cells import Status, proposed
 from smiler.domain.cohort import Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, derive
-from smiler.domain.files import hash_json, read_json
+from smiler.domain.files import forget_unfinished, hash_json, read_json
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
@@ -137,8 +137,9 @@ def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) ->
 def _write(mask: Path, array: NDArray[np.uint8], ct: CT, parents: Mapping[str, str], request: RelabelRequest) -> None:
     """The mask first, then what says that it is complete. Nothing found: no mask, only the note of it."""
     voxels = int(array.sum())
-    _about(mask).unlink(missing_ok=True)
-    mask.unlink(missing_ok=True)
+    for path in (_about(mask), mask):
+        path.unlink(missing_ok=True)
+        forget_unfinished(path)
     if voxels:
         write_labels(mask, array, ct.grid)
     facts = {"round": request.stage, **_asked(request), "voxels": voxels}

@@ -37,16 +37,14 @@ def answer(work: Work[I, R], item: I) -> Answer[R]:
         return Answer(error=error, told=traceback.format_exc())
 
 
-def packed(given: Answer[R]) -> bytes:
-    """An answer as bytes; an error that can't travel goes as its text."""
+def portable(given: Answer[R]) -> Answer[R]:
+    """The answer, with an error that can't travel to another process as its text."""
     try:
-        data = pickle.dumps(given)
         if given.error is not None:
-            pickle.loads(data)  # noqa: S301  our own bytes: some errors can be written and not read again
-    except Exception as error:  # noqa: BLE001  pickling runs the code of whatever it is given
-        cause = given.error or error
-        return pickle.dumps(Answer(error=RuntimeError(f"{type(cause).__name__}: {cause}"), told=given.told))
-    return data
+            pickle.loads(pickle.dumps(given.error))  # noqa: S301  our own: some can be written and not read again
+    except Exception:  # noqa: BLE001  pickling runs the code of whatever it is given
+        return Answer(error=RuntimeError(f"{type(given.error).__name__}: {given.error}"), told=given.told)
+    return given
 
 
 def killed(where: str, got: str) -> BadInput:

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any
 
-from smiler.workers.answers import answer, packed
+from smiler.workers.answers import answer, portable
 from smiler.workers.cores import limit_threads
 
 
@@ -22,7 +22,7 @@ def serve(pipe: "Connection[Any, Any]", threads: int) -> None:
     with suppress(EOFError, ConnectionError):
         work = pipe.recv()
         while True:
-            pipe.send_bytes(packed(answer(work, pipe.recv())))
+            pipe.send(portable(answer(work, pipe.recv())))
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,13 +11,15 @@ from typing import Any, Generic
 
 from smiler.domain.errors import BadInput
 from smiler.domain.provenance import tool_version
-from smiler.workers.answers import KILLS, Answer, answer, killed
+from smiler.workers.answers import KILLS, Answer, answer, killed, portable
 from smiler.workers.base import I, R, Work
 from smiler.workers.cores import cores, usual_jobs
 from smiler.workers.order import in_order
 
 STORE_BYTES = 100 * 2**20
 """Memory for what a Ray of our own passes around: works and results are small."""
+
+CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def _task(order: _Order[I, R], item: I) -> Answer[R]:
     except OSError as error:
         do = "run from a folder that all machines share"
         return Answer(error=BadInput("the folder can't be seen", where=_here(), got=str(error), do=do))
-    return answer(order.work, item)
+    return portable(answer(order.work, item))
 
 
 def _here() -> str:
@@ -130,8 +133,9 @@ def _connected(address: str) -> Iterator[Any]:
         return
     own = {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
+        _reach(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **(own if address == "local" else {}))
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         do = "start one with: ray start --head; or say --ray local"
         raise BadInput("no Ray answers", where=f"--ray {address}", got=str(error), do=do) from error
     try:
@@ -140,8 +144,16 @@ def _connected(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
+def _reach(address: str) -> None:
+    """Raise OSError where nobody listens: Ray would try for minutes."""
+    host, sign, port = address.rpartition("//")[2].rpartition(":")
+    if sign and port.isdecimal():
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+
+
 def _load() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that it is used
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the first error is raised, the others not printed
     try:
         import ray
     except ImportError as error:
