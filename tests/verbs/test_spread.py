@@ -1,6 +1,7 @@
 """The commands with --jobs and --ray: byte for byte what one process writes, also when a worker is killed."""
 
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -8,15 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from smiler.cli import main
+from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
 from smiler.formats.nifti import write_ct
 from smiler.phantom import PhantomOptions, generate
+from smiler.verbs.model_at import ModelAt
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'smiler-seg[ray]'"
@@ -33,12 +39,25 @@ def start(*words: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def smiler(*words: object) -> str:
-    """What the command prints; it must succeed."""
-    with start(*words) as process:
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out
+@dataclass(frozen=True)
+class Result:
+    """What a command gave back."""
+
+    code: int
+    out: str
+    err: str
+
+
+def smiler(*words: object) -> Result:
+    """`smiler WORDS...` in this process, which has loaded torch already; its workers are processes of their own."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["smiler", *map(str, words)])
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return Result(code, out.getvalue(), err.getvalue())
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -77,8 +96,8 @@ def alone(tiny: Any, images: list[Path], tmp_path_factory: pytest.TempPathFactor
 )
 def test_two_processes_write_what_one_writes(tiny: Any, words: Callable[..., list[object]], tmp_path: Path) -> None:
     one, two = tmp_path / "a" / "out", tmp_path / "b" / "out"
-    told = smiler(*words(tiny, one), "--json")
-    again = smiler(*words(tiny, two), "--json", "--jobs", "2")
+    told = smiler(*words(tiny, one), "--json").out
+    again = smiler(*words(tiny, two), "--json", "--jobs", "2").out
     assert json.loads(told.replace(str(one), "OUT")) == json.loads(again.replace(str(two), "OUT"))
     assert tree(one) == tree(two)
     assert len(tree(one)) > 0
@@ -101,11 +120,14 @@ def test_a_worker_killed_in_the_middle_changes_nothing(
         os.kill(victims[0], signal.SIGKILL)
         told = process.communicate(timeout=100)
     assert process.returncode == 0, told
-    assert len(victims) == 2
+    assert 1 <= len(victims) <= 2  # a process of Ray is named after its task only while it works
     assert len(kept) < IMAGES, "everything was finished before a worker was killed"
     assert tree(out) == alone
     for path, before in kept.items():  # finished, so not done again
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    whole = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
+    assert smiler("predict", tiny.run, *images, "--out", out, "--device", "cpu").code == 0
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/*")} == whole
 
 
 def workers_of(program: int) -> list[int]:
@@ -130,38 +152,22 @@ def ancestors(pid: int) -> list[int]:
     return found
 
 
-def test_what_is_finished_is_not_done_again(tiny: Any, images: list[Path], tmp_path: Path) -> None:
-    words = ["predict", tiny.run, *images[:3], "--out", tmp_path, "--device", "cpu", "--jobs", "2"]
-    smiler(*words)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")}
-    smiler(*words)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")} == before
-
-
 def test_an_error_in_a_worker_is_one_clear_message(tiny: Any, images: list[Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(images[0].read_bytes()[:5000])
     words = ["predict", tiny.run, images[0], broken, "--device", "cpu", "--out"]
-    told = []
-    for name, more in (("one", []), ("two", ["--jobs", "2"])):
-        with start(*words, tmp_path / name, *more) as process:
-            told.append(process.communicate(timeout=60)[1])
-        assert process.returncode == 2
-    assert told[0] == told[1]
-    assert told[0].startswith("error ")
-    assert str(broken) in told[0]
-    assert "Traceback" not in told[0]
+    one, two = smiler(*words, tmp_path / "one"), smiler(*words, tmp_path / "two", "--jobs", "2")
+    assert one == two
+    assert one.code == 2
+    assert one.err.startswith("error ")
+    assert str(broken) in one.err
+    assert "Traceback" not in one.err
     assert (tmp_path / "two" / "ct0" / "provenance.json").exists()
 
 
 def test_a_model_that_changes_meanwhile_is_not_mixed_in(tiny: Any) -> None:
-    from dataclasses import replace
-
-    from smiler.domain.errors import BadInput
-    from smiler.verbs.model_at import ModelAt
-
     at = ModelAt.find(tiny.run, "cpu", "32")
     assert (at.made_by, at.organs.keys) == (tiny.model.made_by, tiny.model.organs.keys)
     assert at.open() is at.open()
-    with pytest.raises(BadInput, match="the checkpoint has changed meanwhile; got .* instead of 000000000000"):
+    with pytest.raises(BadInput, match=r"the checkpoint has changed meanwhile; got .* instead of 000000000000"):
         replace(at, made_by="0" * 64).open()
