@@ -223,7 +223,7 @@ def test_a_ray_that_does_not_answer_is_an_error_with_advice(tmp_path: Path) -> N
     command = [sys.executable, tmp_path / "script.py"]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
     assert "BadInput: --ray 127.0.0.1:1: no Ray answers; got" in told
-    assert "do: start one with: ray start --head; or say --ray local" in told
+    assert "do: start one with: ray start --head (RAY_AUTH_MODE must be the same here); or say --ray local" in told
 
 
 def test_without_ray_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

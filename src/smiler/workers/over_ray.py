@@ -136,7 +136,7 @@ def _connected(address: str) -> Iterator[Any]:
         _reach(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **(own if address == "local" else {}))
     except (OSError, ValueError, RuntimeError) as error:
-        do = "start one with: ray start --head; or say --ray local"
+        do = "start one with: ray start --head (RAY_AUTH_MODE must be the same here); or say --ray local"
         raise BadInput("no Ray answers", where=f"--ray {address}", got=str(error), do=do) from error
     try:
         yield ray
