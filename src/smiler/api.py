@@ -12,8 +12,10 @@ from smiler.verbs import evaluate as evaluating
 from smiler.verbs import predict as predicting
 from smiler.verbs import relabel as relabelling
 from smiler.verbs import train as training
+from smiler.verbs.model_at import ModelAt
 from smiler.verbs.predict import Predicted
-from smiler.verbs.run import RunFolder, open_model
+from smiler.verbs.run import RunFolder, recipe_of
+from smiler.workers.base import Workers
 
 PathLike = str | Path
 
@@ -38,19 +40,33 @@ def train(
 
 
 def predict(
-    run: RunFolder | PathLike, images: Sequence[PathLike], out: PathLike, *, organs: Sequence[str] = ()
+    run: RunFolder | PathLike,
+    images: Sequence[PathLike],
+    out: PathLike,
+    *,
+    organs: Sequence[str] = (),
+    workers: Workers | None = None,
 ) -> list[Predicted]:
-    """Masks OUT/NAME/ORGAN.nii.gz on each image's own grid; volumes in ml are returned and in OUT/volumes.csv."""
-    model, recipe = open_model(_path(run))
+    """Masks OUT/NAME/ORGAN.nii.gz on each image's own grid; volumes in ml are returned and in OUT/volumes.csv.
+
+    `workers`, here and below: such as smiler.workers.processes.Processes(4); else one case after the other.
+    """
+    model, recipe = ModelAt.find(_path(run)), recipe_of(_path(run))
     request = predicting.PredictRequest(Path(out), tuple(organs), options=recipe.prediction, reading=recipe.reading)
-    return predicting.predict(model, [Path(image) for image in images], request)
+    return predicting.predict(model, [Path(image) for image in images], request, workers=workers)
 
 
 def relabel(
-    run: RunFolder | PathLike, cohort: Cohort | PathLike, out: PathLike, *, fraction: float = 1.0, rule: str = "score"
+    run: RunFolder | PathLike,
+    cohort: Cohort | PathLike,
+    out: PathLike,
+    *,
+    fraction: float = 1.0,
+    rule: str = "score",
+    workers: Workers | None = None,
 ) -> Cohort:
     """A completed cohort in `out`: `auto:` masks where nobody looked, the best-ranked `fraction` of each prediction."""
-    model, recipe = open_model(_path(run))
+    model, recipe = ModelAt.find(_path(run)), recipe_of(_path(run))
     opened = cohort if isinstance(cohort, Cohort) else Cohort.open(cohort)
     request = relabelling.RelabelRequest(
         Path(out),
@@ -62,16 +78,20 @@ def relabel(
         recipe.reading,
         recipe.labels,
     )
-    return relabelling.relabel(model, opened, request)
+    return relabelling.relabel(model, opened, request, workers=workers)
 
 
 def evaluate(
-    predicted: RunFolder | PathLike, truth: Truth | Cohort | PathLike, *, progress: Progress | None = None
+    predicted: RunFolder | PathLike,
+    truth: Truth | Cohort | PathLike,
+    *,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> list[Score]:
     """Dice, NSD, HD95 per patient and organ of a run or a folder of masks, where an expert annotated."""
     if not isinstance(truth, Truth):
         truth = Truth(truth) if isinstance(truth, Cohort) else Truth.open(truth)
-    return evaluating.evaluate(_path(predicted), truth, progress=progress)
+    return evaluating.evaluate(_path(predicted), truth, progress=progress, workers=workers)
 
 
 def _path(run: RunFolder | PathLike) -> Path:

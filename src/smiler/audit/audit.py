@@ -1,7 +1,6 @@
 """The audit of a cohort: coverage, what the loss will see of each organ, and every fault of every case at once."""
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -13,9 +12,11 @@ from smiler.domain.errors import BadInput
 from smiler.domain.evidence import Code
 from smiler.domain.progress import Progress, Silent
 from smiler.formats.duplicates import duplicates, told
+from smiler.workers.base import Workers
+from smiler.workers.threads import Threads
 
 __all__ = ["Audit", "AuditOptions", "Coverage", "audit_cohort"]
-WORKERS = 2
+USUAL = Threads(2)
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,31 @@ class Audit:
 _JSON_CODES = (Code.POSITIVE, Code.NEGATIVE, Code.EXCLUDED, Code.IMPLIED, Code.PSEUDO, Code.UNKNOWN)
 
 
-def audit_cohort(cohort: Cohort, options: AuditOptions | None = None, progress: Progress | None = None) -> Audit:
+@dataclass(frozen=True)
+class AuditCase:
+    """Audit one case: the work of `audit_cohort`."""
+
+    cohort: Cohort
+    options: AuditOptions
+
+    def __call__(self, case: Case) -> CaseAudit:
+        """What was found in it."""
+        return audit_case(self.cohort, case, self.options)
+
+    def where(self, case: Case) -> str:
+        """How an error names it."""
+        return f"case {case.id}, file {case.image}"
+
+
+def audit_cohort(
+    cohort: Cohort,
+    options: AuditOptions | None = None,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
+) -> Audit:
     """Check every case of a cohort, two at a time; a faulty case never hides the faults of the next."""
-    cases = tuple(_audited(cohort, options or AuditOptions(), progress or Silent()))
+    results = (workers or USUAL).map(AuditCase(cohort, options or AuditOptions()), cohort.cases)
+    cases = tuple((progress or Silent()).track(results, "auditing", len(cohort)))
     titles = {organ.key: organ.title or organ.key for organ in cohort.organs}
     faults = [fault for case in cases for fault in case.faults]
     if not cases:
@@ -126,18 +149,6 @@ def audit_cohort(cohort: Cohort, options: AuditOptions | None = None, progress: 
     same = [told(cohort, group) for group in duplicates(cohort, geometries, reading)]
     found = (*_gaps(cases, cohort), *same, *implausible(cases, cohort.organs.keys), *notes)
     return Audit(titles, cases, tuple(faults), found)
-
-
-def _audited(cohort: Cohort, options: AuditOptions, progress: Progress) -> Iterator[CaseAudit]:
-    def look(case: Case) -> CaseAudit:
-        return audit_case(cohort, case, options)
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        try:
-            yield from progress.track(pool.map(look, cohort.cases), "auditing", len(cohort))
-        except BaseException:  # stopped by the user or by a fault of ours: don't read the rest first
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _gaps(cases: tuple[CaseAudit, ...], cohort: Cohort) -> Iterator[str]:

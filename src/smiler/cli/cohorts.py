@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from smiler.cli.spread import Jobs, Ray, chosen
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Change = Annotated[
     list[str] | None,
@@ -97,7 +99,7 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         )
 
 
-def audit(
+def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
     cohort: CohortArgument,
     deep: Annotated[bool, typer.Option("--deep", help="Also read every CT voxel.")] = False,
     out: Annotated[
@@ -108,6 +110,8 @@ def audit(
         typer.Option(help="Masks off the CT's grid: copy its header, or resample; new files in COHORT/fixed."),
     ] = "",
     change: Change = None,
+    jobs: Jobs = None,
+    ray: Ray = "",
     as_json: Json = False,
 ) -> None:
     """Coverage matrix, what the loss will see per organ, and every fault at once. Exit code 1 on faults.
@@ -127,7 +131,8 @@ def audit(
     bars, (reading, labels) = Bars(quiet=as_json), _reading(change)
     if fix_geometry:
         _fix(cohort, fix_geometry, bars)
-    found = audit_cohort(Cohort.open(cohort), AuditOptions(deep=deep, reading=reading, labels=labels), bars)
+    options = AuditOptions(deep=deep, reading=reading, labels=labels)
+    found = audit_cohort(Cohort.open(cohort), options, bars, chosen(jobs, ray))
     if out is not None:
         write_json(out / "audit.json", found.to_json())
         save_matrix(Inputs.model_validate(found.to_json()), out / "coverage.png")

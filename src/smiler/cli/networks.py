@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from smiler.cli.cohorts import CohortArgument, Json, split
+from smiler.cli.spread import Jobs, Ray, chosen
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder (or one of its checkpoint .json files).", metavar="RUN")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -67,6 +68,8 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
         bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
     ] = False,
     device: Device = "auto",
+    jobs: Jobs = None,
+    ray: Ray = "",
     as_json: Json = False,
 ) -> None:
     """Predict masks on each CT's own grid, with volumes in ml.
@@ -75,15 +78,16 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     """
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
+    from smiler.verbs.model_at import ModelAt
     from smiler.verbs.predict import PredictRequest
     from smiler.verbs.predict import predict as run_prediction
-    from smiler.verbs.run import open_model
+    from smiler.verbs.run import recipe_of
 
-    model, recipe = open_model(run, device)
+    model, recipe = ModelAt.find(run, device), recipe_of(run)
     largest = largest_component or recipe.prediction.largest_component
     options = recipe.prediction.model_copy(update={"largest_component": largest})
     request = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options, recipe.reading)
-    done = run_prediction(model, images, request, Bars(quiet=as_json))
+    done = run_prediction(model, images, request, Bars(quiet=as_json), chosen(jobs, ray, model.gpus))
     if as_json:
         print_json({row.name: {"volumes_ml": row.volumes_ml} for row in done})
         return
@@ -99,6 +103,8 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     fraction: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the predictions to propose.")] = 1.0,
     rule: Annotated[str, typer.Option(help="What ranks them: score or mc_dropout.")] = "score",
     device: Device = "auto",
+    jobs: Jobs = None,
+    ray: Ray = "",
     as_json: Json = False,
 ) -> None:
     """Complete a cohort: empty cells become auto: masks with their provenance. Expert cells stay as they are.
@@ -111,18 +117,20 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     from smiler.domain.cohort import Cohort
     from smiler.domain.errors import BadInput
     from smiler.selection import RULES
+    from smiler.verbs.model_at import ModelAt
     from smiler.verbs.relabel import RelabelRequest
     from smiler.verbs.relabel import relabel as run_relabelling
-    from smiler.verbs.run import find_model, open_model
+    from smiler.verbs.run import find_model, recipe_of
 
     if rule not in RULES:
         raise BadInput("no such rule", where="--rule", got=repr(rule), do=f"choose among {', '.join(RULES)}")
-    model, recipe = open_model(run, device)
+    model, recipe = ModelAt.find(run, device), recipe_of(run)
     stage = int(find_model(run).facts.get("stage", 0))
     request = RelabelRequest(
         out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels
     )
-    completed = run_relabelling(model, Cohort.open(cohort), request, Bars(quiet=as_json))
+    spread = chosen(jobs, ray, model.gpus)
+    completed = run_relabelling(model, Cohort.open(cohort), request, Bars(quiet=as_json), spread)
     filled = {case.id: [key for key, cell in case.cells.items() if cell.auto] for case in completed}
     if as_json:
         print_json({"cohort": str(out), "proposed": filled})
@@ -134,12 +142,14 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     console.print(f"completed cohort in {out}")
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     predicted: Annotated[Path, typer.Argument(help="Run folder, or folder of masks.", metavar="RUN|DIR")],
     cohort: Annotated[Path, typer.Argument(help="Cohort (or sealed truth) to measure against.", metavar="COHORT")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for scores.csv; else RUN|DIR.")] = None,
     cases: Annotated[str, typer.Option(help="Only these cases, separated by commas.")] = "",
     device: Device = "auto",
+    jobs: Jobs = None,
+    ray: Ray = "",
     as_json: Json = False,
 ) -> None:
     """Dice, NSD and HD95 per organ and patient, only where an expert annotated; n beside every mean.
@@ -152,12 +162,14 @@ def evaluate(
     from smiler.evaluation.scores import write_scores
     from smiler.evaluation.truth import Truth
     from smiler.verbs.evaluate import evaluate as run_evaluation
-    from smiler.verbs.run import trained_on
+    from smiler.verbs.model_at import ModelAt
+    from smiler.verbs.run import RunFolder, trained_on
 
     truth = Truth.open(cohort)
     if cases:
         truth = Truth(truth.cohort.only(split(cases)))
-    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json))
+    gpus = ModelAt.find(predicted, device).gpus if ray and RunFolder(predicted).exists else 0.0
+    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), chosen(jobs, ray, gpus))
     path = (out or predicted) / "scores.csv"
     write_scores(path, scores)
     if as_json:

@@ -23,7 +23,7 @@ def demo(
     from smiler.cli.console import out as console
     from smiler.cli.demo_view import show
     from smiler.experiments.demo import DemoOptions, run_demo
-    from smiler.experiments.jobs import usual_jobs
+    from smiler.workers.cores import usual_jobs
 
     options = DemoOptions(seed=seed, steps=steps, jobs=jobs or usual_jobs())
     summary = run_demo(out, options, Bars(quiet=as_json))
@@ -64,9 +64,9 @@ def sweep(  # noqa: PLR0913  a comparison has many sides
     from smiler.domain.cohort import Cohort
     from smiler.domain.errors import CheckFailed
     from smiler.experiments.arms import ARMS
-    from smiler.experiments.jobs import usual_jobs
     from smiler.experiments.results import write_results
     from smiler.experiments.sweep import USUAL, SweepOptions, run_sweep
+    from smiler.workers.cores import usual_jobs
 
     options = SweepOptions(
         arms=tuple(ARMS) if arms == "all" else split(arms) or USUAL,

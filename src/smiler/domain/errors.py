@@ -7,13 +7,24 @@ SmilerError
 └── Stopped         ended on request; a later --resume goes on from here (exit code 130)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class SmilerError(Exception):
     """Base of every error that smiler raises on purpose."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes as they are; constructors with named arguments are not called again."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[SmilerError], arguments: tuple[Any, ...], state: Mapping[str, Any]) -> SmilerError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class BadInput(SmilerError):

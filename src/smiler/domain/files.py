@@ -1,5 +1,6 @@
 """Atomic files: a name either holds the old content or the new, never a part of it."""
 
+import glob
 import hashlib
 import json
 import os
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from smiler.domain.errors import BadInput
+
+LONGEST_NAME = 60
+"""So much of a file's name goes into that of its temporary file."""
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=f".tmp{suffix}", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=f".tmp{suffix}", dir=path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     os.close(handle)
@@ -42,6 +46,17 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name[:LONGEST_NAME]}."
+
+
+def forget_unfinished(path: Path) -> None:
+    """Remove what a process that was killed while it wrote `path` left beside it; for its only writer."""
+    if len(path.name) <= LONGEST_NAME:  # else it may be another file's
+        for old in path.parent.glob(f"{glob.escape(_prefix(path))}{'?' * 8}.tmp*"):
+            old.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> BadInput:

@@ -72,7 +72,8 @@ def tolerance(organ: str) -> float:
 class Comparison:
     """One organ in one volume as two masks (z, y, x), and what the metrics share: everything is computed once.
 
-    `spacing` is (z, y, x) in mm, `tolerance_mm` is NSD's. Raises BadInput for masks that aren't boolean, aren't 3-D
+    `spacing` is (z, y, x) in mm, `tolerance_mm` is NSD's. `whole`: the image's shape (z, y, x), where the masks are cut
+    out of it and hold all of the organ; else their own. Raises BadInput for masks that aren't boolean, aren't 3-D
     or differ in shape, for a spacing that isn't three positive numbers and for a negative tolerance.
     """
 
@@ -80,6 +81,7 @@ class Comparison:
     reference: Mask
     spacing: Spacing
     tolerance_mm: float
+    whole: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_masks(self.prediction, self.reference)
@@ -103,7 +105,7 @@ class Comparison:
     @property
     def diagonal_mm(self) -> float:
         """Length in mm of the whole image's diagonal, from outer voxel corner to outer voxel corner."""
-        return Geometry.canonical(self.prediction.shape, self.spacing).diagonal_mm
+        return Geometry.canonical(self.whole or self.prediction.shape, self.spacing).diagonal_mm
 
 
 def _dice(pair: Comparison) -> float:
@@ -128,9 +130,14 @@ METRICS: dict[str, Callable[[Comparison], float]] = {"dice": _dice, "nsd": _nsd,
 """Every metric by name. A new one is a function of a Comparison and an entry here."""
 
 
-def score_all(prediction: Mask, reference: Mask, spacing: Spacing, organ: str) -> dict[str, float]:
-    """Every metric of METRICS for one organ: masks (z, y, x), spacing in mm, the organ's own tolerance."""
-    comparison = Comparison(prediction, reference, spacing, tolerance(organ))
+def score_all(
+    prediction: Mask, reference: Mask, spacing: Spacing, organ: str, whole: tuple[int, ...] = ()
+) -> dict[str, float]:
+    """Every metric of METRICS for one organ: masks (z, y, x), spacing in mm, the organ's own tolerance.
+
+    Masks that are cut out of an image of shape `whole` (z, y, x), with all of the organ in them, score the same.
+    """
+    comparison = Comparison(prediction, reference, spacing, tolerance(organ), whole)
     return {name: metric(comparison) for name, metric in METRICS.items()}
 
 
@@ -186,12 +193,12 @@ def _check_lengths(spacing: Spacing, tolerance_mm: float) -> None:
 
 def _common_box(prediction: Mask, reference: Mask) -> tuple[slice, slice, slice]:
     """Smallest box that holds both masks (z, y, x); an empty one where both are empty."""
-    z = _extent(np.logical_or.reduce(prediction, axis=(1, 2)) | np.logical_or.reduce(reference, axis=(1, 2)))
+    z = extent(np.logical_or.reduce(prediction, axis=(1, 2)) | np.logical_or.reduce(reference, axis=(1, 2)))
     plane = np.logical_or.reduce(prediction[z], axis=0) | np.logical_or.reduce(reference[z], axis=0)
-    return z, _extent(np.logical_or.reduce(plane, axis=1)), _extent(np.logical_or.reduce(plane, axis=0))
+    return z, extent(np.logical_or.reduce(plane, axis=1)), extent(np.logical_or.reduce(plane, axis=0))
 
 
-def _extent(line: Mask) -> slice:
+def extent(line: Mask) -> slice:
     """From the first to the last true element of a line (n,)."""
     where = np.flatnonzero(line)
     return slice(int(where[0]), int(where[-1]) + 1) if where.size else slice(0, 0)

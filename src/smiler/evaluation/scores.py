@@ -14,6 +14,7 @@ from smiler.domain.cohort import Case
 from smiler.domain.files import write_text
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import OrganSet
+from smiler.evaluation.compared import Compared
 from smiler.evaluation.metrics import METRICS, score_all
 from smiler.evaluation.statistics import Interval, bootstrap_mean
 from smiler.evaluation.truth import Truth
@@ -51,16 +52,14 @@ def score_case(truth: Truth, case: Case, predicted: Measured, labels: LabelOptio
     """
     cohort, geometry = truth.cohort, predicted.geometry
     read = read_case_labels(cohort, case, geometry, labels or LabelOptions())
+    keys = [key for key in predicted.organs.keys if key in cohort.organs and case.status(key) is not Status.UNANNOTATED]
+    said, own = ([organs.index(key) for key in keys] for organs in (predicted.organs, cohort.organs))
+    compared = Compared(predicted.bits, read.drawn, read.known, said, own)
     scores = []
-    for key in predicted.organs.keys:
-        if key not in cohort.organs or case.status(key) is Status.UNANNOTATED:
-            continue
-        own = cohort.organs.index(key)
-        known = (read.known >> own & 1).astype(bool)[:, None, None] & (read.drawn >= 0)
-        found = (predicted.bits >> predicted.organs.index(key) & 1).astype(bool) & known
-        drawn = (read.drawn >> own & 1).astype(bool)
-        values = score_all(found, drawn, geometry.spacing, key)
-        ml = [round(float(mask.sum()) * geometry.voxel_ml, 3) for mask in (found, drawn)]
+    for k, key in enumerate(keys):
+        found, drawn = compared.masks(k)
+        values = score_all(found, drawn, geometry.spacing, key, geometry.shape)
+        ml = [round(float(np.count_nonzero(mask)) * geometry.voxel_ml, 3) for mask in (found, drawn)]
         status = case.status(key).value
         scores.append(Score(case.id, case.patient, key, status, *(values[name] for name in METRICS), *ml))
     return scores

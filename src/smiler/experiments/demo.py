@@ -21,13 +21,14 @@ from smiler.evaluation.scores import scores_table
 from smiler.evaluation.truth import Truth
 from smiler.experiments.arms import ARMS
 from smiler.experiments.hide import hide
-from smiler.experiments.jobs import run_trials, threads_each, usual_jobs
+from smiler.experiments.jobs import run_trials
 from smiler.experiments.overlays import save_overlays
 from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.experiments.trial import Trial, TrialFolder
 from smiler.networks.device import settled
 from smiler.recipe.recipe import Recipe, load_recipe
 from smiler.report.report import write_report
+from smiler.workers.cores import threads_each, usual_jobs
 
 ALPHA = 0.7
 SHOWN_ARMS = ("smiler", "full", "baseline", "smile")

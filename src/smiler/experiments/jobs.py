@@ -20,20 +20,6 @@ POLL_SECONDS = 0.5
 TAIL = 6
 
 
-def usual_jobs() -> int:
-    """Two where there are two cores (one thread convolves more than half as fast as two), then one for every four."""
-    return max(min(2, _cores()), _cores() // 4)
-
-
-def threads_each(jobs: int) -> int:
-    """Threads of each of so many processes."""
-    return max(1, _cores() // jobs)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run_trials(folders: Sequence[TrialFolder], jobs: int, progress: Progress | None = None) -> dict[Path, str]:
     """Run every trial that is not done, `jobs` at a time and in order; returns what failed, with the end of its log.
 

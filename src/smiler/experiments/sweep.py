@@ -19,12 +19,13 @@ from smiler.domain.files import read_json, write_json
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.experiments.arms import ARMS, Arm
-from smiler.experiments.jobs import run_trials, threads_each, usual_jobs
+from smiler.experiments.jobs import run_trials
 from smiler.experiments.protocol import Fold, Masked, complete_cases, hide_fold, make_folds
 from smiler.experiments.trial import Trial, TrialFolder
 from smiler.networks.device import make_fabric, settled
 from smiler.recipe.recipe import Recipe, load_recipe
 from smiler.verbs.train import open_store, plan_of, select_organs
+from smiler.workers.cores import threads_each, usual_jobs
 
 SWEEP = "sweep.json"
 ALPHAS = (0.0, 0.3, 0.5, 0.7, 0.9)

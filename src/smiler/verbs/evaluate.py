@@ -1,6 +1,7 @@
 """Measure a run, or a folder of masks, against truth."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,61 @@ from smiler.formats.volumes import read_ct, read_header, read_labels
 from smiler.prediction.model import Model
 from smiler.prediction.volume import predict_bits
 from smiler.recipe.recipe import Recipe
-from smiler.verbs.run import RunFolder, open_model
+from smiler.verbs.model_at import ModelAt
+from smiler.verbs.run import RunFolder
+from smiler.workers.base import InProcess, Work, Workers
 
 
-def evaluate(predicted: Path, truth: Truth, device: str = "auto", progress: Progress | None = None) -> list[Score]:
+@dataclass(frozen=True)
+class ScoreRun:
+    """Predict one case and score it: the work of `evaluate` for a run."""
+
+    model: ModelAt
+    recipe: Recipe
+    truth: Truth
+
+    def __call__(self, case: Case) -> list[Score]:
+        """The case's scores."""
+        return score_case(self.truth, case, measure(self.model.open(), self.recipe, self.truth, case))
+
+    def where(self, case: Case) -> str:
+        """How an error names it."""
+        return f"case {case.id}, file {case.image}"
+
+
+@dataclass(frozen=True)
+class ScoreMasks:
+    """Score one case's masks in a folder: the work of `evaluate` for masks."""
+
+    folder: Path
+    truth: Truth
+
+    def __call__(self, case: Case) -> list[Score]:
+        """The case's scores; none if it has no masks."""
+        found = _read_masks(self.folder, self.truth, case)
+        return [score for measured in found for score in score_case(self.truth, case, measured)]
+
+    def where(self, case: Case) -> str:
+        """How an error names it."""
+        return f"case {case.id}, masks in {self.folder / case.id}"
+
+
+def evaluate(
+    predicted: Path,
+    truth: Truth,
+    device: str = "auto",
+    progress: Progress | None = None,
+    workers: Workers | None = None,
+) -> list[Score]:
     """Scores of every case of the truth, predicted by a run or read from DIR/CASE/ORGAN.nii.gz."""
     if not predicted.is_dir():
         raise BadInput("neither a run folder nor a folder of masks", where=str(predicted))
-    shown = (progress or Silent()).track(truth.cohort, "evaluating", len(truth.cohort))
+    work: Work[Case, list[Score]] = ScoreMasks(predicted, truth)
     if RunFolder(predicted).exists:
-        model, recipe = open_model(predicted, device)
-        pairs = ((case, measure(model, recipe, truth, case)) for case in shown)
-    else:
-        pairs = ((case, masks) for case in shown for masks in _read_masks(predicted, truth, case))
-    scores = [score for case, measured in pairs for score in score_case(truth, case, measured)]
+        work = ScoreRun(ModelAt.find(predicted, device), RunFolder(predicted).recipe(), truth)
+    results = (workers or InProcess()).map(work, truth.cohort)
+    shown = (progress or Silent()).track(results, "evaluating", len(truth.cohort))
+    scores = [score for found in shown for score in found]
     if not scores:
         raise BadInput("nothing to score: no case has both a prediction and an expert's word", where=str(predicted))
     return scores

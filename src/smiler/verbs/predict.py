@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from smiler.domain.cohort import MANIFEST, Cohort
 from smiler.domain.errors import BadInput, raise_all
-from smiler.domain.files import hash_json, read_json, write_json, write_text
+from smiler.domain.files import forget_unfinished, hash_json, read_json, write_json, write_text
 from smiler.domain.organs import OrganSet
 from smiler.domain.places import exists
 from smiler.domain.progress import Progress, Silent
@@ -27,6 +27,8 @@ from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import predict_working
 from smiler.prediction.volume import predict_bits, to_working
 from smiler.store.resample import Resampler
+from smiler.verbs.model_at import ModelAt, opened
+from smiler.workers.base import InProcess, Workers
 
 KINDS = {"nifti": ".nii.gz", "dicom-seg": "organs_seg.dcm", "rtstruct": "organs_rtstruct.dcm"}
 """What masks can be written as, and how the files of the DICOM kinds are called."""
@@ -53,20 +55,39 @@ class Predicted:
     volumes_ml: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PredictImage:
+    """Predict one image, (name, path): the work of `predict`."""
+
+    model: Model | ModelAt
+    request: PredictRequest
+
+    def __call__(self, item: tuple[str, Path]) -> Predicted:
+        """Predict it, or see that it is finished."""
+        return _predict_one(self.model, *item, self.request)
+
+    def where(self, item: tuple[str, Path]) -> str:
+        """How an error names it."""
+        return f"image {item[0]!r}, file {item[1]}"
+
+
 def predict(
-    model: Model, images: Sequence[Path], request: PredictRequest, progress: Progress | None = None
+    model: Model | ModelAt,
+    images: Sequence[Path],
+    request: PredictRequest,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> list[Predicted]:
     """Predict every image (NIfTI files, DICOM folders or zip files, or cohort folders: all their cases).
 
-    Names, organs and kinds are checked first.
+    Names, organs and kinds are checked first. Workers in other processes need a ModelAt: they open it themselves.
     """
     for key in request.organs:
         model.organs.index(key)
     named = named_images(images)
     _check_kinds(request.kinds, named)
-    done = []
-    for name, path in (progress or Silent()).track(named.items(), "predicting", len(named)):
-        done.append(_predict_one(model, name, path, request))
+    results = (workers or InProcess()).map(PredictImage(model, request), named.items())
+    done = list((progress or Silent()).track(results, "predicting", len(named)))
     write_text(request.out / "volumes.csv", _volumes_table(done, request.organs or model.organs.keys))
     if request.labelmap:
         write_json(request.out / "labels.json", {key: k + 1 for k, key in enumerate(model.organs.keys)})
@@ -111,15 +132,16 @@ def _each_image(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def _predict_one(model: Model, name: str, path: Path, request: PredictRequest) -> Predicted:
+def _predict_one(made: Model | ModelAt, name: str, path: Path, request: PredictRequest) -> Predicted:
     about = request.out / name / "provenance.json"
     ct = read_ct(path, request.reading)
-    parents = {"image": content(path), "model": model.made_by}
-    facts: dict[str, Any] = {"organs": list(request.organs or model.organs.keys), "request": _fingerprint(request)}
+    parents = {"image": content(path), "model": made.made_by}
+    facts: dict[str, Any] = {"organs": list(request.organs or made.organs.keys), "request": _fingerprint(request)}
     finished = _finished(about, parents, facts)
     if finished is not None and all(mask.exists() for mask in _files(name, request, facts["organs"])):
         return Predicted(name, finished)
     _forget(about, name, request, facts["organs"])
+    model = opened(made)
     bits = predict_bits(model, ct.hu, ct.geometry, request.options)
     volumes = _write_masks(model, name, ct, bits, request)
     _write_dicom(model, name, path, (ct.grid, bits), request)
@@ -134,6 +156,8 @@ def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[st
     """Without its note an image is not finished; what an earlier prediction wrote and this one doesn't write goes."""
     old = read_json(about) if about.exists() else None
     about.unlink(missing_ok=True)
+    for path in (about, *_files(name, request, organs)):
+        forget_unfinished(path)
     if isinstance(old, dict) and old.get("made_by") == "predict":
         wanted = set(_files(name, request, organs))
         for path in (request.out / name).iterdir():

@@ -13,7 +13,7 @@ from smiler.domain.cells import Status, proposed
 from smiler.domain.cohort import Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, derive
-from smiler.domain.files import hash_json, read_json
+from smiler.domain.files import forget_unfinished, hash_json, read_json
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
@@ -26,6 +26,8 @@ from smiler.prediction.scores import predict_working
 from smiler.prediction.volume import predict_bits, to_working
 from smiler.selection.propose import Selection
 from smiler.store.resample import Resampler
+from smiler.verbs.model_at import ModelAt, opened
+from smiler.workers.base import InProcess, Workers
 
 FOLDER = "completed"
 
@@ -44,21 +46,43 @@ class RelabelRequest:
     labels: LabelOptions = LabelOptions()
 
 
-def relabel(model: Model, cohort: Cohort, request: RelabelRequest, progress: Progress | None = None) -> Cohort:
+@dataclass(frozen=True)
+class CompleteCase:
+    """Complete one case, (its number, the case): the work of `relabel`."""
+
+    model: Model | ModelAt
+    cohort: Cohort
+    request: RelabelRequest
+
+    def __call__(self, item: tuple[int, Case]) -> Case:
+        """The case with `auto:` cells, its masks written."""
+        return _complete(self.model, self.cohort, item[1], item[0], self.request)
+
+    def where(self, item: tuple[int, Case]) -> str:
+        """How an error names it."""
+        return f"case {item[1].id}, file {item[1].image}"
+
+
+def relabel(
+    model: Model | ModelAt,
+    cohort: Cohort,
+    request: RelabelRequest,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
+) -> Cohort:
     """A completed cohort in `out`: same images, same expert cells, `auto:` masks where nobody looked.
 
     A proposal never lies on a voxel about which something is known. An organ that is not found stays unannotated.
+    Workers in other processes need a ModelAt: they open it themselves.
     """
     if request.out.resolve() == cohort.folder.resolve():
         raise BadInput("a completed cohort is a new folder", where=str(request.out), do="choose another folder")
     for key in model.organs.keys:
         cohort.organs.index(key)
     with writing(request.out):
-        cases = [
-            _complete(model, cohort, case, index, request)
-            for index, case in (progress or Silent()).track(enumerate(cohort), "relabelling", len(cohort))
-        ]
-        completed = replace(cohort, folder=request.out, cases=tuple(cases))
+        results = (workers or InProcess()).map(CompleteCase(model, cohort, request), enumerate(cohort))
+        cases = tuple((progress or Silent()).track(results, "relabelling", len(cohort)))
+        completed = replace(cohort, folder=request.out, cases=cases)
         completed.save()
         Provenance("relabel", {"model": model.made_by}, {"fraction": request.fraction, "rule": request.rule}).save(
             request.out / "provenance.json"
@@ -66,7 +90,7 @@ def relabel(model: Model, cohort: Cohort, request: RelabelRequest, progress: Pro
     return completed
 
 
-def _complete(model: Model, cohort: Cohort, case: Case, index: int, request: RelabelRequest) -> Case:
+def _complete(model: Model | ModelAt, cohort: Cohort, case: Case, index: int, request: RelabelRequest) -> Case:
     moved = relocate(cohort, case, request.out)
     wanted = [key for key in model.organs.keys if case.status(key) is Status.UNANNOTATED]
     if not wanted:
@@ -77,7 +101,7 @@ def _complete(model: Model, cohort: Cohort, case: Case, index: int, request: Rel
     if not all(_is_done(mask, parents, request) for mask in masks.values()):
         ct = read_ct(image, request.reading)
         labels = read_case_labels(cohort, case, ct.geometry, request.labels)
-        bits = _proposals(model, cohort, ct, labels, (index, request))
+        bits = _proposals(opened(model), cohort, ct, labels, (index, request))
         for key, mask in masks.items():
             _write(mask, (bits >> model.organs.index(key) & 1).astype(np.uint8), ct, parents, request)
     found = {key: mask for key, mask in masks.items() if mask.exists()}
@@ -113,8 +137,9 @@ def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) ->
 def _write(mask: Path, array: NDArray[np.uint8], ct: CT, parents: Mapping[str, str], request: RelabelRequest) -> None:
     """The mask first, then what says that it is complete. Nothing found: no mask, only the note of it."""
     voxels = int(array.sum())
-    _about(mask).unlink(missing_ok=True)
-    mask.unlink(missing_ok=True)
+    for path in (_about(mask), mask):
+        path.unlink(missing_ok=True)
+        forget_unfinished(path)
     if voxels:
         write_labels(mask, array, ct.grid)
     facts = {"round": request.stage, **_asked(request), "voxels": voxels}

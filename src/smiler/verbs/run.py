@@ -60,11 +60,15 @@ def find_model(path: Path) -> Checkpoint:
 def open_model(path: Path, device: str = "auto", precision: str = "auto") -> tuple[Model, Recipe]:
     """The model of a run folder, or of one of its checkpoint files, on a device, and its recipe."""
     checkpoint = find_model(path)
-    model = load_model(checkpoint, make_fabric(device, precision))
+    return load_model(checkpoint, make_fabric(device, precision)), recipe_of(path)
+
+
+def recipe_of(path: Path) -> Recipe:
+    """The recipe of a run folder, or of the run that one of its checkpoint files belongs to; else the usual one."""
     for folder in (path, *path.parents):
         if RunFolder(folder).exists:
-            return model, RunFolder(folder).recipe()
-    return model, Recipe()
+            return RunFolder(folder).recipe()
+    return Recipe()
 
 
 def trained_on(run: Path) -> frozenset[tuple[str, str]]:

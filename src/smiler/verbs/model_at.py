@@ -1,0 +1,59 @@
+"""A model by the checkpoint it comes from: small enough to be sent to a worker, which opens it once."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from smiler.domain.errors import BadInput
+from smiler.domain.organs import OrganSet
+from smiler.networks.checkpoint import read_checkpoint
+from smiler.networks.device import make_fabric, settled
+from smiler.prediction.model import Model, ModelFacts, load_model
+from smiler.verbs.run import find_model
+
+
+@dataclass(frozen=True)
+class ModelAt:
+    """One checkpoint file, with device and precision settled: no two workers may differ by them, nor by the weights.
+
+    `made_by`: sha256 of the weights.
+    """
+
+    checkpoint: Path
+    device: str
+    precision: str
+    made_by: str
+
+    @classmethod
+    def find(cls, path: Path, device: str = "auto", precision: str = "auto") -> "ModelAt":
+        """The model of a run folder, or of one of its checkpoint files; nothing is loaded yet."""
+        found, kind = find_model(path), make_fabric(device, precision).device.type
+        return cls(found.path, kind, settled(precision, kind), found.model_hash)
+
+    @cached_property
+    def organs(self) -> OrganSet:
+        """Organs in channel order."""
+        return ModelFacts.from_json(read_checkpoint(self.checkpoint).facts, self.checkpoint).organs
+
+    @property
+    def gpus(self) -> float:
+        """How many GPUs whoever opens it needs."""
+        return float(self.device == "cuda")
+
+    def open(self) -> Model:
+        """The network on its device; a process keeps the last one."""
+        return _open(self)
+
+
+def opened(model: Model | ModelAt) -> Model:
+    """The model itself."""
+    return model.open() if isinstance(model, ModelAt) else model
+
+
+@lru_cache(maxsize=1)
+def _open(at: ModelAt) -> Model:
+    checkpoint = read_checkpoint(at.checkpoint)
+    if checkpoint.model_hash != at.made_by:
+        got = f"{checkpoint.model_hash[:12]} instead of {at.made_by[:12]}"
+        raise BadInput("the checkpoint has changed meanwhile", where=str(at.checkpoint), got=got, do="call again")
+    return load_model(checkpoint, make_fabric(at.device, at.precision))
