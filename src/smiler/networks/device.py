@@ -24,6 +24,11 @@ def make_fabric(device: str = "auto", precision: str = "auto", devices: int = 1)
     return fabric
 
 
+def channels_last(axes: int) -> torch.memory_format:
+    """The fast order of an image in memory, (B, C, *space) with C innermost, for 2 or 3 axes of space."""
+    return torch.channels_last if axes == 2 else torch.channels_last_3d
+
+
 def settled(precision: str, device: str = "auto") -> str:
     """The precision that is used on a device: settled once, it is the same for all runs of a comparison."""
     return precision_of(precision, _accelerator(device))
