@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from smiler.sampling.augment import Batch, Changes, Normalisation, Slices, apply, sample
 from smiler.sampling.draws import Draw, Plan, generator
 from smiler.sampling.options import SamplingOptions
+from smiler.sampling.patches import read_patches
 from smiler.store.store import Store
 
 READ_AHEAD = 2
@@ -23,7 +24,7 @@ class Batches:
     """Batches for one stage; draws are seeded by (seed, stage, first + step).
 
     `proposals`, `cleared`: case id -> bits on disk of what a round proposed and ruled out; `proposed`: case id -> (z,),
-    the organs that are drawn for there.
+    the organs that are drawn for there. `axes`: 2 for batches of slices, 3 for batches of 3-D patches.
     """
 
     store: Store
@@ -35,6 +36,7 @@ class Batches:
     proposed: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
     cleared: Mapping[str, Any] = field(default_factory=dict)
     first: int = 0
+    axes: int = 2
 
     def normalisation(self) -> Normalisation:
         """Grey-value normalisation from the voxels that experts drew."""
@@ -53,11 +55,15 @@ class Batches:
                 yield self._batch(ahead.popleft().result(), normalisation, device)
 
     def _batch(self, read: tuple[Slices, Changes], normalisation: Normalisation, device: torch.device) -> Batch:
-        return apply(*read, self.options.patch_size, normalisation, device)
+        batch = apply(*read, self.options.patch_size, normalisation, device)
+        return Batch(batch.image[:, None], batch.fields) if self.axes == 3 else batch
 
     def _read(self, plan: Plan, step: int) -> tuple[Slices, Changes]:
         rng = generator(self.seed, self.stage, self.first + step)
-        slices = read_slices(self, plan.draw(rng, self.options), rng)
+        draws = plan.draw(rng, self.options)
+        if self.axes == 3:
+            return read_patches(self, draws, rng)
+        slices = read_slices(self, draws, rng)
         return slices, sample(rng, slices.centre, self.options.patch_size, self.options.augment)
 
 

@@ -1,0 +1,117 @@
+"""3-D patches: where each lies, and the voxels that it needs, read from the store.
+
+A patch is `patch_depth` whole slices, all changed by one map in the axial plane (see `augment`): along z nothing is
+interpolated, so that what experts say of a slice stays with that slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smiler.sampling.augment import Changes, Slices, sample
+from smiler.sampling.draws import Draw
+from smiler.store.store import StoredCase
+
+if TYPE_CHECKING:
+    from smiler.sampling.batches import Batches
+
+JITTER = 0.25
+"""How far from the patch's middle the voxel for whose sake it is drawn may lie, as a share of the patch."""
+
+MARGIN = 2
+"""Voxels read around what a map reaches: the neighbours that interpolation looks at, and rounding."""
+
+
+def read_patches(batches: Batches, draws: Sequence[Draw], rng: np.random.Generator) -> tuple[Slices, Changes]:
+    """Choose where each patch lies and how it is changed, and read what that needs; beyond the volume lies air."""
+    options = batches.options
+    first = np.stack([_first(batches, draw, rng) for draw in draws])
+    middle: NDArray[np.float64] = (first[:, 1:] + (options.patch_size - 1) / 2).astype(np.float64)
+    changes = sample(rng, middle, options.patch_size, options.augment)
+    corner, size = _reach(changes.matrix, options.patch_size)
+    changes.matrix[:, :, 2] -= corner
+    places = np.concatenate([first[:, :1], corner], axis=1)
+    box = (options.patch_depth, *size)
+    extent = np.tile(np.array(size), (len(draws), 1))
+    fields = _read(batches, [draw.case for draw in draws], places, box)
+    centre: NDArray[np.float64] = middle - corner
+    return replace(fields, extent=extent, centre=centre), changes
+
+
+def cut(array: Any, first: Sequence[int], size: Sequence[int], outside: int) -> NDArray[Any]:
+    """The box of `size` (z, y, x) that begins at `first`, from an array on disk or in memory; `outside` beyond it."""
+    found = [slice(min(max(0, a), n), max(0, min(a + s, n))) for a, s, n in zip(first, size, array.shape, strict=True)]
+    box = np.full(size, outside, dtype=array.dtype)
+    if all(part.start < part.stop for part in found):
+        there = tuple(slice(part.start - a, part.stop - a) for part, a in zip(found, first, strict=True))
+        box[there] = array[tuple(found)]
+    return box
+
+
+def _first(batches: Batches, draw: Draw, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The first voxel (z, y, x) of a patch around the slice that was drawn, and around a voxel of its organ.
+
+    The patch stays in the volume where it fits, else the volume lies in its middle.
+    """
+    shape, size = np.array(batches.store.cases[draw.case].geometry.shape), np.array(batches.options.box)
+    room = np.maximum(0, shape - size) / 2
+    wanted = (shape - 1) / 2 + rng.uniform(-1, 1, 3) * room
+    jitter = rng.uniform(-JITTER, JITTER, 3) * size
+    wanted[0] = draw.z + jitter[0]
+    if draw.organ >= 0:
+        voxels = np.argwhere(_shown(batches, draw) >> draw.organ & 1)
+        wanted[1:] = voxels[rng.integers(len(voxels))] + jitter[1:]
+    middle = np.clip(wanted, (shape - 1) / 2 - room, (shape - 1) / 2 + room)
+    begin: NDArray[np.int64] = np.floor(middle - (size - 1) / 2 + 0.5).astype(np.int64)
+    return begin
+
+
+def _shown(batches: Batches, draw: Draw) -> NDArray[np.int32]:
+    """Bits (y, x) of what the drawn slice shows, by an expert's word or a proposal."""
+    case = batches.store.cases[draw.case]
+    shown: NDArray[np.int32] = case.drawn[draw.z] & case.known[draw.z]
+    return shown | batches.proposals[case.case.id][draw.z] if case.case.id in batches.proposals else shown
+
+
+def _reach(matrix: NDArray[np.float32], patch: int) -> tuple[NDArray[np.int64], tuple[int, int]]:
+    """The first voxels (B, 2) of boxes (y, x) of one size that hold all that the maps (B, 2, 3) look at."""
+    half = np.abs(matrix[:, :, :2]).sum(axis=2) * (patch - 1) / 2
+    low = np.floor(matrix[:, :, 2] - half).astype(np.int64) - MARGIN + 1
+    high = np.ceil(matrix[:, :, 2] + half).astype(np.int64) + MARGIN
+    height, width = (high - low).max(axis=0).tolist()
+    return low, (height, width)
+
+
+def _read(batches: Batches, cases: Sequence[int], places: NDArray[np.int64], box: tuple[int, int, int]) -> Slices:
+    """Image and bit fields (B, *box) at these places."""
+
+    def gather(field: Any, outside: int = 0) -> NDArray[Any]:
+        stored = (batches.store.cases[index] for index in cases)
+        parts = [cut(field(case), place, box, outside) for case, place in zip(stored, places.tolist(), strict=True)]
+        return np.stack(parts)
+
+    def of_round(bits: Any) -> NDArray[np.int32]:
+        return gather(lambda case: bits.get(case.case.id, _blank(case)))
+
+    return Slices(
+        gather(lambda case: case.image, batches.store.data.window_hu[0]),
+        gather(lambda case: case.drawn),
+        of_round(batches.proposals),
+        gather(_known),
+        np.zeros((len(cases), 2), dtype=np.int64),
+        np.zeros((len(cases), 2)),
+        of_round(batches.cleared) if batches.cleared else None,
+    )
+
+
+def _known(case: StoredCase) -> NDArray[np.int32]:
+    return np.broadcast_to(case.known[:, None, None], case.geometry.shape)
+
+
+def _blank(case: StoredCase) -> NDArray[np.int32]:
+    return np.broadcast_to(np.int32(0), case.geometry.shape)
