@@ -30,7 +30,7 @@ MARGIN = 2
 def read_patches(batches: Batches, draws: Sequence[Draw], rng: np.random.Generator) -> tuple[Slices, Changes]:
     """Choose where each patch lies and how it is changed, and read what that needs; beyond the volume lies air."""
     options = batches.options
-    first = np.stack([_first(batches, draw, rng) for draw in draws])
+    first = np.stack([first_voxel(batches, draw, rng) for draw in draws])
     middle: NDArray[np.float64] = (first[:, 1:] + (options.patch_size - 1) / 2).astype(np.float64)
     changes = sample(rng, middle, options.patch_size, options.augment)
     corner, size = _reach(changes.matrix, options.patch_size)
@@ -53,7 +53,7 @@ def cut(array: Any, first: Sequence[int], size: Sequence[int], outside: int) -> 
     return box
 
 
-def _first(batches: Batches, draw: Draw, rng: np.random.Generator) -> NDArray[np.int64]:
+def first_voxel(batches: Batches, draw: Draw, rng: np.random.Generator) -> NDArray[np.int64]:
     """The first voxel (z, y, x) of a patch around the slice that was drawn, and around a voxel of its organ.
 
     The patch stays in the volume where it fits, else the volume lies in its middle.
