@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint bench bench-audit real setup clean help
+.PHONY: demo test lint bench bench-volumes bench-audit real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,6 +32,9 @@ lint: $(READY)   ## style, types, and who may import whom
 
 bench: $(READY)   ## speed of the pieces, as shares of the network's own time
 	$(BIN)/python benchmarks/bench.py
+
+bench-volumes: $(READY)   ## speed of the 3-D network beside the bare network
+	$(BIN)/python benchmarks/volumes.py
 
 bench-audit: $(READY)   ## the audit of 1,000 volumes: seconds and memory
 	$(BIN)/python benchmarks/audit_scale.py

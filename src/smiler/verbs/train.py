@@ -56,7 +56,7 @@ def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Ite
         store = open_store(cohort, recipe, request.cache, shown)
         _check_annotations(store, shown)
         training = recipe.training
-        fabric = make_fabric(training.device, training.precision, training.devices)
+        fabric = make_fabric(training.device, training.precision, training.devices, recipe.network.axes)
         if not run.exists:
             recipe = _begin(run, request, recipe, store, fabric, shown)
         _check_same_data(run, store)
@@ -118,7 +118,8 @@ def _begin(
 ) -> Recipe:
     """Estimate, fit the steps to the budget, write recipe and provenance: from here on the run can be resumed."""
     expected = estimate(fabric, plan_of(recipe), store)
-    decided: dict[str, Any] = {"precision": precision_of(recipe.training.precision, fabric.device.type)}
+    precision = precision_of(recipe.training.precision, fabric.device.type, recipe.network.axes)
+    decided: dict[str, Any] = {"precision": precision}
     if request.budget_minutes is not None:
         decided["steps"] = expected.steps_within(request.budget_minutes * 60)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=decided)})
