@@ -29,9 +29,9 @@ def channels_last(axes: int) -> torch.memory_format:
     return torch.channels_last if axes == 2 else torch.channels_last_3d
 
 
-def settled(precision: str, device: str = "auto") -> str:
+def settled(precision: str, device: str = "auto", axes: int = 2) -> str:
     """The precision that is used on a device: settled once, it is the same for all runs of a comparison."""
-    return precision_of(precision, _accelerator(device))
+    return precision_of(precision, _accelerator(device), axes)
 
 
 def _accelerator(device: str) -> str:

@@ -6,8 +6,8 @@ interpolated, so that what experts say of a slice stays with that slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,18 +29,28 @@ MARGIN = 2
 
 def read_patches(batches: Batches, draws: Sequence[Draw], rng: np.random.Generator) -> tuple[Slices, Changes]:
     """Choose where each patch lies and how it is changed, and read what that needs; beyond the volume lies air."""
-    options = batches.options
+    patch = batches.options.patch_size
     first = np.stack([first_voxel(batches, draw, rng) for draw in draws])
-    middle: NDArray[np.float64] = (first[:, 1:] + (options.patch_size - 1) / 2).astype(np.float64)
-    changes = sample(rng, middle, options.patch_size, options.augment)
-    corner, size = _reach(changes.matrix, options.patch_size)
-    changes.matrix[:, :, 2] -= corner
-    places = np.concatenate([first[:, :1], corner], axis=1)
-    box = (options.patch_depth, *size)
-    extent = np.tile(np.array(size), (len(draws), 1))
-    fields = _read(batches, [draw.case for draw in draws], places, box)
-    centre: NDArray[np.float64] = middle - corner
-    return replace(fields, extent=extent, centre=centre), changes
+    centre: NDArray[np.float64] = (first[:, 1:] + (patch - 1) / 2).astype(np.float64)
+    changes = sample(rng, centre, patch, batches.options.augment)
+    corner, size = _reach(changes.matrix, patch)
+    boxes = Boxes(
+        tuple(draw.case for draw in draws),
+        np.concatenate([first[:, :1], corner], axis=1),
+        (batches.options.patch_depth, *size),
+    )
+    matrix = changes.matrix.copy()
+    matrix[:, :, 2] -= corner
+    return _read(batches, boxes, centre - corner), replace(changes, matrix=matrix)
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What is read for a batch: boxes of one size (z, y, x) out of these cases, beginning at `first` (B, 3)."""
+
+    cases: tuple[int, ...]
+    first: NDArray[np.int64]
+    size: tuple[int, int, int]
 
 
 def cut(array: Any, first: Sequence[int], size: Sequence[int], outside: int) -> NDArray[Any]:
@@ -87,15 +97,15 @@ def _reach(matrix: NDArray[np.float32], patch: int) -> tuple[NDArray[np.int64], 
     return low, (height, width)
 
 
-def _read(batches: Batches, cases: Sequence[int], places: NDArray[np.int64], box: tuple[int, int, int]) -> Slices:
-    """Image and bit fields (B, *box) at these places."""
+def _read(batches: Batches, boxes: Boxes, centre: NDArray[np.float64]) -> Slices:
+    """Image and bit fields (B, *size) of these boxes; beyond the volume air, about which nothing is known."""
+    cases = [batches.store.cases[index] for index in boxes.cases]
 
-    def gather(field: Any, outside: int = 0) -> NDArray[Any]:
-        stored = (batches.store.cases[index] for index in cases)
-        parts = [cut(field(case), place, box, outside) for case, place in zip(stored, places.tolist(), strict=True)]
-        return np.stack(parts)
+    def gather(field: Callable[[StoredCase], Any], outside: int = 0) -> NDArray[Any]:
+        pairs = zip(cases, boxes.first.tolist(), strict=True)
+        return np.stack([cut(field(case), first, boxes.size, outside) for case, first in pairs])
 
-    def of_round(bits: Any) -> NDArray[np.int32]:
+    def of_round(bits: Mapping[str, Any]) -> NDArray[np.int32]:
         return gather(lambda case: bits.get(case.case.id, _blank(case)))
 
     return Slices(
@@ -103,8 +113,8 @@ def _read(batches: Batches, cases: Sequence[int], places: NDArray[np.int64], box
         gather(lambda case: case.drawn),
         of_round(batches.proposals),
         gather(_known),
-        np.zeros((len(cases), 2), dtype=np.int64),
-        np.zeros((len(cases), 2)),
+        np.tile(np.array(boxes.size[1:], dtype=np.int64), (len(cases), 1)),
+        centre,
         of_round(batches.cleared) if batches.cleared else None,
     )
 
