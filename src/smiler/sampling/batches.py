@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from smiler.sampling.augment import Batch, Changes, Normalisation, Slices, apply, sample
 from smiler.sampling.draws import Draw, Plan, generator
 from smiler.sampling.options import SamplingOptions
-from smiler.sampling.patches import read_patches
+from smiler.sampling.patches import centres, first_voxel, read_patches
 from smiler.store.store import Store
 
 READ_AHEAD = 2
@@ -62,7 +62,10 @@ class Batches:
         rng = generator(self.seed, self.stage, self.first + step)
         draws = plan.draw(rng, self.options)
         if self.axes == 3:
-            return read_patches(self, draws, rng)
+            first = np.stack([first_voxel(self, draw, rng) for draw in draws])
+            centre = centres(first, self.options.patch_size)
+            changes = sample(rng, centre, self.options.patch_size, self.options.augment)
+            return read_patches(self, draws, first, changes)
         slices = read_slices(self, draws, rng)
         return slices, sample(rng, slices.centre, self.options.patch_size, self.options.augment)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smiler.sampling.augment import Changes, Slices, sample
+from smiler.sampling.augment import Changes, Slices
 from smiler.sampling.draws import Draw
 from smiler.store.store import StoredCase
 
@@ -27,12 +27,17 @@ MARGIN = 2
 """Voxels read around what a map reaches: the neighbours that interpolation looks at, and rounding."""
 
 
-def read_patches(batches: Batches, draws: Sequence[Draw], rng: np.random.Generator) -> tuple[Slices, Changes]:
-    """Choose where each patch lies and how it is changed, and read what that needs; beyond the volume lies air."""
+def centres(first: NDArray[np.int64], patch: int) -> NDArray[np.float64]:
+    """(B, 2): the middles (y, x) of patches that begin at these voxels (B, 3)."""
+    middles: NDArray[np.float64] = (first[:, 1:] + (patch - 1) / 2).astype(np.float64)
+    return middles
+
+
+def read_patches(
+    batches: Batches, draws: Sequence[Draw], first: NDArray[np.int64], changes: Changes
+) -> tuple[Slices, Changes]:
+    """Read what changed patches that begin at these voxels (B, 3) need; and the changes, counted from what was read."""
     patch = batches.options.patch_size
-    first = np.stack([first_voxel(batches, draw, rng) for draw in draws])
-    centre: NDArray[np.float64] = (first[:, 1:] + (patch - 1) / 2).astype(np.float64)
-    changes = sample(rng, centre, patch, batches.options.augment)
     corner, size = _reach(changes.matrix, patch)
     boxes = Boxes(
         tuple(draw.case for draw in draws),
@@ -41,7 +46,7 @@ def read_patches(batches: Batches, draws: Sequence[Draw], rng: np.random.Generat
     )
     matrix = changes.matrix.copy()
     matrix[:, :, 2] -= corner
-    return _read(batches, boxes, centre - corner), replace(changes, matrix=matrix)
+    return _read(batches, boxes, centres(first, patch) - corner), replace(changes, matrix=matrix)
 
 
 @dataclass(frozen=True)
