@@ -32,7 +32,7 @@ from smiler.sampling.batches import Batches
 from smiler.store.store import Store, StoreOptions, build_store
 from smiler.verbs.train import plan_of
 
-REPEATS = 5
+REPEATS = 3
 RESULT = Path(__file__).parents[1] / "results" / "bench" / "volumes.json"
 
 
@@ -123,7 +123,7 @@ def main() -> None:
     recipe = load_recipe("marginal-dice", None, ["network.name=unet3d"])
     plan, fabric = plan_of(recipe), make_fabric(precision=os.environ.get("PRECISION", "auto"))
     with tempfile.TemporaryDirectory() as folder:
-        cohort = make_phantom_cohort(Path(folder) / "all", 4, (40, 192, 192))
+        cohort = make_phantom_cohort(Path(folder) / "all", 4, (40, 128, 128))
         store = build_store(cohort, Path(folder) / "cache", StoreOptions())
         times = training(store, plan, fabric)
         times |= prediction(store, model_of(store, plan, fabric), recipe.prediction.batch_size)

@@ -91,7 +91,8 @@ def _add_row(
         corners = [(y.starts[i], x.starts[j]) for i, j in some]
         windows = torch.stack([block[:, a : a + y.size, b : b + x.size] for a, b in corners])
         for name, said in say(windows, row * len(pairs) + number).items():
-            whole = slab.setdefault(name, said.new_zeros((said.shape[1], *block.shape), dtype=torch.float32))
+            if name not in slab:
+                slab[name] = said.new_zeros((said.shape[1], *block.shape), dtype=torch.float32)
             for part, (i, j), (a, b) in zip(said, some, corners, strict=True):
                 share = depth[:, None, None] * y.shares[i][:, None] * x.shares[j]
-                whole[:, :, a : a + y.size, b : b + x.size].addcmul_(part.float(), share.to(part.device))
+                slab[name][:, :, a : a + y.size, b : b + x.size].addcmul_(part.float(), share.to(part.device))
