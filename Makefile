@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint bench bench-audit bench-peers real setup clean help
+.PHONY: demo test lint bench bench-volumes bench-audit bench-peers real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -34,6 +34,9 @@ lint: $(READY)   ## style, types, and who may import whom
 
 bench: $(READY)   ## speed of the pieces, as shares of the network's own time
 	$(BIN)/python benchmarks/bench.py
+
+bench-volumes: $(READY)   ## speed of the 3-D network beside the bare network
+	$(BIN)/python benchmarks/volumes.py
 
 bench-audit: $(READY)   ## the audit of 1,000 volumes: seconds and memory
 	$(BIN)/python benchmarks/audit_scale.py

@@ -36,10 +36,20 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "hidden" / "cohort"
 
 
+VOLUMES = ("--set", "network.name=unet3d", "--set", "sampling.patch_depth=16")
+
+
 @pytest.fixture(scope="module")
 def undisturbed(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
     assert start(cohort, run).wait() == 0
+    return RunFolder(run)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_3d(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = tmp_path_factory.mktemp("runs") / "undisturbed3d"
+    assert start(cohort, run, *VOLUMES).wait() == 0
     return RunFolder(run)
 
 
@@ -84,6 +94,15 @@ def test_a_killed_run_resumes_to_the_same_weights(
     assert start(cohort, run, "--resume").wait() == 0
     assert final_hash(RunFolder(run)) == final_hash(undisturbed)
     assert (run / "events.jsonl").read_text().count('"event": "step"') >= ROUNDS + 1
+
+
+def test_a_killed_run_of_a_3d_network_resumes_to_the_same_weights(
+    cohort: Path, undisturbed_3d: RunFolder, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    kill_when(start(cohort, run, *VOLUMES), run, "rounds/1/checkpoints/step-000000[2-4].json")
+    assert start(cohort, run, "--resume").wait() == 0
+    assert final_hash(RunFolder(run)) == final_hash(undisturbed_3d)
 
 
 def test_sigterm_stops_with_a_checkpoint_and_resumes(cohort: Path, undisturbed: RunFolder, tmp_path: Path) -> None:

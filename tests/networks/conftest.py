@@ -13,6 +13,14 @@ from smiler.networks.base import SegmentationNet
 Make = Callable[..., SegmentationNet]
 
 
+DEPTH = 16
+
+
+def in_space(net: SegmentationNet, *plane: int) -> tuple[int, ...]:
+    """A size (H, W) for a network of slices; (D, H, W) for a 3-D one, with D its least depth."""
+    return plane if net.axes == 2 else (DEPTH, *plane)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread_one_seed() -> None:
     torch.set_num_threads(1)

@@ -344,6 +344,7 @@ def test_the_facts_of_a_model_come_back() -> None:
         lambda table: table["normalisation"].update(sd=float("nan")),
         lambda table: table["normalisation"].update(sd=0.0),
         lambda table: table["normalisation"].update(mean=float("inf")),
+        lambda table: table["network"].update(name="unet3d"),  # without a window
     ],
 )
 def test_facts_that_describe_no_model_are_refused(change: Callable[[Any], object]) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import get_args
 
 import pytest
 import torch
-from conftest import Make
+from conftest import DEPTH, Make, in_space
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smiler.domain.errors import BadInput
 from smiler.networks import NETWORKS, NetworkOptions, build
 from smiler.networks.base import SegmentationNet
+from smiler.networks.device import channels_last
 
 
 def test_registry_and_options_name_the_same_networks() -> None:
@@ -24,10 +26,11 @@ def test_registry_and_options_name_the_same_networks() -> None:
 @pytest.mark.parametrize("context", [0, 1, 4])
 @pytest.mark.parametrize("outputs", [1, 5, 13])
 def test_logits_have_a_channel_for_each_class_at_the_size_of_the_image(make: Make, context: int, outputs: int) -> None:
-    net = make(outputs, context=context)
+    net = make(outputs) if make().axes == 3 else make(outputs, context=context)
+    channels, size = 1 if net.axes == 3 else 2 * context + 1, in_space(net, 32, 48)
     with torch.inference_mode():
-        logits = net(torch.randn(2, 2 * context + 1, 32, 48))
-    assert logits.shape == (2, outputs, 32, 48)
+        logits = net(torch.randn(2, channels, *size))
+    assert logits.shape == (2, outputs, *size)
     assert logits.isfinite().all()
 
 
@@ -36,19 +39,26 @@ def test_every_multiple_of_the_stride_is_a_valid_size(name: str) -> None:
     net = build(NetworkOptions.model_validate({"name": name, "width": 8}), 2).eval()
 
     @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-    @given(rows=st.integers(1, 4), columns=st.integers(1, 4))
-    def law(rows: int, columns: int) -> None:
-        size = (rows * net.stride, columns * net.stride)
+    @given(sides=st.tuples(*[st.integers(1, 4)] * net.axes))
+    def law(sides: tuple[int, ...]) -> None:
+        size = tuple(side * net.stride for side in sides)
         with torch.inference_mode():
             assert net(torch.randn(1, 1, *size)).shape == (1, 2, *size)
 
     law()
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 40, 32), (1, 1, 32, 33), (1, 32, 32)])
+@pytest.mark.parametrize("shape", [(1, 40, 32), (1, 32, 33), (32, 32), (1, 8, 32, 32)])
 def test_other_sizes_are_refused_with_the_stride_to_pad_to(make: Make, shape: tuple[int, ...]) -> None:
     with pytest.raises(BadInput, match=r"multiples of 16.*got \(1, .*pad or crop"):
-        make()(torch.randn(shape))
+        make()(torch.randn(1, *shape))
+
+
+def test_images_with_other_axes_are_refused_with_those_it_wants(make: Make) -> None:
+    net = make()
+    wanted, other = ("(B, C, H, W)", (1, 1, DEPTH, 32, 32)) if net.axes == 2 else ("(B, C, D, H, W)", (1, 1, 32, 32))
+    with pytest.raises(BadInput, match=re.escape(f"the image must be {wanted}")):
+        net(torch.randn(other))
 
 
 def test_a_network_without_classes_is_refused(make: Make) -> None:
@@ -57,8 +67,8 @@ def test_a_network_without_classes_is_refused(make: Make) -> None:
 
 
 def test_gradients_reach_every_parameter(make: Make) -> None:
-    net = make(context=1)
-    net(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    net = make()
+    net(torch.randn(2, 1, *in_space(net, 64, 64))).square().mean().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -67,17 +77,17 @@ def test_gradients_reach_every_parameter(make: Make) -> None:
 
 def test_forward_is_head_of_trunk_in_eval_mode(make: Make) -> None:
     net = make(dropout=0.5).eval()
-    image = torch.randn(2, 1, 32, 32)
+    size = in_space(net, 32, 32)
+    image = torch.randn(2, 1, *size)
     with torch.inference_mode():
-        torch.testing.assert_close(net(image), net.head(net.trunk(image), (32, 32)), rtol=0, atol=0)
+        torch.testing.assert_close(net(image), net.head(net.trunk(image), size), rtol=0, atol=0)
 
 
 def test_the_head_keeps_the_feature_resolution_on_request(make: Make) -> None:
     net = make().eval()
     with torch.inference_mode():
-        features = net.trunk(torch.randn(1, 1, 64, 64))
-        size = (features.shape[2], features.shape[3])
-        torch.testing.assert_close(net.head(features, size), net.classifier(features), rtol=0, atol=0)
+        features = net.trunk(torch.randn(1, 1, *in_space(net, 64, 64)))
+        torch.testing.assert_close(net.head(features, features.shape[2:]), net.classifier(features), rtol=0, atol=0)
 
 
 def test_the_classifier_starts_without_preference(make: Make) -> None:
@@ -95,7 +105,7 @@ def test_the_seed_before_build_decides_the_weights(make: Make) -> None:
 
 def test_a_saved_state_gives_the_same_logits(make: Make) -> None:
     first, second = make().eval(), make().eval()
-    image = torch.randn(1, 1, 32, 32)
+    image = torch.randn(1, 1, *in_space(first, 32, 32))
     assert not torch.equal(first(image), second(image))
     second.load_state_dict(first.state_dict())
     assert torch.equal(first(image), second(image))
@@ -111,12 +121,13 @@ def warmed(net: SegmentationNet, image: torch.Tensor) -> SegmentationNet:
 
 
 def test_bfloat16_and_channels_last_agree_with_float32(make: Make) -> None:
-    image = torch.randn(2, 1, 64, 64)
-    net = warmed(make(4, dropout=0), image)
+    net = make(4, dropout=0)
+    image = torch.randn(2, 1, *in_space(net, 64, 64))
+    net, order = warmed(net, image), channels_last(net.axes)
     with torch.inference_mode():
         exact = net(image)
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-        image = image.to(memory_format=torch.channels_last)
+        net.to(memory_format=order)  # type: ignore[call-overload]  # torch's stubs lack it
+        image = image.to(memory_format=order)
         torch.testing.assert_close(net(image), exact, rtol=1e-4, atol=1e-4)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             rough = net(image).float()

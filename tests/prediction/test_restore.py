@@ -1,4 +1,4 @@
-"""Back to the CT's own grid: only organs' boxes are interpolated, and the masks are those of interpolating everything."""
+"""Only organs' boxes are interpolated, and the masks are those of interpolating everything."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from smiler.domain.errors import BadInput, Faults, SmilerError
+from smiler.networks.options import VOLUMETRIC
 from smiler.recipe.recipe import METHODS, Recipe, load_recipe, parse_change, read_recipe
+from smiler.sampling.options import SamplingOptions
 
 
 def refused(*changes: str, path: Path | None = None) -> list[str]:
@@ -146,6 +148,34 @@ def test_the_users_file_goes_over_the_method_and_changes_over_the_file(tmp_path:
     assert recipe.curriculum.rounds == load_recipe("smiler").curriculum.rounds
 
 
+def test_a_3d_network_brings_defaults_that_any_wish_of_the_user_goes_over(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[network]\nname = "unet3d"\n[sampling]\npatch_size = 64\n', encoding="utf-8")
+    recipe = load_recipe("smiler-ensemble", path, ["sampling.foreground=0.9"])
+    assert recipe.sampling.box == (32, 64, 64)
+    assert (recipe.sampling.batch_size, recipe.sampling.foreground, recipe.network.width) == (2, 0.9, 16)
+    assert recipe.network.members == load_recipe("smiler-ensemble").network.members > 1
+    assert load_recipe("smiler", path, ["network.name=unet"]).sampling.batch_size == SamplingOptions().batch_size
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    assert read_recipe(tmp_path / "recipe.toml") == recipe
+
+
+@pytest.mark.parametrize("name", sorted(VOLUMETRIC))
+def test_every_3d_network_has_a_file_of_defaults(name: str) -> None:
+    assert load_recipe("smile", None, [f"network.name={name}"]).sampling != SamplingOptions()
+
+
+@pytest.mark.parametrize("network", ["5", "{name = 5}", "{name = [1]}", "unet3d"])
+def test_a_network_that_is_no_table_is_refused_with_its_name(network: str) -> None:
+    with pytest.raises(BadInput, match="network"):
+        load_recipe("smile", None, [f"network={network}"])
+
+
+def test_context_in_3d_is_one_clear_error() -> None:
+    (fault,) = refused("network.name=unet3d", "network.context=1")
+    assert "unet3d sees the neighbouring slices by itself: drop context" in fault
+
+
 def test_a_file_that_names_its_method_begins_with_that_method(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('method = "baseline"\n[training]\nsteps = 7\n', encoding="utf-8")
@@ -185,7 +215,7 @@ def test_an_unknown_method_is_met_with_the_nearest() -> None:
         ("training.learning_rate=nan", "training.learning_rate"),
         ("network.dropout=1.0", "less than 1; got 1.0"),
         ("network.width=4096", "less than or equal to 128; got 4096"),
-        ("network.name=vnet", "'deeplab' or 'unet'; got 'vnet'"),
+        ("network.name=vnet", "'deeplab', 'unet' or 'unet3d'; got 'vnet'"),
         ("sampling.patch_size=100", "multiple of 32; got 100"),
         ("data.window_hu=[240, -160]", "window_hu is [low, high]"),
         ("data.window_hu=5", "data.window_hu"),
@@ -193,6 +223,7 @@ def test_an_unknown_method_is_met_with_the_nearest() -> None:
         ("organs=liver", "organs: "),
         ("training=5", "training: "),
         ("training.steps.more=5", "training.steps"),
+        ("sampling.patch_depth=20", "multiple of 16; got 20"),
         ("network.weights=resnet.pth", "weights are read by the deeplab backbone only"),
         (".=1", "unknown option"),
     ],

@@ -7,6 +7,7 @@ import torch
 from lightning_fabric import Fabric
 
 from smiler.curriculum.rounds import Plan, fresh_network, make_objective
+from smiler.networks.device import channels_last
 from smiler.sampling.batches import Batches
 from smiler.store.store import Store
 
@@ -27,10 +28,11 @@ class Estimate:
 
 def estimate(fabric: Fabric, plan: Plan, store: Store) -> Estimate:
     """Time a few training steps and count the bytes that they keep."""
-    network = fresh_network(plan, store).to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = fresh_network(plan, store)
+    network.to(fabric.device, memory_format=channels_last(network.axes))  # type: ignore[call-overload]
     network.train()
     objective = make_objective(plan, store)
-    batches = Batches(store, plan.sampling, plan.network.context, plan.training.seed)
+    batches = Batches(store, plan.sampling, plan.network.context, plan.training.seed, axes=network.axes)
     kept: dict[int, int] = {}
     times = []
 

@@ -123,13 +123,16 @@ class _Rounds:
             proposed,
             cleared,
             first,
+            plan.network.axes,
             (self.fabric.global_rank, self.fabric.world_size),
         )
 
     def facts(self) -> ModelFacts:
         """What every checkpoint tells."""
         grey = self.batches(0, Proposals(self.run, {})).normalisation()
-        return ModelFacts(self.store.organs, self.plan.network, self.plan.loss, self.store.data, grey)
+        plan = self.plan
+        window = plan.sampling.box if plan.network.axes == 3 else None
+        return ModelFacts(self.store.organs, plan.network, plan.loss, self.store.data, grey, window)
 
     def train(self, number: int, proposals: Proposals, previous: Checkpoint | None = None) -> Checkpoint:
         """Train m_t on the evidence with its proposals."""

@@ -161,7 +161,7 @@ class _Prepared:
         told = read_json(path)
         if "precision" not in told:
             recipe = load_recipe("smile", self.options.recipe, self.options.changes)
-            told["precision"] = settled(recipe.training.precision, recipe.training.device)
+            told["precision"] = settled(recipe.training.precision, recipe.training.device, recipe.network.axes)
             write_json(path, told)
         return str(told["precision"])
 

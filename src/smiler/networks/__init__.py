@@ -30,9 +30,16 @@ def _unet(options: NetworkOptions, outputs: int) -> SegmentationNet:
     return UNet(options, outputs)
 
 
+def _unet3d(options: NetworkOptions, outputs: int) -> SegmentationNet:
+    from smiler.networks.unet3d import UNet3d
+
+    return UNet3d(options, outputs)
+
+
 NETWORKS: dict[str, Callable[[NetworkOptions, int], SegmentationNet]] = {
     "deeplab": _deeplab,
     "unet": _unet,
+    "unet3d": _unet3d,
 }
 
 

@@ -34,18 +34,19 @@ class ChannelDropout(nn.Module):
 
 
 class SegmentationNet(nn.Module, ABC):
-    """`forward(image) = head(dropout(trunk(image)), size)`, for images (B, C, H, W).
+    """`forward(image) = head(dropout(trunk(image)), size)`, for images (B, C, *space): (H, W), or (D, H, W) in 3-D.
 
     The only dropout sits before the final 1x1 convolution and drops whole channels, so Monte-Carlo dropout (Gal and
     Ghahramani 2016, arXiv:1506.02142) needs the trunk once and repeats only `stochastic`. A subclass adds `extract`,
     the trunk's layers.
 
     Attributes:
-        stride: pixels; the input's height and width must be multiples of it.
+        stride: pixels; the input's size must be a multiple of it along every axis of space.
+        axes: of space, 2 or 3.
         classifier: the final 1x1 convolution; its bias starts at 0.
     """
 
-    def __init__(self, *, features: int, outputs: int, stride: int, dropout: float) -> None:
+    def __init__(self, *, features: int, outputs: int, stride: int, dropout: float, axes: int = 2) -> None:
         super().__init__()
         if outputs < 1:
             raise BadInput(
@@ -54,10 +55,11 @@ class SegmentationNet(nn.Module, ABC):
                 got=str(outputs),
                 do="pass the number of classes",
             )
-        self.stride = stride
+        self.stride, self.axes = stride, axes
         self.dropout = ChannelDropout(dropout)
-        self.classifier = nn.Conv2d(features, outputs, kernel_size=1)
-        nn.init.zeros_(self.classifier.bias)  # type: ignore[arg-type]  # a Conv2d made with bias=True has one
+        convolution = nn.Conv2d if axes == 2 else nn.Conv3d
+        self.classifier = convolution(features, outputs, kernel_size=1)
+        nn.init.zeros_(self.classifier.bias)  # type: ignore[arg-type]  # made with bias=True
 
     def start_bias(self, bias: Tensor) -> None:
         """Set the classifier's bias (outputs,)."""
@@ -66,36 +68,37 @@ class SegmentationNet(nn.Module, ABC):
 
     @abstractmethod
     def extract(self, image: Tensor) -> Tensor:
-        """The trunk's layers, (B, C, H, W) -> (B, F, h, w); call `trunk`, which checks the image first."""
+        """The trunk's layers, (B, C, *space) -> (B, F, *smaller); call `trunk`, which checks the image first."""
 
     def trunk(self, image: Tensor) -> Tensor:
-        """Features (B, F, h, w) of an image (B, C, H, W), before dropout.
+        """Features (B, F, *smaller) of an image (B, C, *space), before dropout.
 
         Raises:
-            BadInput: H or W is not a multiple of `stride`.
+            BadInput: a side is not a multiple of `stride`, or the image has other axes.
         """
-        if image.ndim != 4 or image.shape[-2] % self.stride or image.shape[-1] % self.stride:
+        if image.ndim != 2 + self.axes or any(side % self.stride for side in image.shape[2:]):
+            shape, sides = ("(B, C, H, W)", "H and W") if self.axes == 2 else ("(B, C, D, H, W)", "D, H and W")
             raise BadInput(
-                f"the image must be (B, C, H, W) with H and W multiples of {self.stride}",
+                f"the image must be {shape} with {sides} multiples of {self.stride}",
                 where=type(self).__name__,
                 got=str(tuple(image.shape)),
-                do=f"pad or crop H and W to multiples of {self.stride} before calling the network",
+                do=f"pad or crop {sides} to multiples of {self.stride} before calling the network",
             )
         return self.extract(image)
 
-    def head(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, outputs, H, W) for `size` = (H, W) from features (B, F, h, w); linear but for the bias.
+    def head(self, features: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Logits (B, outputs, *size) from features (B, F, *smaller); linear but for the bias.
 
-        Bilinear with half-pixel centres (align_corners=False). With size = (h, w) nothing is interpolated.
+        Linear along each axis, half-pixel centres (align_corners=False). With size = smaller nothing is interpolated.
         """
         return _enlarged(self.classifier(features), size)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, outputs, H, W) of an image (B, C, H, W); dropout acts in train mode only."""
-        return self.head(self.dropout(self.trunk(image)), (image.shape[-2], image.shape[-1]))
+        """Logits (B, outputs, *space) of an image (B, C, *space); dropout acts in train mode only."""
+        return self.head(self.dropout(self.trunk(image)), image.shape[2:])
 
-    def stochastic(self, features: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
-        """Logits (B, outputs, H, W) of one Monte-Carlo pass, in train and eval mode alike.
+    def stochastic(self, features: Tensor, size: tuple[int, ...], generator: Generator) -> Tensor:
+        """Logits (B, outputs, *size) of one Monte-Carlo pass, in train and eval mode alike.
 
         Each channel of each image is dropped with the network's own probability p, and the kept ones are divided
         by 1 - p, so the mean over passes is `head(features, size)`. The mask is drawn in float32 on the generator's
@@ -108,16 +111,14 @@ class SegmentationNet(nn.Module, ABC):
             return self.head(features, size)
         mask = ((draws >= p) / (1 - p)).to(features)
         weight, bias = self.classifier.weight.to(features), self.classifier.bias
-        each = weight[:, :, 0, 0].T * mask[:, :, None]  # (B, F, outputs)
-        batch, channels, height, width = features.shape
-        flat = features.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # no copy where channels are last
-        said = flat @ each
+        each = weight.flatten(1).T * mask[:, :, None]  # (B, F, outputs)
+        said = features.flatten(2).mT @ each  # no copy where channels are last
         if bias is not None:
             said = said + bias.to(said)
-        return _enlarged(said.reshape(batch, height, width, -1).permute(0, 3, 1, 2), size)
+        return _enlarged(said.mT.reshape(*said.mT.shape[:2], *features.shape[2:]), size)
 
 
-def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    if logits.shape[-2:] == size:
+def _enlarged(logits: Tensor, size: tuple[int, ...]) -> Tensor:
+    if logits.shape[2:] == size:
         return logits
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(logits, size=size, mode="bilinear" if len(size) == 2 else "trilinear", align_corners=False)

@@ -13,33 +13,31 @@ from smiler.domain.errors import BadInput
 _NAMES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
-def make_fabric(device: str = "auto", precision: str = "auto", devices: int = 1) -> Fabric:
-    """Fabric for a device (auto, cpu, cuda, mps); `auto` takes a GPU if there is one."""
-    return _launched(device, precision, {"devices": devices} if devices == 1 else {"devices": devices, **_DDP})
+def make_fabric(device: str = "auto", precision: str = "auto", axes: int = 2) -> Fabric:
+    """Fabric for a device (auto, cpu, cuda, mps); `auto` takes a GPU if there is one. `axes`: of the convolutions."""
+    return _launched(device, precision, axes, {"devices": 1})
 
 
-def make_training_fabric(device: str, precision: str, devices: int) -> Fabric:
+def make_training_fabric(device: str, precision: str, devices: int, axes: int = 2) -> Fabric:
     """Fabric for a training: with one process for each that torchrun or SLURM has started, else `devices` of them."""
     each, nodes = _started_by_launcher()
     if each * nodes == 1 and devices == 1:
-        return make_fabric(device, precision)
-    wanted = (
-        "32" if precision == "auto" and _accelerator(device) == "cpu" else precision
-    )  # timings may differ by process
-    return _launched(device, wanted, {"devices": each if each * nodes > 1 else devices, "num_nodes": nodes, **_DDP})
+        return make_fabric(device, precision, axes)
+    timed = precision == "auto" and _accelerator(device) == "cpu"  # processes might not agree on what is faster
+    processes = {"devices": each if each * nodes > 1 else devices, "num_nodes": nodes, "strategy": "ddp"}
+    return _launched(device, "32" if timed else precision, axes, processes)
 
 
-_DDP = {"strategy": "ddp"}
 _LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
     ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
 )
 
 
-def _launched(device: str, precision: str, processes: dict[str, Any]) -> Fabric:
+def _launched(device: str, precision: str, axes: int, processes: dict[str, Any]) -> Fabric:
     accelerator = _accelerator(device)
     try:
-        chosen: Any = _NAMES[precision_of(precision, accelerator)]
+        chosen: Any = _NAMES[precision_of(precision, accelerator, axes)]
         fabric = Fabric(accelerator=accelerator, precision=chosen, **processes)
         fabric.launch()
     except (ValueError, RuntimeError) as error:
@@ -62,9 +60,14 @@ def _started_by_launcher() -> tuple[int, int]:
     return 1, 1
 
 
-def settled(precision: str, device: str = "auto") -> str:
+def channels_last(axes: int) -> torch.memory_format:
+    """The fast order of an image in memory, (B, C, *space) with C innermost, for 2 or 3 axes of space."""
+    return torch.channels_last if axes == 2 else torch.channels_last_3d
+
+
+def settled(precision: str, device: str = "auto", axes: int = 2) -> str:
     """The precision that is used on a device: settled once, it is the same for all runs of a comparison."""
-    return precision_of(precision, _accelerator(device))
+    return precision_of(precision, _accelerator(device), axes)
 
 
 def _accelerator(device: str) -> str:
@@ -73,30 +76,32 @@ def _accelerator(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def precision_of(wanted: str, accelerator: str) -> str:
+def precision_of(wanted: str, accelerator: str, axes: int = 2) -> str:
     """The precision that `auto` stands for: on a GPU bf16 where it has it, on a CPU whichever convolves faster."""
     if wanted != "auto":
         return wanted
     if accelerator == "cpu":
-        return _faster_on_cpu()
+        return _faster_on_cpu(axes)
     if accelerator == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "16"
     return "32"
 
 
 @cache
-def _faster_on_cpu() -> str:
+def _faster_on_cpu(axes: int) -> str:
     """Some CPUs multiply bf16 several times faster than float32, some list it and are slower: so it is timed."""
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     if not (able.get("avx512_bf16") or able.get("amx_bf16")):
         return "32"
-    seconds = {name: _time_convolution(kind) for name, kind in (("32", torch.float32), ("bf16", torch.bfloat16))}
+    seconds = {name: _time_convolution(kind, axes) for name, kind in (("32", torch.float32), ("bf16", torch.bfloat16))}
     return min(seconds, key=lambda name: seconds[name])
 
 
-def _time_convolution(kind: torch.dtype) -> float:
-    layer = torch.nn.Conv2d(32, 32, 3, padding=1, device="cpu", dtype=kind).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    image = torch.zeros(4, 32, 64, 64, dtype=kind).contiguous(memory_format=torch.channels_last)
+def _time_convolution(kind: torch.dtype, axes: int) -> float:
+    order, convolution = channels_last(axes), torch.nn.Conv2d if axes == 2 else torch.nn.Conv3d
+    width, size = (32, (64, 64)) if axes == 2 else (16, (16, 32, 32))
+    layer = convolution(width, width, 3, padding=1, device="cpu", dtype=kind).to(memory_format=order)  # type: ignore[call-overload]
+    image = torch.zeros(4, width, *size, dtype=kind).contiguous(memory_format=order)
     times = []
     with torch.inference_mode():
         for _ in range(6):

@@ -7,19 +7,27 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+VOLUMETRIC = frozenset({"unet3d"})
+"""Networks that convolve over volumes."""
+
 
 class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
     """Everything that decides a network's shape, except the number of classes."""
 
-    name: Literal["deeplab", "unet"] = Field(default="unet", description="Which network to build.")
+    name: Literal["deeplab", "unet", "unet3d"] = Field(
+        default="unet", description="Which network to build; unet3d looks at volumes, the others at slices."
+    )
     context: int = Field(
-        default=0, ge=0, le=8, description="Neighbouring slices on each side given as channels: 2 * context + 1 in all."
+        default=0,
+        ge=0,
+        le=8,
+        description="2-D: neighbouring slices on each side, given as channels: 2 * context + 1.",
     )
     dropout: float = Field(
         default=0.1, ge=0, lt=1, description="Probability that a feature channel is dropped before the classifier."
     )
     width: int = Field(
-        default=24, ge=8, le=128, description="unet: features at full resolution; doubled on each level below."
+        default=24, ge=8, le=128, description="unet, unet3d: features at full resolution; doubled on each level below."
     )
     depth: Literal[18, 34, 50, 101] = Field(default=18, description="deeplab: layers of the ResNet backbone.")
     output_stride: Literal[8, 16] = Field(
@@ -40,6 +48,17 @@ class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
     def in_channels(self) -> int:
         """Channels of the input image: the slice itself and its neighbours on both sides."""
         return 2 * self.context + 1
+
+    @property
+    def axes(self) -> int:
+        """Axes of space that the network convolves over: 2 in a slice, 3 in a volume."""
+        return 3 if self.name in VOLUMETRIC else 2
+
+    @model_validator(mode="after")
+    def _volumes_have_no_context(self) -> Self:
+        if self.context and self.axes == 3:
+            raise ValueError(f"{self.name} sees the neighbouring slices by itself: drop context")
+        return self
 
     @model_validator(mode="after")
     def _weights_have_a_backbone(self) -> Self:

@@ -1,6 +1,8 @@
-"""The U-Net: MONAI's 2-D BasicUNet as the trunk, with our classifier in place of its own."""
+"""The U-Net of slices: MONAI's BasicUNet as the trunk, with our classifier in place of its own."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,25 +18,22 @@ class UNet(SegmentationNet):
     """
 
     def __init__(self, options: NetworkOptions, outputs: int) -> None:
-        from monai.networks.nets.basic_unet import BasicUNet  # takes 2 s, so not before a U-Net is wanted
-
-        w = options.width
-        super().__init__(features=w, outputs=outputs, stride=16, dropout=options.dropout)
-        self.body = BasicUNet(
-            spatial_dims=2,
-            in_channels=options.in_channels,
-            features=(w, w, 2 * w, 4 * w, 8 * w, w),
-            norm="batch",
-            bias=False,
-            dropout=0.0,
-        )
-        self.body.final_conv = nn.Identity()
-        for level in (self.body.upcat_4, self.body.upcat_3, self.body.upcat_2, self.body.upcat_1):
-            level.is_pad = (
-                False  # `trunk` lets only multiples of 16 in, and padding by nothing costs a tenth of the time
-            )
+        super().__init__(features=options.width, outputs=outputs, stride=16, dropout=options.dropout)
+        self.body = basic_unet(2, options.in_channels, options.width)
 
     def extract(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, width, H, W)."""
         features: Tensor = self.body(image)
         return features
+
+
+def basic_unet(axes: int, in_channels: int, width: int) -> Any:
+    """MONAI's BasicUNet up to its features (B, width, *space), for images of 2 or 3 axes of space."""
+    from monai.networks.nets.basic_unet import BasicUNet  # takes 2 s, so not before a U-Net is wanted
+
+    features = (width, width, 2 * width, 4 * width, 8 * width, width)
+    body = BasicUNet(axes, in_channels, features=features, norm="batch", bias=False, dropout=0.0)
+    body.final_conv = nn.Identity()
+    for level in (body.upcat_4, body.upcat_3, body.upcat_2, body.upcat_1):
+        level.is_pad = False  # only multiples of 16 come in, and padding by nothing costs a tenth of the time
+    return body

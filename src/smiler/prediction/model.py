@@ -19,16 +19,19 @@ from smiler.networks.options import NetworkOptions
 from smiler.sampling.augment import Normalisation
 from smiler.store.options import DataOptions
 
+LARGEST = 4096
+
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a checkpoint must tell about its network."""
+    """What a checkpoint must tell about its network. `window`: size (z, y, x) of the patches of a 3-D one."""
 
     organs: OrganSet
     network: NetworkOptions
     loss: LossOptions
     data: DataOptions
     normalisation: Normalisation
+    window: tuple[int, int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -40,7 +43,7 @@ class ModelFacts:
         grey = {"mean": self.normalisation.mean, "sd": self.normalisation.sd, "air": self.normalisation.air}
         network = self.network.model_copy(update={"weights": None})
         options = {"network": network, "loss": self.loss, "data": self.data}
-        return {"organs": organs, "normalisation": grey} | {
+        return {"organs": organs, "normalisation": grey, "window": self.window} | {
             name: value.model_dump(mode="json") for name, value in options.items()
         }
 
@@ -58,10 +61,21 @@ class ModelFacts:
                 LossOptions(**facts["loss"]),
                 DataOptions(**facts["data"]),
                 Normalisation(**grey),
+                _window(facts.get("window"), NetworkOptions(**facts["network"]).axes),
             )
         except (KeyError, TypeError, ValueError, AttributeError, BadInput) as error:
             got = str(error) if isinstance(error, BadInput) else repr(error)
             raise BadInput("the checkpoint does not describe its network", where=str(where), got=got) from error
+
+
+def _window(sides: Any, axes: int) -> tuple[int, int, int] | None:
+    """A 3-D network's window, checked; None for networks of slices."""
+    if axes == 2:
+        return None
+    z, y, x = sides
+    if not all(type(side) is int and 0 < side <= LARGEST and not side % 16 for side in sides):
+        raise ValueError(f"window {sides}")
+    return z, y, x
 
 
 @dataclass(frozen=True)

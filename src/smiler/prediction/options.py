@@ -10,7 +10,7 @@ class PredictionOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_size: int = Field(default=8, ge=1, le=1024, description="slices a pass")
+    batch_size: int = Field(default=8, ge=1, le=1024, description="slices a pass; windows in 3-D")
     largest_component: bool = Field(default=False, description="keep only the largest connected piece of each organ")
     threshold: float = Field(
         default=0.5, gt=0, lt=1, description="probability above which an organ is predicted (before organs compete)"

@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
 from smiler.losses.confidence import WithConfidence
+from smiler.networks.device import channels_last
 from smiler.networks.several import Ensemble
 from smiler.prediction.model import Model
+from smiler.prediction.sliding import slide
 from smiler.sampling.batches import neighbours
 
 Scores = NDArray[np.float32]
@@ -71,6 +73,9 @@ def slice_scores(
     network, grey = model.network, model.facts.normalisation
     network.eval()
     _check(model, opinions)
+    if model.facts.window:
+        yield from _window_scores(model, model.facts.window, image[first:last], batch, opinions)
+        return
     for start in range(first, last, batch):
         stop = min(start + batch, last)
         block = np.stack([neighbours(image, z, model.facts.network.context) for z in range(start, stop)])
@@ -80,12 +85,32 @@ def slice_scores(
             yield _say(model, inputs, opinions, start).cropped(block.shape[2], block.shape[3])
 
 
+def _window_scores(
+    model: Model, window: tuple[int, int, int], image: Any, batch: int, opinions: Opinions | None
+) -> Iterator[Said]:
+    """What a 3-D network says of an image (z, y, x), in sliding windows from the feet up."""
+    grey, device = model.facts.normalisation, model.fabric.device
+
+    def say(windows: Tensor, number: int) -> dict[str, Tensor]:
+        with torch.inference_mode(), model.fabric.autocast():
+            inputs = (windows.to(device).float() - grey.mean) / grey.sd
+            return _say(model, inputs[:, None], opinions, number).given()
+
+    for block in slide(image, window, say, int(grey.air), batch):
+        yield Said(**{name: part.cpu().numpy() for name, part in block.items()})
+
+
 @dataclass(frozen=True)
 class _Tensors:
     score: Tensor
     mean: Tensor | None = None
     spread: Tensor | None = None
     confidence: Tensor | None = None
+
+    def given(self) -> dict[str, Tensor]:
+        """By name, what was asked for."""
+        named = {"score": self.score, "mean": self.mean, "spread": self.spread, "confidence": self.confidence}
+        return {name: values for name, values in named.items() if values is not None}
 
     def cropped(self, height: int, width: int) -> Said:
         """Without the padding, on the CPU."""
@@ -107,8 +132,8 @@ def _check(model: Model, opinions: Opinions | None) -> None:
 
 
 def _say(model: Model, inputs: Tensor, opinions: Opinions | None, start: int) -> _Tensors:
-    size = (inputs.shape[2], inputs.shape[3])
-    features = model.network.trunk(inputs.contiguous(memory_format=torch.channels_last))
+    size = inputs.shape[2:]
+    features = model.network.trunk(inputs.contiguous(memory_format=channels_last(len(size))))
     logits = model.network.head(features, size).float()
     score = model.loss.scores(logits)
     if opinions is None:
@@ -129,8 +154,8 @@ def _say(model: Model, inputs: Tensor, opinions: Opinions | None, start: int) ->
 def _moved(model: Model, inputs: Tensor) -> Iterator[Tensor]:
     """Logits of the image moved by a few voxels, moved back."""
     for shift in SHIFTS:
-        moved = torch.roll(inputs, shift, dims=(2, 3)).contiguous(memory_format=torch.channels_last)
-        yield torch.roll(model.network(moved), (-shift[0], -shift[1]), dims=(2, 3))
+        moved = torch.roll(inputs, shift, dims=(-2, -1)).contiguous(memory_format=channels_last(inputs.ndim - 2))
+        yield torch.roll(model.network(moved), (-shift[0], -shift[1]), dims=(-2, -1))
 
 
 def moments(opinions: Iterator[Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The recipe: defaults, a method's file, the user's file, then `--set`; wrong names are met with the nearest."""
+"""The recipe: defaults, a method's and a network's file, the user's, then `--set`; wrong names meet the nearest."""
 
 import difflib
 import tomllib
@@ -16,7 +16,7 @@ from smiler.domain.errors import BadInput, Faults
 from smiler.formats.labels import LabelOptions
 from smiler.formats.nifti import ReadOptions
 from smiler.losses.options import LossOptions
-from smiler.networks.options import NetworkOptions
+from smiler.networks.options import VOLUMETRIC, NetworkOptions
 from smiler.prediction.options import PredictionOptions
 from smiler.sampling.options import SamplingOptions
 from smiler.store.options import DataOptions
@@ -77,17 +77,31 @@ class Recipe(BaseModel):
 def load_recipe(method: str = "smiler", path: Path | None = None, changes: Iterable[str] = ()) -> Recipe:
     """The resolved recipe. `changes` are texts such as 'training.steps=500'.
 
-    A file or change that names its method begins with that one's options, so that no recipe bears another's name.
+    A file or change that names its method begins with that one's options, so that no recipe bears another's name. A
+    network that wants other defaults than the others has a file of its own, which comes next.
     """
     layers = [*([read_toml(path)] if path else []), *(parse_change(change) for change in changes)]
     method = next((layer["method"] for layer in reversed(layers) if "method" in layer), method)
     if not isinstance(method, str) or method not in METHODS:
         raise BadInput("no such method", where="method", got=repr(method), do=_nearest(str(method), METHODS))
     table: dict[str, Any] = {"method": method}
-    shipped = resources.files("smiler.recipe").joinpath("recipes", f"{method}.toml").read_text(encoding="utf-8")
-    for layer in (tomllib.loads(shipped), *layers):
+    for layer in (_shipped("recipes", method), *layers):
         _merge(table, layer)
+    if named := _named(table):
+        for layer in (_shipped("networks", named), *layers):
+            _merge(table, layer)
     return check_recipe(table, str(path or f"method {method}"))
+
+
+def _shipped(folder: str, name: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files("smiler.recipe").joinpath(folder, f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _named(table: Mapping[str, Any]) -> str | None:
+    """The network of a recipe's table, if it is one with defaults of its own."""
+    network = table.get("network")
+    name = network.get("name") if isinstance(network, Mapping) else None
+    return name if isinstance(name, str) and name in VOLUMETRIC else None
 
 
 def read_recipe(path: Path) -> Recipe:

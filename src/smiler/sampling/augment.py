@@ -20,6 +20,8 @@ from smiler.sampling.options import AugmentOptions
 class Slices:
     """Raw slices of a batch, padded to one size: image int16 (B, C, Y, X) in HU, with air, bit fields int32 (B, Y, X).
 
+    In 3-D a patch's slices are the channels, (B, D, Y, X), and the bit fields have them, too.
+
     `extent`: (B, 2), the size (y, x) of each slice before padding; `centre`: (B, 2), where its patch is centred.
     """
 
@@ -49,7 +51,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a network is trained on: image float32 (B, C, H, W), normalised, and bit fields int32 (B, H, W)."""
+    """What a network is trained on: image float32 (B, C, *space), normalised, and bit fields int32 (B, *space)."""
 
     image: Tensor
     fields: Fields
@@ -123,9 +125,11 @@ def _interpolate(image: Tensor, position: Tensor) -> Tensor:
 
 
 def _gather(bits: NDArray[np.int32], index: Tensor, inside: Tensor) -> Tensor:
-    flat = torch.from_numpy(bits).to(index.device).flatten(1)
-    taken = flat.gather(1, index.flatten(1)).view_as(index)
-    return taken * inside
+    """(B, [D,] Y, X) -> (B, [D,] patch, patch): each slice at the same places, 0 outside."""
+    flat = torch.from_numpy(bits).to(index.device).flatten(-2)
+    if flat.ndim == 3:
+        index, inside = (part[:, None].expand(-1, flat.shape[1], -1, -1) for part in (index, inside))
+    return flat.gather(-1, index.flatten(-2)).view_as(index) * inside
 
 
 def _grey(image: Tensor, changes: Changes) -> Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from smiler.sampling.augment import Batch, Changes, Normalisation, Slices, apply, sample
 from smiler.sampling.draws import Draw, Plan, generator
 from smiler.sampling.options import SamplingOptions
+from smiler.sampling.patches import centres, first_voxel, read_patches
 from smiler.store.store import Store
 
 READ_AHEAD = 2
@@ -23,8 +24,8 @@ class Batches:
     """Batches for one stage; draws are seeded by (seed, stage, first + step).
 
     `proposals`, `cleared`: case id -> bits on disk of what a round proposed and ruled out; `proposed`: case id -> (z,),
-    the organs that are drawn for there. `part`: which of so many equal parts of each batch is wanted, for a training in
-    several processes.
+    the organs that are drawn for there. `axes`: 2 for batches of slices, 3 for batches of 3-D patches. `part`: which of
+    so many equal parts of each batch is wanted, for a training in several processes.
     """
 
     store: Store
@@ -36,6 +37,7 @@ class Batches:
     proposed: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
     cleared: Mapping[str, Any] = field(default_factory=dict)
     first: int = 0
+    axes: int = 2
     part: tuple[int, int] = (0, 1)
 
     def normalisation(self) -> Normalisation:
@@ -55,7 +57,8 @@ class Batches:
                 yield self._batch(ahead.popleft().result(), normalisation, device)
 
     def _batch(self, read: tuple[Slices, Changes], normalisation: Normalisation, device: torch.device) -> Batch:
-        return apply(*read, self.options.patch_size, normalisation, device)
+        batch = apply(*read, self.options.patch_size, normalisation, device)
+        return Batch(batch.image[:, None], batch.fields) if self.axes == 3 else batch
 
     def _read(self, plan: Plan, step: int) -> tuple[Slices, Changes]:
         rng = generator(self.seed, self.stage, self.first + step)
@@ -64,10 +67,18 @@ class Batches:
         each = len(draws) // parts
         own = slice(mine * each, (mine + 1) * each)
         rngs = [generator(int(seed)) for seed in rng.integers(2**62, size=len(draws))]
+        if self.axes == 3:
+            first = np.stack([first_voxel(self, draw, one) for draw, one in zip(draws[own], rngs[own], strict=True)])
+            changes = self._changes(rng, centres(first, self.options.patch_size), own, len(draws))
+            return read_patches(self, draws[own], first, changes)
         slices = read_slices(self, draws[own], rngs[own])
-        centre = np.zeros((len(draws), 2))
-        centre[own] = slices.centre
-        return slices, sample(rng, centre, self.options.patch_size, self.options.augment).part(own)
+        return slices, self._changes(rng, slices.centre, own, len(draws))
+
+    def _changes(self, rng: np.random.Generator, centre: NDArray[np.float64], own: slice, count: int) -> Changes:
+        """The changes of this part of a batch of `count`; drawn for all, so that every process draws the same."""
+        everywhere = np.zeros((count, 2))
+        everywhere[own] = centre
+        return sample(rng, everywhere, self.options.patch_size, self.options.augment).part(own)
 
 
 def read_slices(batches: Batches, draws: list[Draw], rngs: list[np.random.Generator]) -> Slices:

@@ -23,9 +23,12 @@ class SamplingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_size: int = Field(default=12, ge=1, le=4096, description="slices a batch")
+    batch_size: int = Field(default=12, ge=1, le=4096, description="slices a batch; patches in 3-D")
     patch_size: int = Field(
         default=256, ge=32, le=2048, multiple_of=32, description="edge of the square patch, in working voxels"
+    )
+    patch_depth: int = Field(
+        default=32, ge=16, le=1024, multiple_of=16, description="unet3d: slices of a patch, on the working grid"
     )
     foreground: float = Field(
         default=0.8, ge=0, le=1, description="share of a batch drawn for the sake of an organ, from slices that show it"
@@ -36,3 +39,8 @@ class SamplingOptions(BaseModel):
         "slice as where an expert drew it",
     )
     augment: AugmentOptions = AugmentOptions()
+
+    @property
+    def box(self) -> tuple[int, int, int]:
+        """Size (z, y, x) of a 3-D patch in working voxels."""
+        return self.patch_depth, self.patch_size, self.patch_size

@@ -18,6 +18,7 @@ from smiler.domain.errors import CheckFailed, Stopped
 from smiler.domain.evidence import Relations, planes
 from smiler.domain.progress import Progress, Silent
 from smiler.losses.targets import Loss, Reading
+from smiler.networks.base import SegmentationNet
 from smiler.networks.checkpoint import (
     Checkpoint,
     find_checkpoint,
@@ -27,6 +28,7 @@ from smiler.networks.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from smiler.networks.device import channels_last
 from smiler.networks.processes import join, summed
 from smiler.sampling.augment import Batch
 from smiler.sampling.batches import Batches
@@ -49,7 +51,7 @@ class Objective:
     def __call__(self, network: nn.Module, batch: Batch, fabric: Fabric | None = None) -> Tensor:
         """Scalar loss of one batch; with `fabric`, of the batch that all its processes have parts of."""
         targets = self.reading.targets(planes(batch.fields, self.relations, pseudo_excludes=self.pseudo_excludes))
-        logits = network(batch.image.contiguous(memory_format=torch.channels_last))
+        logits = network(batch.image.contiguous(memory_format=channels_last(batch.image.ndim - 2)))
         members = logits.chunk(len(logits) // len(batch.image))
         terms = [summed(self.loss.terms(part, targets), fabric) for part in members]
         return torch.stack([self.loss.total(each) for each in terms]).mean()
@@ -90,7 +92,7 @@ class Stage:
 
 def fit(
     fabric: Fabric,
-    network: nn.Module,
+    network: SegmentationNet,
     batches: Batches,
     objective: Objective,
     stage: Stage,
@@ -123,9 +125,9 @@ def fit(
 class _Trainer:
     """Network, optimiser and clock of one stage."""
 
-    def __init__(self, fabric: Fabric, network: nn.Module, stage: Stage) -> None:
+    def __init__(self, fabric: Fabric, network: SegmentationNet, stage: Stage) -> None:
         self.fabric, self.stage, self.options = fabric, stage, stage.options
-        self.plain = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.plain = network.to(memory_format=channels_last(network.axes))  # type: ignore[call-overload]
         join(self.plain, fabric)
         optimizer = torch.optim.AdamW(
             self.plain.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay

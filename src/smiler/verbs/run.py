@@ -7,7 +7,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
 from smiler.networks.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from smiler.networks.device import make_fabric
-from smiler.prediction.model import Model, load_model
+from smiler.prediction.model import Model, ModelFacts, load_model
 from smiler.recipe.recipe import Recipe, read_recipe
 
 
@@ -60,7 +60,8 @@ def find_model(path: Path) -> Checkpoint:
 def open_model(path: Path, device: str = "auto", precision: str = "auto") -> tuple[Model, Recipe]:
     """The model of a run folder, or of one of its checkpoint files, on a device, and its recipe."""
     checkpoint = find_model(path)
-    return load_model(checkpoint, make_fabric(device, precision)), recipe_of(path)
+    axes = ModelFacts.from_json(checkpoint.facts, checkpoint.path).network.axes
+    return load_model(checkpoint, make_fabric(device, precision, axes=axes)), recipe_of(path)
 
 
 def recipe_of(path: Path) -> Recipe:

@@ -47,10 +47,11 @@ def train(request: TrainRequest, progress: Progress | None = None) -> RunFolder:
 def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Iterator[Round]:
     """Train, handing out each finished round: who knows the truth may audit it."""
     run = RunFolder(request.run)
-    training = (run.recipe() if run.exists else request.recipe).training
-    fabric = make_training_fabric(training.device, training.precision, training.devices)
+    recipe = run.recipe() if run.exists else request.recipe
+    training = recipe.training
+    fabric = make_training_fabric(training.device, training.precision, training.devices, recipe.network.axes)
     shown = progress if progress and fabric.is_global_zero else Silent()
-    _check_shares(request.recipe.sampling.batch_size, fabric)
+    _check_shares(recipe.sampling.batch_size, fabric)
     with writing(run.path) if fabric.is_global_zero else nullcontext():
         with fabric.rank_zero_first():
             recipe, store = _prepared(run, request, fabric, shown)
@@ -138,7 +139,8 @@ def _begin(
 ) -> Recipe:
     """Estimate, fit the steps to the budget, write recipe and provenance: from here on the run can be resumed."""
     expected = estimate(fabric, plan_of(recipe), store)
-    decided: dict[str, Any] = {"precision": precision_of(recipe.training.precision, fabric.device.type)}
+    precision = precision_of(recipe.training.precision, fabric.device.type, recipe.network.axes)
+    decided: dict[str, Any] = {"precision": precision}
     if request.budget_minutes is not None:
         decided["steps"] = expected.steps_within(request.budget_minutes * 60)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=decided)})
