@@ -33,7 +33,7 @@ lint: $(READY)   ## style, types, and who may import whom
 	$(BIN)/lint-imports --no-cache
 
 bench: $(READY)   ## speed of the pieces, as shares of the network's own time
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python -m benchmarks.bench
 
 bench-volumes: $(READY)   ## speed of the 3-D network beside the bare network
 	$(BIN)/python benchmarks/volumes.py

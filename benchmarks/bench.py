@@ -1,158 +1,143 @@
-"""Speed of the pieces of a training step and of a prediction, as shares of the network's own time in the same run.
+"""Speed of training, prediction and what is around them, as shares of the network's own time in the same run.
 
     make bench       # results/bench/latest.json
 
-The network on a batch that is already there is the floor; everything else is overhead. Medians of repeated runs on a
-synthetic cohort. Ratios travel between machines, seconds don't.
+The network on a batch that is already there is the floor; everything else is overhead. Works that are compared run in
+turn; medians of repeated runs on synthetic cohorts. Ratios travel between machines, seconds don't.
 """
 
 import datetime
 import json
 import os
 import platform
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.parts import predicting
+from benchmarks.parts.painted import ORGANS, subject
+from benchmarks.parts.peak import peak_of
+from benchmarks.parts.timing import in_turn
+from benchmarks.parts.training import training_step
 
-from smiler.curriculum.rounds import fresh_network, make_objective
-from smiler.domain.evidence import derive
+from smiler.domain.cohort import Cohort
+from smiler.evaluation.scores import Measured, score_case
+from smiler.evaluation.truth import Truth
 from smiler.experiments.hide import hide
 from smiler.experiments.phantom_cohort import make_phantom_cohort
-from smiler.networks.device import make_fabric
-from smiler.prediction.model import ModelFacts, as_model
-from smiler.prediction.options import PredictionOptions
-from smiler.prediction.scores import Opinions, slice_scores
-from smiler.prediction.volume import predict_bits, to_working
 from smiler.recipe.recipe import load_recipe
-from smiler.sampling.augment import apply
-from smiler.sampling.batches import Batches
-from smiler.sampling.draws import Plan as SlicePlan
+from smiler.selection.propose import Selection, select
 from smiler.store.store import Store, StoreOptions, build_store
-from smiler.verbs.train import plan_of
+from smiler.verbs.train import select_organs
 
-REPEATS = 7
 RESULT = Path(__file__).parents[1] / "results" / "bench" / "latest.json"
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Median of repeated runs after one to warm up."""
-    work()
-    times = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+def limits() -> dict[str, float]:
+    """What this machine can do: GFLOP/s of a large convolution."""
+    found = {}
+    for name, kind in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        layer = torch.nn.Conv2d(128, 128, 3, padding=1, dtype=kind).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        image = torch.zeros(8, 128, 128, 128, dtype=kind).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            seconds = in_turn({"conv": lambda layer=layer, image=image: layer(image)}, 9)["conv"]
+        found[f"conv_{name}_gflops"] = 2 * 9 * 128 * 128 * 8 * 128 * 128 / seconds / 1e9
+    return found
 
 
-def training_step(store: Store) -> dict[str, float]:
-    """Each part of one step of 8 slices of 256x256, U-Net of width 16."""
-    recipe = load_recipe("smile", None, ["network.width=16", "sampling.batch_size=8", "sampling.patch_size=256"])
-    plan, fabric = plan_of(recipe), make_fabric()
-    objective = make_objective(plan, store)
-    network = fresh_network(plan, store).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(network.parameters())
-    batches = Batches(store, plan.sampling, 0, 0)
-    slices = SlicePlan.of(store)
-    raw = batches._read(slices, 0)
-    batch = apply(*raw, 256, batches.normalisation(), fabric.device)
-    image = batch.image.contiguous(memory_format=torch.channels_last)
+def training_store(folder: Path) -> Store:
+    """Six phantoms of 32x256x256 with half of their annotations hidden, eight organs."""
+    full = make_phantom_cohort(folder / "all", 6, (32, 256, 256))
+    keys = full.organs.keys[:ORGANS]
+    chosen = select_organs(full, load_recipe("smile", None, [f"organs={list(keys)!r}".replace("'", '"')]))
+    return build_store(hide(chosen, folder / "hidden", 0.5), folder / "cache", StoreOptions())
 
-    def targets() -> Any:
-        codes = derive(batch.fields, objective.relations, torch)
-        return objective.reading.targets(codes.transpose(0, 1).contiguous(memory_format=torch.channels_last))
 
-    told = targets()
-    logits = network(image).detach().requires_grad_()
+def trained(store: Store) -> dict[str, dict[str, float]]:
+    """Steps of both networks; of the U-Net with the default method's loss, too."""
+    cases = {"unet": ("smile", "unet"), "deeplab": ("smile", "deeplab"), "unet_smiler": ("smiler", "unet")}
+    return {name: training_step(store, *case) for name, case in cases.items()}
 
-    def bare() -> None:
-        with fabric.autocast():
-            out = network(image)
-        out.float().mean().backward()
-        optimizer.step()
-        optimizer.zero_grad()
 
-    def whole() -> None:
-        begun = apply(*raw, 256, batches.normalisation(), fabric.device)
-        with fabric.autocast():
-            loss = objective(network, begun)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+def evaluation(cohort: Cohort) -> dict[str, float]:
+    """Dice, NSD and HD95 of eight organs of one CT, the prediction moved by a slice and two voxels."""
+    one = subject(cohort, "native", depth=18)
+    bits = predicting.predict_bits(one.model, one.ct.hu, one.ct.geometry, predicting.PredictionOptions())
+    moved = np.roll(bits, (1, 2), axis=(0, 2))
+    measured = Measured(moved, one.model.organs, one.ct.geometry)
+    truth = Truth(cohort)
+    return in_turn({"evaluate_case": lambda: score_case(truth, cohort.cases[0], measured)}, 3)
 
-    return {
-        "bare_step": seconds(bare),
-        "whole_step": seconds(whole),
-        "read": seconds(lambda: batches._read(slices, 1)),
-        "augment": seconds(lambda: apply(*raw, 256, batches.normalisation(), fabric.device)),
-        "targets": seconds(targets),
-        "loss_and_gradient": seconds(lambda: objective.loss(logits, told).backward()),
+
+def selection() -> dict[str, float]:
+    """The safest half of a million candidates among thirteen million voxels; the limit is one pass over the ranks."""
+    rng = np.random.default_rng(0)
+    rank = rng.standard_normal((50, 512, 512)).astype(np.float32)
+    candidate = rank > 1.4
+    works = {"select": lambda: select(candidate, rank, Selection(0.5)), "one_pass": lambda: rank[candidate].sum()}
+    return in_turn(works, 5)
+
+
+def ratios(steps: dict[str, dict[str, float]], seconds: dict[str, dict[str, float]]) -> dict[str, float]:
+    """What travels between machines."""
+    found = {f"train_{name}": step["bare_step"] / step["whole_step"] for name, step in steps.items()}
+    unet, mc, relabel = steps["unet"], seconds["monte_carlo"], seconds["relabel"]
+    native, usual = seconds["predict_native"], seconds["predict_1.5mm"]
+    return found | {
+        "target_share_of_step": unet["targets_and_loss"] / unet["whole_step"],
+        "target_share_of_step_deeplab": steps["deeplab"]["targets_and_loss"] / steps["deeplab"]["whole_step"],
+        "target_share_of_step_smiler": steps["unet_smiler"]["targets_and_loss"] / steps["unet_smiler"]["whole_step"],
+        "predict_end_to_end": native["end_to_end"] / native["network"],
+        "predict_end_to_end_1.5mm": usual["end_to_end"] / usual["network"],
+        "mc_dropout_10": mc["mc_dropout_10"] / mc["single_pass"],
+        "relabel_over_predict": relabel["relabel"] / relabel["predict"],
+        "relabel_safest_half_over_predict": relabel["relabel_safest_half"] / relabel["predict"],
+        "read_over_unpacking": seconds["files"]["read_ct"] / seconds["files"]["unpack_isal"],
     }
 
 
-def prediction(store: Store) -> dict[str, float]:
-    """A 512x512x32 CT from HU to masks, against the network alone on its working grid."""
-    recipe = load_recipe("smile", None, ["network.width=16"])
-    plan, fabric = plan_of(recipe), make_fabric()
-    network = fresh_network(plan, store)
-    grey = Batches(store, plan.sampling, 0, 0).normalisation()
-    facts = ModelFacts(store.organs, plan.network, plan.loss, store.data, grey)
-    model = as_model(facts, network, fabric, "benchmark")
-    case = store.cases[0]
-    hu = np.repeat(np.repeat(case.image[:], 2, axis=1), 2, axis=2)
-    geometry = type(case.geometry).canonical(hu.shape, (5.0, 0.75, 0.75))
-    working = to_working(model, hu, geometry)
-    options = PredictionOptions()
-
-    def alone() -> None:
-        for _ in slice_scores(model, working.hu, 0, len(working.hu), options.batch_size):
-            pass
-
-    return {"network": seconds(alone), "end_to_end": seconds(lambda: predict_bits(model, hu, geometry, options))}
-
-
-def monte_carlo(store: Store) -> dict[str, float]:
-    """Ten Monte-Carlo passes over 32 slices of 256x256 against one pass, DeepLab with a ResNet-18."""
-    recipe = load_recipe("smile", None, ["network.name=deeplab"])
-    plan, fabric = plan_of(recipe), make_fabric()
-    grey = Batches(store, plan.sampling, 0, 0).normalisation()
-    facts = ModelFacts(store.organs, plan.network, plan.loss, store.data, grey)
-    model = as_model(facts, fresh_network(plan, store), fabric, "benchmark")
-    image = store.cases[0].image[:]
-
-    def passes(opinions: Opinions | None) -> Callable[[], object]:
-        return lambda: [None for _ in slice_scores(model, image, 0, len(image), 8, opinions)]
-
-    return {"single_pass": seconds(passes(None)), "mc_dropout_10": seconds(passes(Opinions("dropout", 10)))}
+def rounded(values: dict[str, float], digits: int) -> dict[str, float]:
+    return {name: round(value, digits) for name, value in values.items()}
 
 
 def main() -> None:
     """Measure and write."""
+    begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        full = make_phantom_cohort(Path(folder) / "all", 6, (32, 256, 256))
-        hidden = hide(full, Path(folder) / "hidden", 0.5)
-        store = build_store(hidden, Path(folder) / "cache", StoreOptions())
-        step, predict, mc = training_step(store), prediction(store), monte_carlo(store)
-    ratios = {
-        "train_unet": step["bare_step"] / step["whole_step"],
-        "target_share_of_step": (step["targets"] + step["loss_and_gradient"]) / step["whole_step"],
-        "predict_end_to_end": predict["end_to_end"] / predict["network"],
-        "mc_dropout_10": mc["mc_dropout_10"] / mc["single_pass"],
-    }
+        place = Path(folder)
+        steps = trained(training_store(place))
+        cohort = make_phantom_cohort(place / "large", 1, (100, 512, 512))
+        native, usual = subject(cohort, "native"), subject(cohort, 1.5)
+        seconds = {
+            "predict_native": predicting.prediction(native, place / "out", 2),
+            "predict_1.5mm": predicting.prediction(usual, place / "out", 5),
+            "relabel": predicting.relabelling(usual, place / "out", 3),
+            "monte_carlo": predicting.monte_carlo(subject(cohort, 1.5, depth=18), 5),
+            "files": predicting.files(usual, place, 5),
+            "evaluate": evaluation(replace(cohort)),
+            "select": selection(),
+        }
+        large = place / "large"
+        peaks = {
+            "predict_512x512x100": peak_of(large, 1.5, 100),
+            "predict_512x512x100_native": peak_of(large, "native", 100),
+            "predict_512x512x600": peak_of(large, 1.5, 600),
+        }
     outcome = {
         "command": "make bench",
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
         "versions": {name: version(name) for name in ("smiler-seg", "torch", "monai", "numpy")},
-        "ratios": {name: round(value, 3) for name, value in ratios.items()},
-        "seconds": {name: round(value, 4) for name, value in (step | predict | mc).items()},
+        "precision": "float32",
+        "limits": rounded(limits(), 0),
+        "ratios": rounded(ratios(steps, seconds), 3),
+        "seconds": {name: rounded(values, 4) for name, values in (steps | seconds).items()},
+        "peak_mb": peaks,
+        "took_minutes": round((time.monotonic() - begin) / 60, 1),
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(outcome, indent=1) + "\n")

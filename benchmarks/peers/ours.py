@@ -47,10 +47,7 @@ def train(work: Path, network: str) -> dict[str, float]:
 
 
 def predict(work: Path, network: str) -> dict[str, float]:
-    """What `smiler predict --labelmap` does, from the file to a label map on disk, in the common precision.
-
-    The command itself settles its precision by timing; here it is told, so that all compute in the same.
-    """
+    """What `smiler predict --labelmap` does, from the file to a label map on disk, in the precision of the run."""
     import monai.networks.nets.basic_unet  # noqa: F401  imports count for no peer
 
     from smiler.verbs.predict import PredictRequest
@@ -61,7 +58,7 @@ def predict(work: Path, network: str) -> dict[str, float]:
     shutil.rmtree(out, ignore_errors=True)
 
     def command() -> None:
-        model, recipe = open_model(work / "runs" / network, "cpu", str(data.facts_of(work)["precision"]))
+        model, recipe = open_model(work / "runs" / network, "cpu")
         run_prediction(
             model,
             [work / "volume.nii.gz"],

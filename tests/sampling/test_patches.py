@@ -1,7 +1,7 @@
 """3-D patches of a small cohort on disk: replayable, around what was drawn, and true to the store to the last voxel."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +21,7 @@ from smiler.formats.nifti import grid_of, write_ct, write_labels
 from smiler.losses import LOSSES, LossOptions, build_loss
 from smiler.losses.targets import READINGS
 from smiler.phantom import PhantomOptions, generate
-from smiler.sampling.augment import Batch, Changes, Slices, apply, sample
+from smiler.sampling.augment import Batch, Slices, apply, sample
 from smiler.sampling.batches import Batches
 from smiler.sampling.draws import Draw, Plan, generator
 from smiler.sampling.options import SamplingOptions
@@ -81,7 +81,8 @@ def places(of: Batches, step: int) -> tuple[list[Draw], list[tuple[int, int, int
     """What a step draws, and where its patches begin."""
     rng = generator(of.seed, of.stage, step)
     draws = Plan.of(of.store).draw(rng, of.options)
-    return draws, [tuple(first_voxel(of, draw, rng).tolist()) for draw in draws]
+    rngs = [generator(int(seed)) for seed in rng.integers(2**62, size=len(draws))]
+    return draws, [tuple(first_voxel(of, draw, one).tolist()) for draw, one in zip(draws, rngs, strict=True)]
 
 
 @LAW
@@ -163,7 +164,8 @@ def test_only_what_the_patch_needs_is_read_and_it_is_enough(store: Store) -> Non
     for step, batch in enumerate(chosen.steps(0, 8, CPU)):
         rng = generator(chosen.seed, chosen.stage, step)
         drawn = Plan.of(store).draw(rng, chosen.options)
-        first = np.stack([first_voxel(chosen, draw, rng) for draw in drawn])
+        rngs = [generator(int(seed)) for seed in rng.integers(2**62, size=len(drawn))]
+        first = np.stack([first_voxel(chosen, draw, one) for draw, one in zip(drawn, rngs, strict=True)])
         changes = sample(rng, (first[:, 1:] + 15.5).astype(np.float64), 32, chosen.options.augment)
         changes.matrix[:, :, 2] += 99
         for i, draw in enumerate(drawn):
@@ -172,7 +174,7 @@ def test_only_what_the_patch_needs_is_read_and_it_is_enough(store: Store) -> Non
             fields = [np.pad(array, 99)[None, z] for array in (case.drawn[:], 0 * case.drawn[:], known)]
             image = np.pad(case.image[:], 99, constant_values=AIR)[None, z]
             whole = Slices(image, *fields, np.array([image.shape[2:]]), np.zeros((1, 2)))
-            mine = Changes(*(part[i : i + 1] for part in astuple(changes)[:4]), noise_seed=0)
+            mine = replace(changes.part(slice(i, i + 1)), noise=np.zeros(1, dtype=np.float32))
             expected = apply(whole, mine, 32, grey, CPU)
             torch.testing.assert_close(batch.image[i], expected.image, atol=2e-3, rtol=0)
             for name in ("drawn", "known"):

@@ -178,7 +178,7 @@ def test_an_error_in_a_worker_is_one_clear_message(tiny: Any, images: list[Path]
 
 
 def test_a_model_that_changes_meanwhile_is_not_mixed_in(tiny: Any) -> None:
-    at = ModelAt.find(tiny.run, "cpu", "32")
+    at = ModelAt.find(tiny.run, "cpu")
     assert (at.made_by, at.organs.keys) == (tiny.model.made_by, tiny.model.organs.keys)
     assert at.open() is at.open()
     with pytest.raises(BadInput, match=r"the checkpoint has changed meanwhile; got .* instead of 000000000000"):

@@ -68,6 +68,9 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
         bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
     ] = False,
     device: Device = "auto",
+    engine: Annotated[
+        str, typer.Option(help="eager, compile (needs a C++ compiler) or onnx (needs the extra onnx).")
+    ] = "eager",
     jobs: Jobs = None,
     ray: Ray = "",
     as_json: Json = False,
@@ -83,7 +86,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     from smiler.verbs.predict import predict as run_prediction
     from smiler.verbs.run import recipe_of
 
-    model, recipe = ModelAt.find(run, device), recipe_of(run)
+    model, recipe = ModelAt.find(run, device, engine=engine), recipe_of(run)
     largest = largest_component or recipe.prediction.largest_component
     options = recipe.prediction.model_copy(update={"largest_component": largest})
     request = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options, recipe.reading)

@@ -70,6 +70,21 @@ def settled(precision: str, device: str = "auto", axes: int = 2) -> str:
     return precision_of(precision, _accelerator(device), axes)
 
 
+def as_trained(precision: str, device: str) -> str:
+    """The precision in which a run's network is used: on a CPU that in which it was trained, if the CPU has it.
+
+    Timed anew for each command, two of them could differ by it, and so could their masks.
+    """
+    if _accelerator(device) != "cpu" or precision not in {"32", "bf16"}:
+        return "auto"
+    return precision if precision == "32" or _multiplies_bf16() else "32"
+
+
+def _multiplies_bf16() -> bool:
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
 def _accelerator(device: str) -> str:
     if device != "auto":
         return device
@@ -90,8 +105,7 @@ def precision_of(wanted: str, accelerator: str, axes: int = 2) -> str:
 @cache
 def _faster_on_cpu(axes: int) -> str:
     """Some CPUs multiply bf16 several times faster than float32, some list it and are slower: so it is timed."""
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if not (able.get("avx512_bf16") or able.get("amx_bf16")):
+    if not _multiplies_bf16():
         return "32"
     seconds = {name: _time_convolution(kind, axes) for name, kind in (("32", torch.float32), ("bf16", torch.bfloat16))}
     return min(seconds, key=lambda name: seconds[name])

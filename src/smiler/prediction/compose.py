@@ -61,10 +61,11 @@ def _common(one: Box, other: Box) -> Box:
 
 def bounding_box(mask: NDArray[Any]) -> Box:
     """The smallest box (*space) around the true voxels of a mask; () where there is none."""
-    spans = []
-    for axis in range(mask.ndim):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+    spans, rest = [], mask
+    for _ in range(mask.ndim):
+        used = np.flatnonzero(rest.any(axis=tuple(range(1, rest.ndim))))
         if not len(used):
             return ()
         spans.append(slice(int(used[0]), int(used[-1]) + 1))
+        rest = np.asarray(rest.any(axis=0))
     return tuple(spans)

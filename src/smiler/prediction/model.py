@@ -1,7 +1,8 @@
 """A trained network with everything that is needed to use it, read from a checkpoint."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from smiler.networks import build
 from smiler.networks.base import SegmentationNet
 from smiler.networks.checkpoint import Checkpoint, load_weights
 from smiler.networks.options import NetworkOptions
+from smiler.prediction.engines import ENGINES, Trunk
 from smiler.sampling.augment import Normalisation
 from smiler.store.options import DataOptions
 
@@ -87,6 +89,12 @@ class Model:
     loss: Loss
     fabric: Fabric
     made_by: str
+    engine: str = "eager"
+
+    @cached_property
+    def trunk(self) -> Trunk:
+        """What computes features (B, F, *space) of images (B, C, *space); made at its first use."""
+        return ENGINES[self.engine](self.network, self.fabric)
 
     @property
     def organs(self) -> OrganSet:
@@ -94,13 +102,15 @@ class Model:
         return self.facts.organs
 
 
-def load_model(checkpoint: Checkpoint, fabric: Fabric) -> Model:
-    """Build the checkpoint's network and load its weights."""
+def load_model(checkpoint: Checkpoint, fabric: Fabric, engine: str = "eager") -> Model:
+    """Build the checkpoint's network, load its weights, and run it by this engine."""
+    if engine not in ENGINES:
+        raise BadInput("no such engine", where="engine", got=repr(engine), do=f"choose among {', '.join(ENGINES)}")
     facts = ModelFacts.from_json(checkpoint.facts, checkpoint.path)
     loss = build_loss(facts.loss, facts.organs)
     network = build(facts.network, loss.outputs)
     load_weights(network, checkpoint)
-    return as_model(facts, network, fabric, checkpoint.model_hash)
+    return replace(as_model(facts, network, fabric, checkpoint.model_hash), engine=engine)
 
 
 def as_model(facts: ModelFacts, network: SegmentationNet, fabric: Fabric, made_by: str) -> Model:

@@ -133,7 +133,7 @@ def _check(model: Model, opinions: Opinions | None) -> None:
 
 def _say(model: Model, inputs: Tensor, opinions: Opinions | None, start: int) -> _Tensors:
     size = inputs.shape[2:]
-    features = model.network.trunk(inputs.contiguous(memory_format=channels_last(len(size))))
+    features = model.trunk(inputs.contiguous(memory_format=channels_last(len(size))))
     logits = model.network.head(features, size).float()
     score = model.loss.scores(logits)
     if opinions is None:
@@ -189,14 +189,33 @@ def predict_working(
     opinions: Opinions | None = None,
 ) -> Prediction:
     """Scores (and what the opinions add) of some organs over a whole working volume, in half precision."""
-    parts: dict[str, Half] = {}
-    at = 0
-    for said in slice_scores(model, image, 0, geometry.shape[0], batch, opinions):
-        here = slice(at, at + len(said.score))
-        for name in ("score", "mean", "spread", "confidence"):
-            block = getattr(said, name)
-            if block is not None:
-                whole = parts.setdefault(name, np.empty((len(channels), *geometry.shape), dtype=np.float16))
-                whole[:, here] = block[:, channels].swapaxes(0, 1).clip(-6e4, 6e4)
-        at = here.stop
-    return Prediction(channels, geometry=geometry, made_by=model.made_by, **parts)
+    gathered = Gathered(channels, geometry, model.made_by)
+    for _ in gathered.passing(slice_scores(model, image, 0, geometry.shape[0], batch, opinions)):
+        pass
+    return gathered.prediction()
+
+
+class Gathered:
+    """Keeps what passes, in half precision: who restores masks from a stream of scores can rank them afterwards."""
+
+    def __init__(self, channels: tuple[int, ...], geometry: Geometry, made_by: str) -> None:
+        self.channels, self.geometry, self.made_by = channels, geometry, made_by
+        self.parts: dict[str, Half] = {}
+
+    def passing(self, stream: Iterator[Said]) -> Iterator[Said]:
+        """The same blocks of slices, from the feet up."""
+        at = 0
+        for said in stream:
+            here = slice(at, at + len(said.score))
+            for name in ("score", "mean", "spread", "confidence"):
+                block = getattr(said, name)
+                if block is not None:
+                    shape = (len(self.channels), *self.geometry.shape)
+                    whole = self.parts.setdefault(name, np.empty(shape, dtype=np.float16))
+                    whole[:, here] = block[:, self.channels].swapaxes(0, 1).clip(-6e4, 6e4)
+            at = here.stop
+            yield said
+
+    def prediction(self) -> Prediction:
+        """All that passed."""
+        return Prediction(self.channels, geometry=self.geometry, made_by=self.made_by, **self.parts)

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cc3d
 import numpy as np
@@ -11,11 +10,12 @@ from numpy.typing import NDArray
 
 from smiler.domain.evidence import Relations
 from smiler.domain.geometry import Geometry
+from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.prediction.compose import Patch, bounding_box, compose, patches
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
-from smiler.prediction.scores import Scores, slice_scores
+from smiler.prediction.scores import Said, Scores, slice_scores
 from smiler.store.resample import Resampler, working_geometry
 from smiler.store.store import window
 
@@ -44,11 +44,13 @@ def to_working(model: Model, hu: NDArray[np.int16], geometry: Geometry) -> Worki
 
 
 def native_blocks(
-    model: Model, image: WorkingImage, native: Geometry, options: PredictionOptions
+    stream: Iterator[Scores], working: Geometry, native: Geometry
 ) -> Iterator[tuple[int, int, list[Patch]]]:
-    """(first slice, last, scores in boxes (n, y, x)) on the native grid, a few slices at a time from the feet up."""
-    resampler = Resampler(image.geometry.shape, native.shape)
-    stream = _each_slice(model, image.hu, options)
+    """(first slice, last, scores in boxes (n, y, x)) on the native grid, a few slices at a time from the feet up.
+
+    `stream`: scores (K, y, x) of one working slice after the other.
+    """
+    resampler = Resampler(working.shape, native.shape)
     ready: deque[Scores] = deque()
     offset = 0
     for start in range(0, native.shape[0], BLOCK):
@@ -75,8 +77,9 @@ def _upsample(scores: Scores, resampler: Resampler, start: int, stop: int) -> li
     return found
 
 
-def _each_slice(model: Model, hu: Any, options: PredictionOptions) -> Iterator[Scores]:
-    for said in slice_scores(model, hu, 0, hu.shape[0], options.batch_size):
+def each_slice(blocks: Iterator[Said], options: PredictionOptions) -> Iterator[Scores]:
+    """Scores (K, y, x) of one slice after the other, above 0 where the organ's probability is above the threshold."""
+    for said in blocks:
         yield from said.score - options.score_threshold if options.score_threshold else said.score
 
 
@@ -89,12 +92,33 @@ def predict_bits(
 ) -> NDArray[np.int32]:
     """Bit field (z, y, x) of all organs on the CT's canonical grid, from HU (z, y, x) in the same order."""
     image = to_working(model, hu, geometry)
-    bits = np.zeros(geometry.shape, dtype=np.int32)
-    relations = Relations.of(model.organs)
-    blocks = native_blocks(model, image, geometry, options)
-    for start, stop, found in (progress or Silent()).track(blocks, "predicting", -(-geometry.shape[0] // BLOCK)):
-        bits[start:stop] = compose(found, (stop - start, *geometry.shape[1:]), relations)
-    return keep_largest(bits, len(model.organs)) if options.largest_component else bits
+    stream = each_slice(slice_scores(model, image.hu, 0, len(image.hu), options.batch_size), options)
+    return restored(stream, Grids(image.geometry, geometry), model.organs, options, progress)
+
+
+@dataclass(frozen=True)
+class Grids:
+    """Where scores are, and where masks are wanted."""
+
+    working: Geometry
+    native: Geometry
+
+
+def restored(
+    stream: Iterator[Scores],
+    grids: Grids,
+    organs: OrganSet,
+    options: PredictionOptions,
+    progress: Progress | None = None,
+) -> NDArray[np.int32]:
+    """Bit field (z, y, x) on the native grid from scores (K, y, x) of one working slice after the other."""
+    depth, *plane = grids.native.shape
+    bits = np.empty(grids.native.shape, dtype=np.int32)
+    relations = Relations.of(organs)
+    blocks = native_blocks(stream, grids.working, grids.native)
+    for start, stop, found in (progress or Silent()).track(blocks, "predicting", -(-depth // BLOCK)):
+        bits[start:stop] = compose(found, (stop - start, *plane), relations)
+    return keep_largest(bits, len(organs)) if options.largest_component else bits
 
 
 def keep_largest(bits: NDArray[np.int32], organs: int) -> NDArray[np.int32]:

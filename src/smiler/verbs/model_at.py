@@ -7,9 +7,9 @@ from pathlib import Path
 from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
 from smiler.networks.checkpoint import read_checkpoint
-from smiler.networks.device import make_fabric, settled
+from smiler.networks.device import as_trained, make_fabric, settled
 from smiler.prediction.model import Model, ModelFacts, load_model
-from smiler.verbs.run import find_model
+from smiler.verbs.run import find_model, recipe_of
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,15 @@ class ModelAt:
     device: str
     precision: str
     made_by: str
+    engine: str = "eager"
 
     @classmethod
-    def find(cls, path: Path, device: str = "auto", precision: str = "auto") -> "ModelAt":
+    def find(cls, path: Path, device: str = "auto", engine: str = "eager") -> "ModelAt":
         """The model of a run folder, or of one of its checkpoint files; nothing is loaded yet."""
-        found, kind = find_model(path), make_fabric(device, precision).device.type
-        return cls(found.path, kind, settled(precision, kind), found.model_hash)
+        found, precision = find_model(path), as_trained(recipe_of(path).training.precision, device)
+        kind = make_fabric(device, "32").device.type
+        axes = ModelFacts.from_json(found.facts, found.path).network.axes
+        return cls(found.path, kind, settled(precision, kind, axes), found.model_hash, engine)
 
     @cached_property
     def organs(self) -> OrganSet:
@@ -56,4 +59,4 @@ def _open(at: ModelAt) -> Model:
     if checkpoint.model_hash != at.made_by:
         got = f"{checkpoint.model_hash[:12]} instead of {at.made_by[:12]}"
         raise BadInput("the checkpoint has changed meanwhile", where=str(at.checkpoint), got=got, do="call again")
-    return load_model(checkpoint, make_fabric(at.device, at.precision))
+    return load_model(checkpoint, make_fabric(at.device, at.precision), at.engine)

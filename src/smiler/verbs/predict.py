@@ -147,7 +147,7 @@ def _predict_one(made: Model | ModelAt, name: str, path: Path, request: PredictR
     _write_dicom(model, name, path, (ct.grid, bits), request)
     if request.probabilities:
         _write_probabilities(model, name, ct, request)
-    facts |= {"volumes_ml": volumes, "notes": list(ct.notes)}
+    facts |= {"volumes_ml": volumes, "notes": list(ct.notes), "engine": model.engine}
     Provenance("predict", parents, facts).save(about)
     return Predicted(name, volumes)
 

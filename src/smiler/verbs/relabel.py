@@ -1,6 +1,6 @@
 """Complete a cohort: empty cells become `auto:` masks with their provenance; expert cells stay as they are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from smiler.curriculum.relabel import accept, opinions_for
 from smiler.domain.cells import Status, proposed
 from smiler.domain.cohort import Case, Cohort, relocate
 from smiler.domain.errors import BadInput
-from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, derive
+from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, planes
 from smiler.domain.files import forget_unfinished, hash_json, read_json
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
@@ -22,8 +22,8 @@ from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import CT, ReadOptions, content, read_ct
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
-from smiler.prediction.scores import predict_working
-from smiler.prediction.volume import predict_bits, to_working
+from smiler.prediction.scores import Gathered, slice_scores
+from smiler.prediction.volume import Grids, each_slice, predict_bits, restored, to_working
 from smiler.selection.propose import Selection
 from smiler.store.resample import Resampler
 from smiler.verbs.model_at import ModelAt, opened
@@ -152,45 +152,61 @@ def _proposals(
 ) -> NDArray[np.int32]:
     """Bit field (z, y, x) in the model's channels: predicted, safe enough, and not known otherwise."""
     index, request = step
-    bits = predict_bits(model, ct.hu, ct.geometry, request.options)
-    owns = [cohort.organs.index(key) for key in model.organs.keys]
+    if request.fraction == 1:
+        bits = predict_bits(model, ct.hu, ct.geometry, request.options)
+    else:
+        bits = _safest(model, ct, _in_channels(model, cohort, labels), (index, request))
     relations = Relations.of(cohort.organs)  # organs that the model doesn't know exclude, too
-    for start in range(0, len(bits), 16):
-        part = slice(start, start + 16)
-        known = np.broadcast_to(labels.known[part, None, None], bits[part].shape)
-        codes = derive(Fields(labels.drawn[part], known, np.zeros_like(bits[part])), relations, np)
-        for k, own in enumerate(owns):
-            bits[part] &= ~(((codes[own] != int(Code.UNKNOWN)).astype(np.int32)) << np.int32(k))
-    if request.fraction < 1:
-        bits &= _safest(model, ct, _in_channels(model, cohort, labels), (index, request))
+    owns = [cohort.organs.index(key) for key in model.organs.keys]
+    for start in range(0, len(bits), 8):
+        part = slice(start, start + 8)
+        if bits[part].any():
+            known = np.broadcast_to(labels.known[part, None, None], bits[part].shape)
+            evidence = planes(Fields(labels.drawn[part], known, np.zeros_like(bits[part])), relations)
+            bits[part] &= _renumbered(evidence.among([Code.UNKNOWN]), owns)
     return bits
+
+
+def _renumbered(bits: NDArray[np.int32], owns: Sequence[int]) -> NDArray[np.int32]:
+    """The cohort's bits in the order of the model's organs: bit k from bit owns[k]."""
+    if list(owns) == list(range(len(owns))):
+        return bits
+    out = np.zeros_like(bits)
+    for k, own in enumerate(owns):
+        out |= (bits >> own & 1) << np.int32(k)
+    return out
 
 
 def _in_channels(model: Model, cohort: Cohort, labels: Labels) -> Fields:
     """The case's bit fields in the order of the model's organs."""
-    drawn, known = labels.drawn & np.int32(-(1 << UNSEEN)), np.zeros_like(labels.known)
-    for k, key in enumerate(model.organs.keys):
-        own = cohort.organs.index(key)
-        drawn |= (labels.drawn >> own & 1) << np.int32(k)
-        known |= (labels.known >> own & 1) << np.int32(k)
-    return Fields(drawn, known, None)
+    owns = [cohort.organs.index(key) for key in model.organs.keys]
+    unseen = labels.drawn & np.int32(-(1 << UNSEEN))
+    return Fields(_renumbered(labels.drawn, owns) | unseen, _renumbered(labels.known, owns), None)
 
 
 def _safest(model: Model, ct: CT, fields: Fields, step: tuple[int, RelabelRequest]) -> NDArray[np.int32]:
-    """The best-ranked share on the working grid, brought to the CT's."""
+    """What is predicted and among the best-ranked share on the working grid, brought to the CT's; predicted once."""
     index, request = step
     image = to_working(model, ct.hu, ct.geometry)
     opinions = opinions_for(request.rule, request.passes)
     channels = tuple(range(len(model.organs)))
-    prediction = predict_working(model, image.hu, image.geometry, channels, request.options.batch_size, opinions)
+    gathered = Gathered(channels, image.geometry, model.made_by)
+    said = slice_scores(model, image.hu, 0, len(image.hu), request.options.batch_size, opinions)
+    grids = Grids(image.geometry, ct.geometry)
+    scores = each_slice(gathered.passing(said), request.options)
+    bits = restored(scores, grids, model.organs, request.options)
+    for _ in scores:
+        pass  # slices that no slice of the CT needs are ranked, too
     there = Resampler(ct.geometry.shape, image.geometry.shape)
     nearest = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(there.target, there.source, strict=True)]
     drawn = fields.drawn[np.ix_(*nearest)]
     known = np.broadcast_to(fields.known[nearest[0]][:, None, None], drawn.shape)
     selection = Selection(request.fraction, "volume", (request.stage, index))
-    safe = accept(prediction, Fields(drawn, known, np.zeros_like(drawn)), model.organs, request.rule, selection)
+    safe = accept(
+        gathered.prediction(), Fields(drawn, known, np.zeros_like(drawn)), model.organs, request.rule, selection
+    )
     back = Resampler(image.geometry.shape, ct.geometry.shape)
-    out = np.zeros(ct.geometry.shape, dtype=np.int32)
+    near = np.zeros(ct.geometry.shape, dtype=np.int32)
     for k in channels:
-        out |= back.mask((safe >> k & 1).astype(bool)).astype(np.int32) << np.int32(k)
-    return out
+        near |= back.mask((safe >> k & 1).astype(bool)).astype(np.int32) << np.int32(k)
+    return bits & near

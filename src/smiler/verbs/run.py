@@ -6,7 +6,7 @@ from pathlib import Path
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
 from smiler.networks.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
-from smiler.networks.device import make_fabric
+from smiler.networks.device import as_trained, make_fabric
 from smiler.prediction.model import Model, ModelFacts, load_model
 from smiler.recipe.recipe import Recipe, read_recipe
 
@@ -57,11 +57,12 @@ def find_model(path: Path) -> Checkpoint:
     return RunFolder(path).newest() if path.is_dir() else read_checkpoint(path)
 
 
-def open_model(path: Path, device: str = "auto", precision: str = "auto") -> tuple[Model, Recipe]:
+def open_model(path: Path, device: str = "auto") -> tuple[Model, Recipe]:
     """The model of a run folder, or of one of its checkpoint files, on a device, and its recipe."""
-    checkpoint = find_model(path)
+    checkpoint, recipe = find_model(path), recipe_of(path)
     axes = ModelFacts.from_json(checkpoint.facts, checkpoint.path).network.axes
-    return load_model(checkpoint, make_fabric(device, precision, axes=axes)), recipe_of(path)
+    precision = as_trained(recipe.training.precision, device)
+    return load_model(checkpoint, make_fabric(device, precision, axes=axes)), recipe
 
 
 def recipe_of(path: Path) -> Recipe:

@@ -1,0 +1,107 @@
+"""What runs a network's trunk in prediction: PyTorch as it is, compiled, or ONNX Runtime. The head stays PyTorch's.
+
+An engine is built once, for a model in memory; nothing is written. All agree with `eager` up to the order of sums.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from smiler.domain.errors import BadInput
+from smiler.networks.base import SegmentationNet
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Trunk = Callable[[Tensor], Tensor]
+"""Features (B, F, *space) of images (B, C, *space)."""
+
+
+def eager(network: SegmentationNet, _fabric: Fabric) -> Trunk:
+    """The network as it is."""
+    return network.trunk
+
+
+def compiled(network: SegmentationNet, _fabric: Fabric) -> Trunk:
+    """torch.compile with weights frozen; the first batch of a size waits for the compiler, for half a minute or so."""
+    from torch._inductor import config  # the option that folds weights has no public door
+
+    run = torch.compile(network.eval().extract, dynamic=False)
+
+    def trunk(image: Tensor) -> Tensor:
+        try:
+            with config.patch(freezing=True):
+                return run(image)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            raise _missing("a C++ compiler", "compile", "install g++ or clang") from error
+
+    return trunk
+
+
+def onnx(network: SegmentationNet, fabric: Fabric) -> Trunk:
+    """ONNX Runtime on the CPU, in float32."""
+    if fabric.device.type != "cpu":
+        raise BadInput("the engine runs on the CPU alone", where="engine", got=f"onnx on {fabric.device}", do="eager")
+    try:
+        import onnx as _  # noqa: F401  the exporter needs it
+        import onnxruntime
+    except ImportError as error:
+        raise _missing("ONNX Runtime", "onnx", "pip install 'smiler-seg[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+
+    @cache
+    def session(channels: int) -> Any:
+        whole = _exported(network, channels)
+        return onnxruntime.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
+
+    def trunk(image: Tensor) -> Tensor:
+        images = image.float().contiguous().numpy()
+        (features,) = session(image.shape[1]).run(None, {"image": images})
+        return torch.from_numpy(features)
+
+    return trunk
+
+
+class _Extract(nn.Module):
+    """The trunk as a module of its own, for the exporter."""
+
+    def __init__(self, network: SegmentationNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network.extract(image)
+
+
+def _exported(network: SegmentationNet, channels: int) -> bytes:
+    """The trunk as ONNX, for any number and size of images of so many channels."""
+    image = torch.zeros(2, channels, *[4 * network.stride] * network.axes)
+    free = {axis: f"n{axis}" for axis in (0, *range(2, image.ndim))}
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Extract(network).eval(),
+            (image,),
+            stream,  # type: ignore[arg-type]  # a stream is taken with dynamo=False
+            input_names=["image"],
+            output_names=["features"],
+            dynamic_axes={"image": free, "features": free},
+            dynamo=False,
+        )
+    return stream.getvalue()
+
+
+def _missing(what: str, engine: str, do: str) -> BadInput:
+    return BadInput(f"the engine needs {what}", where="engine", got=engine, do=f"{do}, or take the engine eager")
+
+
+ENGINES: dict[str, Callable[[SegmentationNet, Any], Trunk]] = {"eager": eager, "compile": compiled, "onnx": onnx}

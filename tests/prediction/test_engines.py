@@ -1,0 +1,44 @@
+"""Every engine says what the plain network says, for whole batches and parts of one."""
+
+import importlib.util
+import shutil
+
+import pytest
+import torch
+
+from smiler.domain.errors import BadInput
+from smiler.networks import NetworkOptions, build
+from smiler.networks.device import make_fabric
+from smiler.prediction.engines import ENGINES
+
+NETWORKS = {
+    "unet": NetworkOptions(name="unet", width=8, context=1),
+    "deeplab": NetworkOptions(name="deeplab"),
+}
+
+
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_an_engine_agrees_with_the_plain_network(engine: str, network: str) -> None:
+    if engine == "onnx" and not (importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime")):
+        pytest.skip("onnx and onnxruntime are not installed")
+    if engine == "compile" and not shutil.which("g++"):
+        pytest.skip("there is no C++ compiler")
+    torch.manual_seed(0)
+    made = build(NETWORKS[network], 3).to(memory_format=torch.channels_last)
+    for _ in range(2):
+        made(torch.randn(4, NETWORKS[network].in_channels, 64, 64))  # statistics that are not 0 and 1
+    made.eval()
+    trunk = ENGINES[engine](made, make_fabric("cpu", "32"))
+    for shape in ((2, 64, 64), (1, 32, 48)):
+        image = torch.randn(shape[0], NETWORKS[network].in_channels, *shape[1:])
+        with torch.inference_mode():
+            expected, found = made.trunk(image), trunk(image.contiguous(memory_format=torch.channels_last))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    made = build(NETWORKS["unet"], 1)
+    with pytest.raises(BadInput, match=r"(?s)the engine needs ONNX Runtime.*smiler-seg\[onnx\]"):
+        ENGINES["onnx"](made, make_fabric("cpu", "32"))
