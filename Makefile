@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint bench bench-volumes bench-audit bench-peers real setup clean help
+.PHONY: demo test lint bench bench-volumes bench-audit bench-memory bench-peers real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -40,6 +40,9 @@ bench-volumes: $(READY)   ## speed of the 3-D network beside the bare network
 
 bench-audit: $(READY)   ## the audit of 1,000 volumes: seconds and memory
 	$(BIN)/python benchmarks/audit_scale.py
+
+bench-memory: $(READY)   ## peak memory for 10, 100 and 1,000 volumes
+	$(BIN)/python -m benchmarks.memory
 
 bench-peers: $(PEERS)/.ready   ## smiler, MONAI and nnU-Net side by side on the same network and data, about an hour
 	$(PEERS)/bin/python -m benchmarks.peers.run

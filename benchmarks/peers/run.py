@@ -1,6 +1,7 @@
 """Peers side by side in one run: smiler, MONAI's usual pipeline and nnU-Net around the same network and data.
 
     make bench-peers                                # results/bench/peers.json, about an hour
+    python -m benchmarks.peers.run --size short     # a quarter of an hour: half the slices, one repeat; writes, too
     python -m benchmarks.peers.run --size tiny      # only whether it runs; no result is written
 
 Every measurement is a process of its own. Repeats go round and round, so that a slow minute meets all peers alike.
@@ -81,7 +82,7 @@ def prepare(work: Path, size: str) -> None:
 def main() -> None:
     """Measure, tell, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SIZES, default="full", help="all but full only show whether it runs")
+    parser.add_argument("--size", choices=SIZES, default="full", help="small and tiny only show whether it runs")
     parser.add_argument("--work", type=Path, help="where data are cached; else a temporary folder that is kept")
     given = parser.parse_args()
     settings = SIZES[given.size]
@@ -90,7 +91,9 @@ def main() -> None:
     prepare(work.resolve(), given.size)
     seen = all_measurements(work.resolve(), settings)
     outcome = {
-        "command": "make bench-peers",
+        "command": "make bench-peers"
+        if given.size == "full"
+        else f"python -m benchmarks.peers.run --size {given.size}",
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
         "versions": {name: version(name) for name in PACKAGES},
@@ -99,9 +102,10 @@ def main() -> None:
         "agreement": {network: agreements(work, network) for network in NETWORKS},
         "measured": seen,
     }
-    if given.size == "full":
+    written = given.size in {"full", "short"}
+    if written:
         RESULT.write_text(json.dumps(outcome, indent=1) + "\n")
-    print("" if given.size == "full" else json.dumps(outcome, indent=1), table(seen, outcome["ratios"]), sep="\n")
+    print("" if written else json.dumps(outcome, indent=1), table(seen, outcome["ratios"]), sep="\n")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Settings:
 
 SIZES = {
     "full": Settings(),
+    "short": Settings(6, (24, 512, 512), (50, 512, 512), learn=60, warm=2, steps=10, repeats=1),
     "small": Settings(4, (16, 256, 256), (40, 256, 256), patch=128, learn=120, steps=10, repeats=1, threads=1),
     "tiny": Settings(3, (12, 96, 96), (10, 96, 96), patch=64, learn=6, warm=1, steps=3, repeats=1, threads=1),
 }
