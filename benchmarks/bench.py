@@ -109,23 +109,23 @@ def main() -> None:
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        steps = trained(training_store(place))
         cohort = make_phantom_cohort(place / "large", 1, (100, 512, 512))
-        native, usual = subject(cohort, "native"), subject(cohort, 1.5)
-        seconds = {
-            "predict_native": predicting.prediction(native, place / "out", 2),
-            "predict_1.5mm": predicting.prediction(usual, place / "out", 5),
-            "relabel": predicting.relabelling(usual, place / "out", 3),
-            "monte_carlo": predicting.monte_carlo(subject(cohort, 1.5, depth=18), 5),
-            "files": predicting.files(usual, place, 5),
-            "evaluate": evaluation(replace(cohort)),
-            "select": selection(),
-        }
         large = place / "large"
         peaks = {
             "predict_512x512x100": peak_of(large, 1.5, 100),
             "predict_512x512x100_native": peak_of(large, "native", 100),
             "predict_512x512x600": peak_of(large, 1.5, 600),
+        }
+        steps = trained(training_store(place))
+        native, usual = subject(cohort, "native"), subject(cohort, 1.5)
+        seconds = {
+            "predict_native": predicting.prediction(native, place / "out", 2),
+            "predict_1.5mm": predicting.prediction(usual, place / "out", 4),
+            "relabel": predicting.relabelling(usual, place / "out", 3),
+            "monte_carlo": predicting.monte_carlo(subject(cohort, 1.5, depth=18), 4),
+            "files": predicting.files(usual, place, 5),
+            "evaluate": evaluation(replace(cohort)),
+            "select": selection(),
         }
     outcome = {
         "command": "make bench",

@@ -28,7 +28,7 @@ ORGANS = 8
 
 
 class Painted(SegmentationNet):
-    """The inner network, and logits of given masks (z, K, h, w) instead of its own, one slice after the other."""
+    """The inner network, and logits of given masks (z, K, h, w) instead of its own, slice after slice, over and over."""
 
     def __init__(self, inner: SegmentationNet, masks: NDArray[np.bool_]) -> None:
         nn.Module.__init__(self)
@@ -40,8 +40,8 @@ class Painted(SegmentationNet):
 
     def head(self, features: Tensor, size: tuple[int, ...]) -> Tensor:
         said = self.inner.classifier(features)
-        here = self.masks[self.at : self.at + len(said)]
-        self.at = (self.at + len(said)) % len(self.masks)
+        here = self.masks[torch.arange(self.at, self.at + len(said)) % len(self.masks)]
+        self.at += len(said)
         paint = F.interpolate(here, size=said.shape[2:], mode="area") * 16 - 8
         return F.interpolate(said * 0 + paint, size=size, mode="bilinear", align_corners=False)
 

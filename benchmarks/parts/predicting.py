@@ -41,9 +41,10 @@ def prediction(subject: Subject, folder: Path, repeats: int) -> dict[str, float]
 
     def whole() -> None:
         shutil.rmtree(folder, ignore_errors=True)
+        subject.model.network.at = 0
         predict(subject.model, [path], PredictRequest(folder))
 
-    return in_turn({"network": alone(subject), "end_to_end": whole}, repeats)
+    return in_turn({"network": alone(subject), "end_to_end": whole}, repeats, warm=repeats > 2)
 
 
 def relabelling(subject: Subject, folder: Path, repeats: int) -> dict[str, float]:
