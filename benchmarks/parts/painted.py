@@ -28,7 +28,7 @@ ORGANS = 8
 
 
 class Painted(SegmentationNet):
-    """The inner network, and logits of given masks (z, K, h, w) instead of its own, slice after slice, over and over."""
+    """The inner network, and logits of given masks (z, K, h, w) instead of its own, one slice after the other."""
 
     def __init__(self, inner: SegmentationNet, masks: NDArray[np.bool_]) -> None:
         nn.Module.__init__(self)

@@ -50,11 +50,12 @@ class SoftmaxLoss:
         The best score above 0 among exclusive organs is the argmax of the K+1 classes.
         """
         logits = logits.float()
-        inside, outside = [], []
+        scores = logits[:, 1:] - logits[:, :1]
         for k, (parts, wholes) in enumerate(zip(self.relations.parts, self.relations.wholes, strict=True)):
-            inside.append(torch.logsumexp(logits[:, [k + 1, *_channels(parts)]], dim=1))
-            outside.append(torch.logsumexp(logits[:, [0, *_channels(wholes)]], dim=1))
-        return torch.stack(inside, dim=1) - torch.stack(outside, dim=1)
+            if parts or wholes:
+                inside = torch.logsumexp(logits[:, [k + 1, *_channels(parts)]], dim=1)
+                scores[:, k] = inside - torch.logsumexp(logits[:, [0, *_channels(wholes)]], dim=1)
+        return scores
 
     def probability(self, logits: Tensor) -> Tensor:
         """Of an organ, its parts included, among all classes. (A score tells it from the background alone.)"""

@@ -116,7 +116,11 @@ class _Tensors:
         """Without the padding, on the CPU."""
 
         def take(values: Tensor | None) -> Any:
-            return None if values is None else values[..., :height, :width].cpu().numpy()
+            if values is None:
+                return None
+            return (
+                values[..., :height, :width].contiguous().cpu().numpy()
+            )  # whole planes of an organ: they are looked at alone
 
         return Said(take(self.score), take(self.mean), take(self.spread), take(self.confidence))
 
