@@ -14,8 +14,8 @@ from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import read_ct
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Opinions, slice_scores
-from smiler.prediction.volume import predict_bits
-from smiler.verbs.predict import PredictRequest, _mask, predict
+from smiler.prediction.volume import mask_of, predict_bits
+from smiler.verbs.predict import PredictRequest, predict
 from smiler.verbs.relabel import RelabelRequest, relabel
 
 BATCH = PredictionOptions().batch_size
@@ -88,7 +88,7 @@ def files(subject: Subject, folder: Path, repeats: int) -> dict[str, float]:
 
     path = subject.cohort.image_path(subject.cohort.cases[0])
     bits = predict_bits(subject.model, subject.ct.hu, subject.ct.geometry, PredictionOptions())
-    mask = _mask(bits, 0)
+    mask = mask_of(bits, 0)
     works = {
         "read_ct": lambda: read_ct(path),
         "unpack_isal": lambda: igzip.decompress(path.read_bytes()),

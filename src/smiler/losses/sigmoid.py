@@ -47,7 +47,7 @@ class BceLoss(_Sigmoid):
     def terms(self, logits: Tensor, targets: Targets) -> Terms:
         """Costs and counts per organ."""
         towards = targets.weight * (1 - 2 * targets.value)
-        costs = F.softplus(logits.float() * towards) * targets.weight
+        costs = F.softplus(logits.float().contiguous() * towards) * targets.weight
         found = {"cost": per_organ(costs), "count": per_organ(targets.weight)}
         if self.options.positive_share is not None:
             drawn = targets.weight * targets.value

@@ -121,6 +121,14 @@ def restored(
     return keep_largest(bits, len(organs)) if options.largest_component else bits
 
 
+def mask_of(bits: NDArray[np.int32], k: int) -> NDArray[np.uint8]:
+    """One organ (z, y, x), slice by slice: what is in between stays small."""
+    mask = np.empty(bits.shape, dtype=np.uint8)
+    for z, plane in enumerate(bits):
+        mask[z] = plane >> k & 1
+    return mask
+
+
 def keep_largest(bits: NDArray[np.int32], organs: int) -> NDArray[np.int32]:
     """Of each organ only its largest connected piece (26 neighbours)."""
     out = np.zeros_like(bits)

@@ -25,7 +25,7 @@ from smiler.formats.volumes import CT, Grid, ReadOptions, content, is_nifti, rea
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import predict_working
-from smiler.prediction.volume import predict_bits, to_working
+from smiler.prediction.volume import mask_of, predict_bits, to_working
 from smiler.store.resample import Resampler
 from smiler.verbs.model_at import ModelAt, opened
 from smiler.workers.base import InProcess, Workers
@@ -207,7 +207,7 @@ def _write_masks(model: Model, name: str, ct: CT, bits: NDArray[np.int32], reque
     alone = "nifti" in request.kinds and not request.labelmap
 
     def write(key: str) -> float:
-        mask = _mask(bits, model.organs.index(key))
+        mask = mask_of(bits, model.organs.index(key))
         if alone:
             write_labels(request.out / name / f"{key}.nii.gz", mask, ct.grid)
         return round(float(np.count_nonzero(mask)) * ct.geometry.voxel_ml, 3)
@@ -216,19 +216,11 @@ def _write_masks(model: Model, name: str, ct: CT, bits: NDArray[np.int32], reque
         return dict(zip(keys, pool.map(write, keys), strict=True))
 
 
-def _mask(bits: NDArray[np.int32], k: int) -> NDArray[np.uint8]:
-    """One organ (z, y, x), slice by slice: what is in between stays small."""
-    mask = np.empty(bits.shape, dtype=np.uint8)
-    for z, plane in enumerate(bits):
-        mask[z] = plane >> k & 1
-    return mask
-
-
 def _write_labelmap(model: Model, path: Path, ct: CT, bits: NDArray[np.int32], keys: Sequence[str]) -> None:
     flat = np.zeros(bits.shape, dtype=np.uint8)
     for key in _parts_last(model.organs, keys):
         k = model.organs.index(key)
-        flat[_mask(bits, k) > 0] = k + 1
+        flat[mask_of(bits, k) > 0] = k + 1
     write_labels(path, flat, ct.grid)
 
 

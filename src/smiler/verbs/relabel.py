@@ -1,6 +1,7 @@
 """Complete a cohort: empty cells become `auto:` masks with their provenance; expert cells stay as they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from smiler.domain.provenance import Provenance
 from smiler.formats.labels import LabelOptions, Labels, read_case_labels
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import CT, ReadOptions, content, read_ct
+from smiler.prediction.compose import bounding_box
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Gathered, slice_scores
-from smiler.prediction.volume import Grids, each_slice, predict_bits, restored, to_working
+from smiler.prediction.volume import Grids, each_slice, mask_of, predict_bits, restored, to_working
 from smiler.selection.propose import Selection
-from smiler.store.resample import Resampler
+from smiler.store.resample import HALF, Resampler
 from smiler.verbs.model_at import ModelAt, opened
 from smiler.workers.base import InProcess, Workers
 
@@ -102,8 +104,12 @@ def _complete(model: Model | ModelAt, cohort: Cohort, case: Case, index: int, re
         ct = read_ct(image, request.reading)
         labels = read_case_labels(cohort, case, ct.geometry, request.labels)
         bits = _proposals(opened(model), cohort, ct, labels, (index, request))
-        for key, mask in masks.items():
-            _write(mask, (bits >> model.organs.index(key) & 1).astype(np.uint8), ct, parents, request)
+        channels = [model.organs.index(key) for key in masks]
+        with ThreadPoolExecutor(2) as pool:
+            work = pool.map(
+                lambda mask, k: _write(mask, mask_of(bits, k), ct, parents, request), masks.values(), channels
+            )
+            list(work)
     found = {key: mask for key, mask in masks.items() if mask.exists()}
     return moved.with_cells({key: proposed(f"{FOLDER}/{mask.name}") for key, mask in found.items()})
 
@@ -136,7 +142,7 @@ def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) ->
 
 def _write(mask: Path, array: NDArray[np.uint8], ct: CT, parents: Mapping[str, str], request: RelabelRequest) -> None:
     """The mask first, then what says that it is complete. Nothing found: no mask, only the note of it."""
-    voxels = int(array.sum())
+    voxels = int(np.count_nonzero(array))
     for path in (_about(mask), mask):
         path.unlink(missing_ok=True)
         forget_unfinished(path)
@@ -160,10 +166,12 @@ def _proposals(
     owns = [cohort.organs.index(key) for key in model.organs.keys]
     for start in range(0, len(bits), 8):
         part = slice(start, start + 8)
-        if bits[part].any():
-            known = np.broadcast_to(labels.known[part, None, None], bits[part].shape)
-            evidence = planes(Fields(labels.drawn[part], known, np.zeros_like(bits[part])), relations)
-            bits[part] &= _renumbered(evidence.among([Code.UNKNOWN]), owns)
+        box = bounding_box(bits[part])
+        if box:
+            found, drawn = bits[part][box], labels.drawn[part][box]
+            known = np.broadcast_to(labels.known[part][box[0], None, None], found.shape)
+            evidence = planes(Fields(drawn, known, np.zeros_like(found)), relations)
+            found &= _renumbered(evidence.among([Code.UNKNOWN]), owns)
     return bits
 
 
@@ -205,8 +213,10 @@ def _safest(model: Model, ct: CT, fields: Fields, step: tuple[int, RelabelReques
     safe = accept(
         gathered.prediction(), Fields(drawn, known, np.zeros_like(drawn)), model.organs, request.rule, selection
     )
-    back = Resampler(image.geometry.shape, ct.geometry.shape)
-    near = np.zeros(ct.geometry.shape, dtype=np.int32)
-    for k in channels:
-        near |= back.mask((safe >> k & 1).astype(bool)).astype(np.int32) << np.int32(k)
-    return bits & near
+    return bits & restored(_shares(safe, len(channels)), grids, model.organs, PredictionOptions())
+
+
+def _shares(safe: NDArray[np.int32], organs: int) -> Iterator[NDArray[np.float32]]:
+    """Masks as scores (K, y, x), a slice after the other: above 0 where an organ has more than half of a voxel."""
+    for plane in safe:
+        yield np.stack([(plane >> k & 1).astype(np.float32) - np.float32(HALF) for k in range(organs)])
