@@ -29,9 +29,11 @@ def make_training_fabric(device: str, precision: str, devices: int, axes: int = 
 
 
 _LAUNCHERS = (
-    ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
-    ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
+    ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", ""),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "", "SLURM_STEP_NUM_NODES"),
 )
+"""Variables of torchrun and of srun: this process, all processes, processes on this node, nodes. Those of srun's step,
+not of the SLURM job: within a job, without srun, there is one process, however many tasks the job may have."""
 
 
 def _launched(device: str, precision: str, axes: int, processes: dict[str, Any]) -> Fabric:
@@ -47,17 +49,22 @@ def _launched(device: str, precision: str, axes: int, processes: dict[str, Any])
 
 def is_first_process() -> bool:
     """Whether this is the process that speaks and writes for a training in several."""
-    return all(os.environ.get(rank, "0") == "0" for rank, _, _ in _LAUNCHERS)
+    return _launcher()[0] == 0
 
 
 def _started_by_launcher() -> tuple[int, int]:
-    """(processes on this node, nodes) that torchrun, or srun in a SLURM job, has started; (1, 1) without either."""
-    for rank, every, here in _LAUNCHERS:
+    """(processes on this node, nodes) that torchrun or srun has started; (1, 1) without either."""
+    return _launcher()[1:]
+
+
+def _launcher() -> tuple[int, int, int]:
+    """This process's number among all, processes on a node, nodes."""
+    for rank, every, here, nodes in _LAUNCHERS:
         if rank in os.environ and every in os.environ:
             total = int(os.environ[every])
-            each = int(os.environ.get(here, "") or total)
-            return each, max(1, total // each)
-    return 1, 1
+            count = int(os.environ.get(nodes, 1)) if nodes else max(1, total // int(os.environ.get(here, total)))
+            return int(os.environ[rank]), total // count, count
+    return 0, 1, 1
 
 
 def channels_last(axes: int) -> torch.memory_format:
