@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from smiler.domain.organs import OrganSet
 from smiler.losses.options import LossOptions
-from smiler.losses.targets import Targets, Terms, dice_terms, mean_of, mean_over, per_organ, soft_dice
+from smiler.losses.sums import Sums, sigmoid_sums
+from smiler.losses.targets import Targets, Terms, dice_terms, mean_of, mean_over, soft_dice
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,14 @@ class BceLoss(_Sigmoid):
 
     def terms(self, logits: Tensor, targets: Targets) -> Terms:
         """Costs and counts per organ."""
-        towards = targets.weight * (1 - 2 * targets.value)
-        costs = F.softplus(logits.float().contiguous() * towards) * targets.weight
-        found = {"cost": per_organ(costs), "count": per_organ(targets.weight)}
+        return self.counted(sigmoid_sums(logits, targets))
+
+    def counted(self, sums: Sums) -> Terms:
+        """Those of the sums of each image."""
+        cost, count = sums.cost.sum(dim=0), sums.count.sum(dim=0)
+        found = {"cost": cost.sum(dim=1), "count": count.sum(dim=1)}
         if self.options.positive_share is not None:
-            drawn = targets.weight * targets.value
-            found |= {"positive_cost": per_organ(costs * drawn), "positives": per_organ(drawn)}
+            found |= {"positive_cost": cost[:, 1], "positives": count[:, 1]}
         return found
 
     def total(self, terms: Terms) -> Tensor:
@@ -76,7 +78,8 @@ class DiceLoss(_Sigmoid):
 
     def terms(self, logits: Tensor, targets: Targets) -> Terms:
         """Overlap and sizes per organ."""
-        return dice_terms((logits.float() * targets.weight).sigmoid(), targets)
+        sums = sigmoid_sums(logits, targets)
+        return dice_terms(sums.count, sums.claim, targets)
 
     def total(self, terms: Terms) -> Tensor:
         """1 - Dice, mean over the organs that are drawn."""
@@ -94,7 +97,8 @@ class BceDiceLoss(_Sigmoid):
 
     def terms(self, logits: Tensor, targets: Targets) -> Terms:
         """Those of both."""
-        return {**self._cross_entropy.terms(logits, targets), **self._dice.terms(logits, targets)}
+        sums = sigmoid_sums(logits, targets)
+        return {**self._cross_entropy.counted(sums), **dice_terms(sums.count, sums.claim, targets)}
 
     def total(self, terms: Terms) -> Tensor:
         """The sum of both, weighted."""

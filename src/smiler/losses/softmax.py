@@ -15,10 +15,8 @@ from torch import Tensor
 from smiler.domain.evidence import UNSEEN, Relations
 from smiler.domain.organs import OrganSet
 from smiler.losses.options import LossOptions
+from smiler.losses.sums import softmax_sums
 from smiler.losses.targets import Targets, Terms, dice_terms, mean_of, mean_over, per_organ, soft_dice, unpacked
-
-_NEVER = 1e30
-"""Taken from the log probability of a class that is ruled out: finite, so that gradients are."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,12 @@ class SoftmaxLoss:
 
     def probability(self, logits: Tensor) -> Tensor:
         """Of an organ, its parts included, among all classes. (A score tells it from the background alone.)"""
-        return self._summed(logits.float().softmax(dim=1))
+        shares, members = logits.float().softmax(dim=1), self._members(logits)
+        return shares[:, 1:] if members is None else torch.einsum("bc...,kc->bk...", shares, members)
 
     def terms(self, logits: Tensor, targets: Targets) -> Terms:
         """Costs and counts of voxels about which anything is told."""
-        return self._marginal(logits, targets)[0]
+        return self._sums(logits, targets)[0]
 
     def total(self, terms: Terms) -> Tensor:
         """Mean over those voxels, or over positives and negatives apart."""
@@ -82,25 +81,21 @@ class SoftmaxLoss:
         agreeing = (some & (specific | within)) | (~some & unknown)
         return (agreeing << 1) | (~some & 1), specific
 
-    def _marginal(self, logits: Tensor, targets: Targets) -> tuple[Terms, Tensor, Tensor, Tensor]:
-        """The cross-entropy's terms; (B, K+1, *space) probabilities and classes allowed; log of their sum."""
+    def _sums(self, logits: Tensor, targets: Targets) -> tuple[Terms, Tensor, Tensor]:
+        """The cross-entropy's terms; counts and claims of each image and organ (`softmax_sums`)."""
         classes, specific = self.allowed(targets)
         told = (classes != _ones(self.outputs)).float()
-        allowed = unpacked(classes, self.outputs)
-        heard = logits.float().contiguous() * told[:, None]  # over channels_last twice as slow
-        log_all, share = _log_sum(heard)
-        log_right, _ = _log_sum(heard + (allowed - 1) * _NEVER)
-        right = log_right - log_all
-        return self._counted(-right * told, told, specific), share, allowed, right
+        costs, count, claim = softmax_sums(logits, targets, classes, self._members(logits))
+        return self._counted(costs * told, told, specific), count, claim
 
-    def _summed(self, classes: Tensor) -> Tensor:
-        """(B, K, *space): for each organ the sum over its class and its parts' of (B, K+1, *space)."""
+    def _members(self, like: Tensor) -> Tensor | None:
+        """(K, K + 1): an organ's own class and those of its parts, if any organ has parts."""
         if not any(self.relations.parts):
-            return classes[:, 1:]
-        members = classes.new_zeros(len(self.relations.parts), self.outputs)
+            return None
+        members = torch.zeros(len(self.relations.parts), self.outputs, device=like.device)
         for k, parts in enumerate(self.relations.parts):
             members[k, [k + 1, *_channels(parts)]] = 1
-        return torch.einsum("bc...,kc->bk...", classes, members)
+        return members
 
     def _counted(self, costs: Tensor, told: Tensor, specific: Tensor) -> Terms:
         if self.options.positive_share is None:
@@ -125,10 +120,8 @@ class SoftmaxDiceLoss(SoftmaxLoss):
 
     def terms(self, logits: Tensor, targets: Targets) -> Terms:
         """Those of the cross-entropy and of the Dice term."""
-        found, share, allowed, right = self._marginal(logits, targets)
-        wrong = share * (1 - allowed)
-        claims = targets.value * right.exp()[:, None] + (1 - targets.value) * self._summed(wrong)
-        return {**found, **dice_terms(claims, targets)}
+        found, count, claim = self._sums(logits, targets)
+        return {**found, **dice_terms(count, claim, targets)}
 
     def total(self, terms: Terms) -> Tensor:
         """The sum of both, weighted."""
@@ -141,14 +134,6 @@ def _bits(mask: int) -> list[int]:
 
 def _channels(mask: int) -> list[int]:
     return [k + 1 for k in _bits(mask)]
-
-
-def _log_sum(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Log of the summed exponentials (B, *space), and each one's share of the sum (B, C, *space)."""
-    top = logits.detach().amax(dim=1, keepdim=True)
-    each = (logits - top).exp()
-    total = each.sum(dim=1, keepdim=True)
-    return (total.log() + top)[:, 0], each / total
 
 
 def _ones(count: int) -> int:

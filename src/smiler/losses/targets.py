@@ -148,11 +148,13 @@ def mean_over(values: Tensor, counted: Tensor) -> Tensor:
     return (values * counted).sum() / counted.sum().clamp(min=1)
 
 
-def dice_terms(probability: Tensor, targets: Targets) -> Terms:
-    """Overlap and sizes per organ over the images in which the organ's background is known."""
-    looked = targets.weight * targets.complete.view(*targets.complete.shape, *([1] * (targets.value.ndim - 2)))
-    claimed, value = probability * looked, targets.value * looked
-    return {"both": per_organ(claimed * value), "claimed": per_organ(claimed), "drawn": per_organ(value)}
+def dice_terms(count: Tensor, claim: Tensor, targets: Targets) -> Terms:
+    """Overlap and sizes per organ over the images in which the organ's background is known.
+
+    `count`, `claim`: (B, K, 2) voxels and probabilities claimed, outside the organ and inside it.
+    """
+    claimed, counted = ((each * targets.complete[..., None]).sum(dim=0) for each in (claim, count))
+    return {"both": claimed[:, 1], "claimed": claimed.sum(dim=1), "drawn": counted[:, 1]}
 
 
 def soft_dice(terms: Terms) -> Tensor:

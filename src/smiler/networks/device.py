@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from smiler.domain.errors import BadInput
+from smiler.networks.memory import keep_freed_memory
 
 _NAMES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -38,6 +39,8 @@ not of the SLURM job: within a job, without srun, there is one process, however 
 
 def _launched(device: str, precision: str, axes: int, processes: dict[str, Any]) -> Fabric:
     accelerator = _accelerator(device)
+    if accelerator == "cpu":
+        keep_freed_memory()
     try:
         chosen: Any = _NAMES[precision_of(precision, accelerator, axes)]
         fabric = Fabric(accelerator=accelerator, precision=chosen, **processes)

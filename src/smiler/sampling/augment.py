@@ -97,31 +97,30 @@ class Normalisation:
 
 def apply(slices: Slices, changes: Changes, patch: int, normalisation: Normalisation, device: torch.device) -> Batch:
     """Cut and change a batch of slices into patches of `patch` x `patch`, on the device."""
-    position = _positions(torch.from_numpy(changes.matrix).to(device), patch)
-    extent = torch.from_numpy(slices.extent).to(device)
-    nearest = (position + 0.5).floor().long()  # round() goes to even: half way it doubles one voxel and skips the next
-    inside = ((nearest >= 0) & (nearest < extent[:, None, None, :])).all(dim=3)
-    index = (nearest[..., 0].clamp(min=0) * slices.image.shape[3] + nearest[..., 1].clamp(min=0)) * inside
+    y, x = _positions(torch.from_numpy(changes.matrix).to(device), patch)
+    height, width = torch.from_numpy(slices.extent.astype(np.float32)).to(device)[:, :, None, None].unbind(1)
+    row, column = ((each + 0.5).floor() for each in (y, x))
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    index = (row.long() * slices.image.shape[3] + column.long()) * inside
     drawn, known, pseudo = (_gather(bits, index, inside) for bits in (slices.drawn, slices.known, slices.pseudo))
     cleared = None if slices.cleared is None else _gather(slices.cleared, index, inside)
     image = torch.from_numpy(slices.image).to(device).float() - normalisation.air
-    image = _interpolate(image, position) + normalisation.air
-    image = (image - normalisation.mean) / normalisation.sd
+    image = (_interpolate(image, y, x) + (normalisation.air - normalisation.mean)) / normalisation.sd
     return Batch(_grey(image, changes), Fields(drawn, known, pseudo, cleared))
 
 
-def _positions(matrix: Tensor, patch: int) -> Tensor:
-    """(B, patch, patch, 2): where each patch voxel lies in its slice, as (y, x)."""
+def _positions(matrix: Tensor, patch: int) -> tuple[Tensor, Tensor]:
+    """(B, patch, patch) each: the y and the x at which each patch voxel lies in its slice."""
     steps = torch.arange(patch, dtype=torch.float32, device=matrix.device) - (patch - 1) / 2
-    y = matrix[:, None, None, :, 0] * steps[None, :, None, None]
-    x = matrix[:, None, None, :, 1] * steps[None, None, :, None]
-    return y + x + matrix[:, None, None, :, 2]
+    down, right, start = matrix[..., None, None].unbind(2)
+    place = (down * steps[:, None] + start) + right * steps
+    return place[:, 0], place[:, 1]
 
 
-def _interpolate(image: Tensor, position: Tensor) -> Tensor:
-    size = torch.tensor(image.shape[2:], dtype=torch.float32, device=image.device)
-    unit = (2 * position + 1) / size - 1
-    return F.grid_sample(image, unit.flip(3), mode="bilinear", padding_mode="zeros", align_corners=False)
+def _interpolate(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    height, width = image.shape[2:]
+    unit = torch.stack([x * (2 / width) + (1 / width - 1), y * (2 / height) + (1 / height - 1)], dim=3)
+    return F.grid_sample(image, unit, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _gather(bits: NDArray[np.int32], index: Tensor, inside: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,12 @@ class Batches:
         """The batches of steps [start, stop). The network thread never waits for the disk."""
         plan, normalisation = Plan.of(self.store, self.proposed), self.normalisation()
         with ThreadPoolExecutor(1) as reader:
-            ahead: deque[Future[tuple[Slices, Changes]]] = deque()
-            for step in range(start, stop):
-                ahead.append(reader.submit(self._read, plan, step))
-                if len(ahead) > READ_AHEAD:
-                    yield self._batch(ahead.popleft().result(), normalisation, device)
+            coming = (reader.submit(self._read, plan, step) for step in range(start, stop))
+            ahead = deque(islice(coming, READ_AHEAD))
             while ahead:
-                yield self._batch(ahead.popleft().result(), normalisation, device)
+                batch = self._batch(ahead.popleft().result(), normalisation, device)
+                ahead.extend(islice(coming, 1))  # only now: two threads that run Python wait for each other
+                yield batch
 
     def _batch(self, read: tuple[Slices, Changes], normalisation: Normalisation, device: torch.device) -> Batch:
         batch = apply(*read, self.options.patch_size, normalisation, device)
