@@ -36,7 +36,7 @@ FACTS = {"organs": [], "note": "ä"}
 
 
 def network() -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1))
+    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3))
 
 
 def weights_of(net: nn.Module) -> dict[str, Tensor]:
@@ -133,15 +133,16 @@ def steps(net: nn.Module, optimizer: torch.optim.Optimizer, count: int, seed: in
         optimizer.step()
 
 
-def test_an_optimiser_that_is_restored_takes_the_same_steps(tmp_path: Path) -> None:
-    net = network()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_an_optimiser_that_is_restored_takes_the_same_steps(tmp_path: Path, order: torch.memory_format) -> None:
+    net = network().to(memory_format=order)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01, fused=True)
     steps(net, optimizer, 3, seed=1)
     parts = {"model": net.state_dict(), "optimizer": optimizer_tensors(optimizer)}
     found = read_checkpoint(save_checkpoint(tmp_path, 3, 6, {}, parts))
 
-    other = network()
-    resumed = torch.optim.AdamW(other.parameters(), lr=0.01)
+    other = network().to(memory_format=order)  # type: ignore[call-overload]
+    resumed = torch.optim.AdamW(other.parameters(), lr=0.01, fused=True)
     load_weights(other, found)
     restore_optimizer(resumed, found.tensors("optimizer"))
     old, new = optimizer.state_dict(), resumed.state_dict()

@@ -127,15 +127,22 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Put flat tensors back into an optimiser of the same parameters."""
-    shapes = [value.shape for group in optimizer.param_groups for value in group["params"]]
+    """Put flat tensors back into an optimiser of the same parameters.
+
+    Each lies in memory as its parameter does: a fused optimiser walks both as they lie and asks nothing.
+    """
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")
-        k = int(number) if name and number.isdecimal() else len(shapes)
-        if k >= len(shapes) or (value.ndim and value.shape != shapes[k]):
+        k = int(number) if name and number.isdecimal() else len(parameters)
+        if k >= len(parameters) or (value.ndim and value.shape != parameters[k].shape):
             raise BadInput("the optimiser's state belongs to another network", where="checkpoint", got=key)
-        state.setdefault(k, {})[name] = value
+        state.setdefault(k, {})[name] = _laid_as(parameters[k], value) if value.ndim else value
     full = optimizer.state_dict()
     full["state"] = state
     optimizer.load_state_dict(full)
+
+
+def _laid_as(like: Tensor, value: Tensor) -> Tensor:
+    return torch.empty_like(like, dtype=value.dtype, device=value.device).copy_(value)
