@@ -169,11 +169,23 @@ class _Trainer:
         loss = objective(self.network, batch, self.fabric)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.options.clip_norm)
+        self._clip(step)
         self.optimizer.step()
         self.losses.append(loss.detach())
         if (step + 1) % LOG_EVERY == 0 or step + 1 == self.stage.steps:
             self._log(step + 1, rate)
+
+    def _clip(self, step: int) -> None:
+        """Scale gradients down to the norm; on a CPU those that are small enough are not gone through again."""
+        most, parameters = self.options.clip_norm, [each for each in self.plain.parameters() if each.grad is not None]
+        if self.fabric.device.type != "cpu":
+            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=most, error_if_nonfinite=False)
+            return
+        norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+        if not math.isfinite(norm):
+            raise CheckFailed(f"the gradient is not finite at step {step + 1}; try a smaller training.learning_rate")
+        if norm > most:
+            nn.utils.clip_grads_with_norm_(parameters, most, norm)
 
     def _log(self, step: int, rate: float) -> None:
         mean = float(torch.stack(self.losses).mean())
