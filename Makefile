@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# byte code by all cores at once; without it (PYTHONDONTWRITEBYTECODE) each process would compile torch anew
+COMPILE = @$(PYTHON) -m compileall -qq -j 0
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
@@ -18,6 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) -e ".[dev]"
+	$(COMPILE) $(VENV)/lib || true
 	@touch $(READY)
 
 demo: $(READY)   ## the whole method on a synthetic cohort, in minutes: demo/report.html
@@ -52,6 +55,7 @@ $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.tx
 	$(PEERS_PIP) torch
 	$(PEERS_PIP) -e . -r benchmarks/peers/requirements.txt
 	$(PEERS_PIP) --no-deps -r benchmarks/peers/nnunet.txt
+	$(COMPILE) $(PEERS)/lib || true
 	@touch $(PEERS)/.ready
 
 real: $(READY)   ## the checks on real CT (SMILER_REAL_DATA or ../shared/data), with results under results/
