@@ -59,5 +59,5 @@ def _limits(chart: Chart) -> tuple[float, float]:
     """Around all values and the bound, with some air."""
     values = [chart.bound, *(value for _, value, _ in _known(chart))]
     low, high = min(values), max(values)
-    air = 0.25 * (high - low) or 0.1 * abs(high)
+    air = 0.25 * (high - low) or 0.02 * abs(high)
     return low - air, high + air

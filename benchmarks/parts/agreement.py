@@ -42,9 +42,10 @@ LEARN = (
 
 @dataclass(frozen=True)
 class Agreed:
-    """Dice of each organ that the network finds, and those that neither finds."""
+    """Dice of each organ that the network finds, the reference's voxels of it, and organs that neither finds."""
 
     dice: dict[str, float]
+    voxels: dict[str, int]
     neither: tuple[str, ...]
 
     @property
@@ -54,7 +55,7 @@ class Agreed:
 
     def to_json(self) -> dict[str, object]:
         """As it is told."""
-        return {"least": self.least, "dice": self.dice, "found_by_neither": list(self.neither)}
+        return {"least": self.least, "dice": self.dice, "voxels": self.voxels, "found_by_neither": list(self.neither)}
 
 
 def agreement(small: Cohort, large: Cohort, folder: Path) -> dict[str, Agreed]:
@@ -92,7 +93,8 @@ def agreed(reference: dict[str, Mask], found: dict[str, Mask]) -> Agreed:
     neither = tuple(key for key, mask in reference.items() if not mask.any() and not found[key].any())
     pairs = {key: (mask, found[key]) for key, mask in reference.items() if key not in neither}
     dice = {key: float(2 * (a & b).sum() / (a.sum() + b.sum())) for key, (a, b) in pairs.items()}
-    return Agreed({key: round(value, 5) for key, value in dice.items()}, neither)
+    voxels = {key: int(mask.sum()) for key, (mask, _) in pairs.items()}
+    return Agreed({key: round(value, 5) for key, value in dice.items()}, voxels, neither)
 
 
 def reference_masks(model: Model, ct: CT) -> dict[str, Mask]:
