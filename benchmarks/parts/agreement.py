@@ -31,7 +31,7 @@ from smiler.verbs.train import TrainRequest, train
 
 Mask = NDArray[np.bool_]
 LEARN = (
-    "training.steps=300",
+    "training.steps=600",
     "training.precision=32",
     "sampling.batch_size=8",
     "sampling.patch_size=128",
