@@ -9,7 +9,7 @@ COMPILE = @$(PYTHON) -m compileall -qq -j 0
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint bench bench-volumes bench-audit bench-memory bench-peers real setup clean help
+.PHONY: demo test lint bench bench-volumes bench-audit bench-memory bench-peers bench-report real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -39,16 +39,19 @@ bench: $(READY)   ## speed of the pieces, as shares of the network's own time
 	$(BIN)/python -m benchmarks.bench
 
 bench-volumes: $(READY)   ## speed of the 3-D network beside the bare network
-	$(BIN)/python benchmarks/volumes.py
+	$(BIN)/python -m benchmarks.volumes
 
 bench-audit: $(READY)   ## the audit of 1,000 volumes: seconds and memory
-	$(BIN)/python benchmarks/audit_scale.py
+	$(BIN)/python -m benchmarks.audit_scale
 
 bench-memory: $(READY)   ## peak memory for 10, 100 and 1,000 volumes
 	$(BIN)/python -m benchmarks.memory
 
 bench-peers: $(PEERS)/.ready   ## smiler, MONAI and nnU-Net side by side on the same network and data, about an hour
 	$(PEERS)/bin/python -m benchmarks.peers.run
+
+bench-report: $(READY)   ## one page that compares the kept runs of make bench: results/bench/report.html
+	$(BIN)/python -m benchmarks.report
 
 $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.txt benchmarks/peers/nnunet.txt
 	$(PYTHON) -m venv $(PEERS)
@@ -59,7 +62,7 @@ $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.tx
 	@touch $(PEERS)/.ready
 
 real: $(READY)   ## the checks on real CT (SMILER_REAL_DATA or ../shared/data), with results under results/
-	$(BIN)/python benchmarks/real_ct.py
+	$(BIN)/python -m benchmarks.real_ct
 
 clean:   ## forget the environment and the demo
 	rm -rf $(VENV) $(PEERS) demo

@@ -5,17 +5,15 @@
 Twenty phantoms are made and written fifty times each, with one voxel of every CT changed, so that no two are the same.
 """
 
-import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
+
+from benchmarks.machine import about
 
 from smiler.domain.cells import Cell
 from smiler.domain.cohort import Case, Cohort
@@ -60,14 +58,7 @@ def _own(folder: Path, base: Case, number: int) -> dict[str, Cell]:
 
 def main() -> None:
     """Make the cohort, audit it with and without --deep, write the outcome."""
-    outcome: dict[str, object] = {
-        "command": "make bench-audit",
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "versions": {name: version(name) for name in ("smiler-seg", "numpy")},
-        "volumes": VOLUMES,
-        "shape_zyx": SHAPE,
-    }
+    outcome = about("make bench-audit", ("smiler-seg", "numpy")) | {"volumes": VOLUMES, "shape_zyx": SHAPE}
     with tempfile.TemporaryDirectory() as folder:
         thousand(Path(folder))
         for name, more in (("audit", []), ("audit_deep", ["--deep"])):

@@ -1,28 +1,29 @@
 """Speed of training, prediction and what is around them, as shares of the network's own time in the same run.
 
-    make bench       # results/bench/latest.json
+    make bench       # results/bench/latest.json, and the same under results/bench/runs/
 
 The network on a batch that is already there is the floor; everything else is overhead. Works that are compared run in
-turn; medians of repeated runs on synthetic cohorts. Ratios travel between machines, seconds don't.
+turn; medians of repeated runs on synthetic cohorts. Ratios travel between machines, seconds don't. Masks on disk are
+compared with a float32 reference (agreement), and the engines of prediction with each other.
 """
 
-import datetime
 import json
-import os
-import platform
 import tempfile
 import time
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.machine import about
 from benchmarks.parts import predicting
+from benchmarks.parts.agreement import agreement, told
+from benchmarks.parts.engines import engines
 from benchmarks.parts.painted import ORGANS, subject
 from benchmarks.parts.peak import peak_of
 from benchmarks.parts.timing import in_turn
 from benchmarks.parts.training import training_step
+from benchmarks.runs import keep
 
 from smiler.domain.cohort import Cohort
 from smiler.evaluation.scores import Measured, score_case
@@ -33,8 +34,6 @@ from smiler.recipe.recipe import load_recipe
 from smiler.selection.propose import Selection, select
 from smiler.store.store import Store, StoreOptions, build_store
 from smiler.verbs.train import select_organs
-
-RESULT = Path(__file__).parents[1] / "results" / "bench" / "latest.json"
 
 
 def limits() -> dict[str, float]:
@@ -49,9 +48,8 @@ def limits() -> dict[str, float]:
     return found
 
 
-def training_store(folder: Path) -> Store:
-    """Six phantoms of 32x256x256 with half of their annotations hidden, eight organs."""
-    full = make_phantom_cohort(folder / "all", 6, (32, 256, 256))
+def training_store(full: Cohort, folder: Path) -> Store:
+    """Phantoms with half of their annotations hidden, eight organs."""
     keys = full.organs.keys[:ORGANS]
     chosen = select_organs(full, load_recipe("smile", None, [f"organs={list(keys)!r}".replace("'", '"')]))
     return build_store(hide(chosen, folder / "hidden", 0.5), folder / "cache", StoreOptions())
@@ -104,43 +102,49 @@ def rounded(values: dict[str, float], digits: int) -> dict[str, float]:
     return {name: round(value, digits) for name, value in values.items()}
 
 
-def main() -> None:
-    """Measure and write."""
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        cohort = make_phantom_cohort(place / "large", 1, (100, 512, 512))
-        large = place / "large"
-        peaks = {
-            "predict_512x512x100": peak_of(large, 1.5, 100),
-            "predict_512x512x100_native": peak_of(large, "native", 100),
-            "predict_512x512x600": peak_of(large, 1.5, 600),
-        }
-        steps = trained(training_store(place))
-        native, usual = subject(cohort, "native"), subject(cohort, 1.5)
-        seconds = {
-            "predict_native": predicting.prediction(native, place / "out", 2),
-            "predict_1.5mm": predicting.prediction(usual, place / "out", 4),
-            "relabel": predicting.relabelling(usual, place / "out", 3),
-            "monte_carlo": predicting.monte_carlo(subject(cohort, 1.5, depth=18), 4),
-            "files": predicting.files(usual, place, 5),
-            "evaluate": evaluation(replace(cohort)),
-            "select": selection(),
-        }
-    outcome = {
-        "command": "make bench",
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "versions": {name: version(name) for name in ("smiler-seg", "torch", "monai", "numpy")},
-        "precision": "float32",
+def measured(place: Path) -> dict[str, Any]:
+    """Everything, in a folder that is thrown away."""
+    large = make_phantom_cohort(place / "large", 1, (100, 512, 512))
+    small = make_phantom_cohort(place / "small", 6, (32, 256, 256))
+    peaks = {
+        "predict_512x512x100": peak_of(large.folder, 1.5, 100),
+        "predict_512x512x100_native": peak_of(large.folder, "native", 100),
+        "predict_512x512x600": peak_of(large.folder, 1.5, 600),
+    }
+    steps = trained(training_store(small, place))
+    seconds = around(large, place)
+    return {
         "limits": rounded(limits(), 0),
         "ratios": rounded(ratios(steps, seconds), 3),
+        "agreement": told(agreement(small, large, place / "agreement")),
+        "engines": engines(),
         "seconds": {name: rounded(values, 4) for name, values in (steps | seconds).items()},
         "peak_mb": peaks,
-        "took_minutes": round((time.monotonic() - begin) / 60, 1),
     }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(outcome, indent=1) + "\n")
+
+
+def around(large: Cohort, place: Path) -> dict[str, dict[str, float]]:
+    """Prediction, relabelling and what else is done with a CT of 512x512x100."""
+    native, usual = subject(large, "native"), subject(large, 1.5)
+    return {
+        "predict_native": predicting.prediction(native, place / "out", 2),
+        "predict_1.5mm": predicting.prediction(usual, place / "out", 4),
+        "relabel": predicting.relabelling(usual, place / "out", 3),
+        "monte_carlo": predicting.monte_carlo(subject(large, 1.5, depth=18), 4),
+        "files": predicting.files(usual, place, 5),
+        "evaluate": evaluation(large),
+        "select": selection(),
+    }
+
+
+def main() -> None:
+    """Measure and keep."""
+    begin = time.monotonic()
+    head = about("make bench", ("smiler-seg", "torch", "monai", "numpy", "onnxruntime"))
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = head | {"precision": "float32"} | measured(Path(folder))
+    outcome["took_minutes"] = round((time.monotonic() - begin) / 60, 1)
+    keep(outcome)
     print(json.dumps(outcome, indent=1))
 
 

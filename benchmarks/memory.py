@@ -2,19 +2,21 @@
 
     make bench-memory      # results/bench/memory.json and docs/pictures/memory.png
 
-Small phantoms, each referenced many times under another name: what is measured is what grows with their number.
+The smallest phantoms, each referenced many times under another name: what is measured is what grows with their number.
 """
 
-import datetime
+import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
+
+from benchmarks.machine import about
 
 from smiler.domain.cells import Cell
 from smiler.domain.cohort import Cohort
@@ -22,7 +24,7 @@ from smiler.experiments.phantom_cohort import make_phantom_cohort
 
 ROOT = Path(__file__).parents[1]
 RESULT, PICTURE = ROOT / "results" / "bench" / "memory.json", ROOT / "docs" / "pictures" / "memory.png"
-COUNTS, DIFFERENT = (10, 100, 1000), 10
+COUNTS, DIFFERENT, SHAPE = (10, 100, 1000), 10, (8, 32, 32)
 SMILER = [sys.executable, "-m", "smiler"]
 PEAK = (
     "import re, sys; from smiler.cli import main\n"
@@ -47,35 +49,42 @@ def many(few: Cohort, folder: Path, count: int) -> Path:
     return folder
 
 
-def peak(*words: object) -> int:
-    """Peak memory (MB) of a command."""
+def peak(*words: object) -> tuple[int, float]:
+    """Peak memory (MB) of a command, and its seconds."""
+    begin = time.monotonic()
     done = subprocess.run([sys.executable, "-c", PEAK, *map(str, words)], capture_output=True, text=True, check=False)
     if "peak" not in done.stderr or done.returncode not in {0, 1}:
         raise SystemExit(done.stderr)
-    return int(done.stderr.rsplit("peak", 1)[1]) // 1000
+    return int(done.stderr.rsplit("peak", 1)[1]) // 1000, round(time.monotonic() - begin, 1)
 
 
-def measured(work: Path) -> dict[str, dict[str, int]]:
-    """Command -> number of volumes -> MB."""
-    few = make_phantom_cohort(work / "few", DIFFERENT, (16, 48, 48))
-    cohorts = {count: many(few, work / f"cohort{count}", count) for count in COUNTS}
+Table = dict[str, dict[str, float]]
+"""Command -> number of volumes -> figure."""
+
+
+def measured(work: Path, counts: Sequence[int]) -> tuple[Table, Table]:
+    """MB, and seconds."""
+    few = make_phantom_cohort(work / "few", DIFFERENT, SHAPE)
     run = work / "run"
-    subprocess.run([*SMILER, "train", str(cohorts[10]), str(run), *TINY], check=True, capture_output=True)
-    found: dict[str, dict[str, int]] = {}
-    for count, cohort in cohorts.items():
+    words = ["train", str(many(few, work / "learn", DIFFERENT)), str(run), *TINY]
+    subprocess.run([*SMILER, *words], check=True, capture_output=True)
+    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    spent: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for count in counts:
+        cohort = many(few, work / f"cohort{count}", count)
         commands = {
             "audit": ("audit", cohort, "--json"),
             "predict": ("predict", run, cohort, "--out", work / f"masks{count}"),
             "relabel": ("relabel", run, cohort, work / f"completed{count}"),
             "evaluate": ("evaluate", run, cohort, "--out", work / f"scores{count}"),
         }
-        for name, words in commands.items():
-            found.setdefault(name, {})[str(count)] = peak(*words)
-            print(name, count, found[name][str(count)], "MB", flush=True)
-    return found
+        for name, command in commands.items():
+            found[name][str(count)], spent[name][str(count)] = peak(*command)
+            print(name, count, found[name][str(count)], "MB", spent[name][str(count)], "s", flush=True)
+    return dict(found), dict(spent)
 
 
-def plot(found: dict[str, dict[str, int]]) -> None:
+def plot(found: Table) -> None:
     """MB against the number of volumes."""
     from matplotlib.figure import Figure
 
@@ -92,18 +101,18 @@ def plot(found: dict[str, dict[str, int]]) -> None:
 
 
 def main() -> None:
-    """Measure, draw, write."""
+    """Measure, draw, write; other numbers of volumes are only told."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="numbers of volumes; only told if given")
+    counts = tuple(parser.parse_args().counts)
+    head, begin = about("make bench-memory", ("smiler-seg", "torch", "numpy")), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        found = measured(Path(folder))
-    plot(found)
-    outcome = {
-        "command": "make bench-memory",
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "versions": {name: version(name) for name in ("smiler-seg", "torch", "numpy")},
-        "peak_mb": found,
-    }
-    RESULT.write_text(json.dumps(outcome, indent=1) + "\n")
+        found, spent = measured(Path(folder), counts)
+    minutes = round((time.monotonic() - begin) / 60, 1)
+    outcome = head | {"shape_zyx": SHAPE, "peak_mb": found, "seconds": spent, "took_minutes": minutes}
+    if counts == COUNTS:
+        plot(found)
+        RESULT.write_text(json.dumps(outcome, indent=1) + "\n")
     print(json.dumps(outcome, indent=1))
 
 

@@ -1,7 +1,7 @@
 """Checks on real CT, each through the real command line; the outcome goes to results/real/.
 
     make real        # SMILER_REAL_DATA, else ../shared/data beside the repository
-    python benchmarks/real_ct.py import_both overfit     # only some of the checks; the others' outcomes are kept
+    python -m benchmarks.real_ct import_both overfit     # only some of the checks; the others' outcomes are kept
 
 Import two data sets of different layout into one cohort, audit, train on one volume until it is known, predict,
 relabel; predict a 512x512x300 volume within 4 GB. Needs about ten minutes on two cores.
@@ -10,18 +10,17 @@ relabel; predict a 512x512x300 volume within 4 GB. Needs about ten minutes on tw
 import datetime
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from benchmarks.machine import about
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = Path(os.environ.get("SMILER_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -174,11 +173,7 @@ def main(names: list[str]) -> None:
         raise SystemExit(f"no real CT at {DATA}: set SMILER_REAL_DATA")
     work = Path(tempfile.mkdtemp(prefix="smiler-real-"))
     outcome: dict[str, Any] = json.loads(TARGET.read_text()) if names and TARGET.exists() else {}
-    outcome |= {
-        "command": "make real",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "versions": {name: version(name) for name in ("smiler-seg", "torch", "monai", "numpy")},
-    }
+    outcome |= about("make real", ("smiler-seg", "torch", "monai", "numpy"))
     try:
         for name in names or CHECKS:
             date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()

@@ -5,10 +5,8 @@
 Patches a second on a synthetic cohort; medians of repeated runs. Ratios travel between machines, seconds don't.
 """
 
-import datetime
 import json
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.machine import about
 from lightning_fabric import Fabric
 
 from smiler.curriculum.rounds import Plan, fresh_network, make_objective
@@ -134,10 +133,8 @@ def main() -> None:
         "predict_unet3d": times["bare_windows"] / times["windows"],
         "mc_dropout_10": times["windows_mc_dropout_10"] / times["windows"],
     }
-    outcome = {
-        "command": "make bench-volumes",
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, no GPU",
+    outcome = about("make bench-volumes", ("smiler-seg", "torch", "monai", "numpy")) | {
+        "threads": torch.get_num_threads(),
         "patch": list(recipe.sampling.box),
         "precision": fabric._precision.precision,
         "patches_per_second": {name: round(value, 2) for name, value in patches.items()},

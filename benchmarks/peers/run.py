@@ -8,20 +8,18 @@ Every measurement is a process of its own. Repeats go round and round, so that a
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import about
 from benchmarks.peers.child import TASKS
 from benchmarks.peers.settings import NETWORKS, SIZES, Settings
 from benchmarks.peers.summary import agreements, ratios, table
@@ -90,13 +88,8 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     prepare(work.resolve(), given.size)
     seen = all_measurements(work.resolve(), settings)
-    outcome = {
-        "command": "make bench-peers"
-        if given.size == "full"
-        else f"python -m benchmarks.peers.run --size {given.size}",
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "versions": {name: version(name) for name in PACKAGES},
+    command = "make bench-peers" if given.size == "full" else f"python -m benchmarks.peers.run --size {given.size}"
+    outcome = about(command, PACKAGES) | {
         "settings": vars(settings) | {"precision": json.loads((work / "facts.json").read_text())["precision"]},
         "ratios": {network: ratios(tasks) for network, tasks in seen.items()},
         "agreement": {network: agreements(work, network) for network in NETWORKS},
