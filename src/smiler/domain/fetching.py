@@ -26,11 +26,12 @@ _kept: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
 
 @dataclass
 class _Copy:
-    """One address's copy, `users` of it, and who makes it."""
+    """One address's copy: how many want it, who makes it, where it is, and what removes it."""
 
     users: int = 0
     making: threading.Lock = field(default_factory=threading.Lock)
     path: Path | None = None
+    removal: ExitStack = field(default_factory=ExitStack)
 
 
 _copies: dict[str, _Copy] = {}
@@ -92,15 +93,14 @@ def _held(root: Remote) -> Iterator[Path]:
             if copy.path is None:
                 folder = made.enter_context(_scratch())
                 copy.path = _download(root, folder)
-                made.pop_all()  # it stays until the last one is done
+                copy.removal = made.pop_all()
         yield copy.path
     finally:
         with _lock:
             copy.users -= 1
             if not copy.users:
                 del _copies[root.address]
-        if not copy.users and copy.path is not None:
-            shutil.rmtree(copy.path.parent, ignore_errors=True)
+                copy.removal.close()
 
 
 def _download(root: Remote, folder: Path) -> Path:

@@ -132,9 +132,11 @@ def place(path: str | Path, folder: Path | None = None) -> Path:
     found = _ADDRESS.fullmatch(str(path))
     if found and (_known(found["scheme"]) if isinstance(path, Path) else len(found["slashes"]) > 1):
         return _addressed(str(path), found["scheme"], found["slashes"], found["rest"])
-    if isinstance(folder, Remote) and not Path(path).is_absolute():
-        return Remote(*folder.parts[:1], *posixpath.normpath("/".join((*folder.parts[1:], str(path)))).split("/"))
-    return folder / path if folder else Path(path)
+    if folder is None or Path(path).is_absolute():
+        return Path(path)
+    if isinstance(folder, Remote):  # stores know no ".."
+        return Remote(*folder.parts[:1], posixpath.normpath("/".join((*folder.parts[1:], str(path)))))
+    return folder / path
 
 
 def local(path: str | Path, what: str) -> Path:
