@@ -6,11 +6,9 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -252,19 +250,3 @@ def test_copies_of_a_process_that_was_killed_go_when_another_fetches(tmp_path: P
     assert len(run(signal.SIGCONT)) == 1  # the next one leaves nothing, but does not yet dare to remove it
     os.utime(left, (0, time.time() - 2 * ABANDONED_SECONDS))
     assert run(signal.SIGCONT) == []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_stays() -> Iterator[None]:
-    yield
-    left = [path for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") for path in _mine(folder)]
-    assert left == []
-
-
-def _mine(folder: Path) -> list[Path]:
-    """Copies in the folder of this process, which it keeps locked."""
-    from smiler.domain.fetching import _own
-
-    with suppress(OSError):
-        return [path for path in folder.iterdir() if folder == _own() and path.name != ".lock"]
-    return []

@@ -21,7 +21,7 @@ from smiler.store.store import build_store
 sys.path.insert(0, str(Path(__file__).parents[1] / "formats"))
 sys.path.insert(0, str(Path(__file__).parent))
 from dicom_files import Slices
-from test_spread import SPREAD, smiler, start, tree
+from test_spread import SPREAD, smiler, tree
 
 MISSING = [name for name in ("s3fs", "moto", "flask", "flask_cors") if importlib.util.find_spec(name) is None]
 pytestmark = [
@@ -80,20 +80,24 @@ def objects(s3: Any, prefix: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("spread", [[], *SPREAD], ids=lambda words: words[0] if words else "here")
 def test_masks_in_a_bucket_are_those_on_disk_and_are_not_made_again(
-    s3: Any, stored: Path, tiny: Any, tmp_path: Path, spread: list[str]
+    s3: Any, stored: Path, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: list[str]
 ) -> None:
     prefix = f"volumes/masks{len(spread)}"
     words = ["--device", "cpu", "--out"]
     assert smiler("predict", tiny.run, tiny.cohort.folder, *words, tmp_path / "masks").code == 0
+    if spread[:1] == ["--jobs"]:  # Ray's own files have long names below TMPDIR
+        (tmp_path / "copies").mkdir()
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "copies"))
     done = smiler("predict", tiny.run, stored, *words, f"s3://{prefix}", *spread)
     assert done.code == 0, done.err
     assert done.out.endswith(f"masks and volumes.csv in s3://{prefix}\n")
     assert objects(s3, prefix) == tree(tmp_path / "masks")
+    assert not list((tmp_path / "copies").rglob("*"))
     for case in ("case0", "case1"):  # who does them again writes them anew
         s3.pipe(f"{prefix}/{case}/liver.nii.gz", b"kept")
     s3.rm_file(f"{prefix}/case1/provenance.json")
     s3.pipe(f"{prefix}/case1/old.nii.gz", b"")
-    assert smiler("predict", tiny.run, stored, *words, f"s3://{prefix}", *spread).code == 0
+    assert smiler("predict", tiny.run, stored, *words, f"s3://{prefix}").code == 0
     again = objects(s3, prefix)
     assert again.pop("case0/liver.nii.gz") == b"kept"
     assert again.pop("case1/old.nii.gz") == b""
@@ -146,18 +150,6 @@ def test_dicom_in_a_bucket_is_a_folder_or_a_zip_file(s3: Any, tiny: Any, tmp_pat
         assert all(here[name] == data for name, data in there.items() if name.endswith(".nii.gz"))
 
 
-def test_no_copy_stays_on_the_disk(s3: Any, stored: Path, tiny: Any, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(tmp_path))
-        with start(
-            "predict", tiny.run, stored, "--out", "s3://volumes/clean", "--device", "cpu", "--jobs", 2
-        ) as process:
-            told = process.communicate(timeout=200)
-    assert process.returncode == 0, told
-    assert "case3/provenance.json" in objects(s3, "volumes/clean")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
 @pytest.mark.parametrize(
     ("image", "out", "said"),
     [
@@ -203,14 +195,15 @@ def test_credentials_and_connection_are_named(
     else:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with start("predict", tiny.run, "s3://volumes/cohort/images/case0.nii.gz", "--out", tmp_path / "out") as process:
-        told = process.communicate(timeout=200)
-    assert process.returncode == 2, told
+    type(s3).clear_instance_cache()  # it would go on with what it knows
+    done = smiler("predict", tiny.run, "s3://volumes/cohort/images/case0.nii.gz", "--out", tmp_path / "out")
+    type(s3).clear_instance_cache()
     named = "Unable to locate credentials" if how == "no credentials" else "Could not connect to the endpoint URL"
-    assert "s3://volumes/cohort/images/case0.nii.gz: the store can't be used" in told[1]
-    assert named in told[1]
-    assert "check the address, your credentials and the connection" in told[1]
-    assert "Traceback" not in told[1]
+    assert done.code == 2, done
+    assert "s3://volumes/cohort/images/case0.nii.gz: the store can't be used" in done.err
+    assert named in done.err
+    assert "check the address, your credentials and the connection" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_what_needs_a_disk_says_so(
