@@ -5,6 +5,7 @@ from pathlib import Path
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.progress import Progress
+from smiler.domain.remote import place
 from smiler.evaluation.scores import Score
 from smiler.evaluation.truth import Truth
 from smiler.recipe.recipe import Recipe, load_recipe
@@ -52,8 +53,8 @@ def predict(
     `workers`, here and below: such as smiler.workers.processes.Processes(4); else one case after the other.
     """
     model, recipe = ModelAt.find(_path(run)), recipe_of(_path(run))
-    request = predicting.PredictRequest(Path(out), tuple(organs), options=recipe.prediction, reading=recipe.reading)
-    return predicting.predict(model, [Path(image) for image in images], request, workers=workers)
+    request = predicting.PredictRequest(place(out), tuple(organs), options=recipe.prediction, reading=recipe.reading)
+    return predicting.predict(model, [place(image) for image in images], request, workers=workers)
 
 
 def relabel(
@@ -69,7 +70,7 @@ def relabel(
     model, recipe = ModelAt.find(_path(run)), recipe_of(_path(run))
     opened = cohort if isinstance(cohort, Cohort) else Cohort.open(cohort)
     request = relabelling.RelabelRequest(
-        Path(out),
+        place(out),
         fraction,
         rule,
         recipe.curriculum.passes,
@@ -95,4 +96,4 @@ def evaluate(
 
 
 def _path(run: RunFolder | PathLike) -> Path:
-    return run.path if isinstance(run, RunFolder) else Path(run)
+    return run.path if isinstance(run, RunFolder) else place(run)

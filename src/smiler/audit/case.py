@@ -128,7 +128,7 @@ class _Look:
         """Without a CT to lie on, masks are only read for their own faults."""
         for path, where in self._mask_files().items():
             try:
-                read_labels(self.cohort.folder / path, self.options.labels.read)
+                read_labels(self.cohort.at(path), self.options.labels.read)
             except BadInput as error:
                 self.faults.append(_at(where, error))
         return {}

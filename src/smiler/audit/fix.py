@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from smiler.domain.cells import Cell
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
+from smiler.domain.fetching import keeping
 from smiler.domain.files import read_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.locks import writing
@@ -49,7 +50,8 @@ def fix_geometry(
     with writing(cohort.folder):
         cases = []
         for case in (progress or Silent()).track(cohort.cases, "checking geometry", len(cohort)):
-            fixed = list(_case(cohort, case, how, reading))
+            with keeping():
+                fixed = list(_case(cohort, case, how, reading))
             done += fixed
             moved = {row.source: row.path for row in fixed}
             cases.append(case.with_cells({key: _moved(cell, moved) for key, cell in case.cells.items()}))
@@ -65,7 +67,7 @@ def _case(cohort: Cohort, case: Case, how: How, reading: ReadOptions) -> Iterato
         return
     for number, source in enumerate(dict.fromkeys(cell.path for cell in case.cells.values() if cell.path)):
         try:
-            drawn = read_labels(cohort.folder / source, reading, grid.geometry)
+            drawn = read_labels(cohort.at(source), reading, grid.geometry)
         except BadInput:
             continue
         if drawn.grid.geometry.agrees(grid.geometry) or (how == "copy" and drawn.grid.shape != grid.shape):
@@ -88,9 +90,9 @@ def _write(cohort: Cohort, case: Case, paths: tuple[str, str], drawn: Drawn, gri
     facts: dict[str, Any] = {"how": how, "from": str(drawn.grid.geometry), "to": str(grid.geometry), "case": case.id}
     facts["apart_mm"] = f"{apart:.4g}"
     about = (cohort.folder / path).with_name(Path(path).name.removesuffix(".nii.gz") + ".json")
-    old = cohort.folder / beside(source)
+    old = cohort.at(beside(source))
     was = {"was": read_json(old)} if old.is_file() else {}
-    Provenance("fix-geometry", {"mask": content(cohort.folder / source)}, facts | was).save(about)
+    Provenance("fix-geometry", {"mask": content(cohort.at(source))}, facts | was).save(about)
     return Fixed(case.id, source, path, note)
 
 

@@ -124,6 +124,7 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
     from smiler.cli.console import out as console
     from smiler.domain.cohort import Cohort
     from smiler.domain.files import write_json
+    from smiler.domain.remote import local
     from smiler.report.inputs import Audit as Inputs
     from smiler.report.matrix import save_matrix
     from smiler.report.report import write_report
@@ -134,6 +135,7 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
     options = AuditOptions(deep=deep, reading=reading, labels=labels)
     found = audit_cohort(Cohort.open(cohort), options, bars, chosen(jobs, ray))
     if out is not None:
+        out = local(out, "the audit's page")
         write_json(out / "audit.json", found.to_json())
         save_matrix(Inputs.model_validate(found.to_json()), out / "coverage.png")
         bars.note(f"page: {write_report(out)}")

@@ -81,16 +81,19 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     """
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
+    from smiler.domain.remote import place
     from smiler.verbs.model_at import ModelAt
     from smiler.verbs.predict import PredictRequest
     from smiler.verbs.predict import predict as run_prediction
     from smiler.verbs.run import recipe_of
 
     model, recipe = ModelAt.find(run, device, engine=engine), recipe_of(run)
+    out = place(out)
     largest = largest_component or recipe.prediction.largest_component
     options = recipe.prediction.model_copy(update={"largest_component": largest})
     request = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options, recipe.reading)
-    done = run_prediction(model, images, request, Bars(quiet=as_json), chosen(jobs, ray, model.gpus))
+    spread, places = chosen(jobs, ray, model.gpus), [place(image) for image in images]
+    done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
     if as_json:
         print_json({row.name: {"volumes_ml": row.volumes_ml} for row in done})
         return
@@ -119,6 +122,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     from smiler.domain.cells import Status
     from smiler.domain.cohort import Cohort
     from smiler.domain.errors import BadInput
+    from smiler.domain.remote import place
     from smiler.selection import RULES
     from smiler.verbs.model_at import ModelAt
     from smiler.verbs.relabel import RelabelRequest
@@ -128,6 +132,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     if rule not in RULES:
         raise BadInput("no such rule", where="--rule", got=repr(rule), do=f"choose among {', '.join(RULES)}")
     model, recipe = ModelAt.find(run, device), recipe_of(run)
+    out = place(out)
     stage = int(find_model(run).facts.get("stage", 0))
     request = RelabelRequest(
         out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels
@@ -162,18 +167,19 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
     from smiler.cli.score_view import show, to_json
+    from smiler.domain.remote import place
     from smiler.evaluation.scores import write_scores
     from smiler.evaluation.truth import Truth
     from smiler.verbs.evaluate import evaluate as run_evaluation
     from smiler.verbs.model_at import ModelAt
     from smiler.verbs.run import RunFolder, trained_on
 
-    truth = Truth.open(cohort)
+    truth, predicted = Truth.open(cohort), place(predicted)
     if cases:
         truth = Truth(truth.cohort.only(split(cases)))
     gpus = ModelAt.find(predicted, device).gpus if ray and RunFolder(predicted).exists else 0.0
     scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), chosen(jobs, ray, gpus))
-    path = (out or predicted) / "scores.csv"
+    path = place(out or predicted) / "scores.csv"
     write_scores(path, scores)
     if as_json:
         print_json(to_json(scores))

@@ -1,6 +1,5 @@
 """A cohort: the organs and, for each volume, what is known of each of them. References only, no voxels."""
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,6 +8,7 @@ from pathlib import Path
 from smiler.domain.cells import UNANNOTATED, Cell, Status
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.organs import OrganSet
+from smiler.domain.remote import absolute, is_address, place
 
 CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MANIFEST, LEDGER = "cohort.toml", "cases.csv"
@@ -80,7 +80,7 @@ class Cohort:
         """Read `cohort.toml`, then `cases.csv`; every fault of a file is listed at once."""
         from smiler.domain.ledger import read_cohort
 
-        return read_cohort(Path(folder), sealed=False)
+        return read_cohort(place(folder), sealed=False)
 
     def save(self) -> None:
         """Write `cohort.toml` and `cases.csv` into the folder, atomically."""
@@ -101,13 +101,17 @@ class Cohort:
                 return case
         raise BadInput("no such case", where=str(self.folder / LEDGER), got=repr(case_id))
 
+    def at(self, path: str) -> Path:
+        """Where a path of the ledger leads."""
+        return place(path, self.folder)
+
     def image_path(self, case: Case) -> Path:
         """Where the case's image lies."""
-        return self.folder / case.image
+        return self.at(case.image)
 
     def mask_path(self, case: Case, organ: str) -> Path:
         """Where the mask of an annotated or proposed organ lies."""
-        return self.folder / case.cell(organ).path
+        return self.at(case.cell(organ).path)
 
     def only(self, case_ids: Iterable[str]) -> "Cohort":
         """The same cohort with some of its cases, in ledger order."""
@@ -124,11 +128,13 @@ class Cohort:
 
 
 def relocate(cohort: Cohort, case: Case, folder: Path) -> Case:
-    """The case with its paths written from another cohort folder: relative within it, else absolute."""
+    """The case with its paths written from another cohort folder: relative within it, else absolute, addresses kept."""
+    base = absolute(folder)
 
     def move(path: str) -> str:
-        target = Path(os.path.abspath(cohort.folder / path))  # noqa: PTH100  keep links as the user wrote them
-        base = Path(os.path.abspath(folder))  # noqa: PTH100
+        if is_address(path):
+            return path
+        target = absolute(cohort.at(path))
         return target.relative_to(base).as_posix() if target.is_relative_to(base) else target.as_posix()
 
     def move_cell(cell: Cell) -> Cell:

@@ -67,6 +67,14 @@ class Stopped(SmilerError):
     exit_code = 130
 
 
+def renamed(error: BadInput, old: str, new: str) -> BadInput:
+    """The same error about the same thing under the name that the user knows."""
+    if isinstance(error, Faults):
+        return Faults([renamed(fault, old, new) for fault in error.faults])
+    told = {"where": error.where, "got": error.got, "do": error.do}
+    return BadInput(error.what.replace(old, new), **{key: text.replace(old, new) for key, text in told.items()})
+
+
 def raise_all(faults: Sequence[BadInput]) -> None:
     """Raise nothing, the one fault, or all of them together."""
     if len(faults) == 1:

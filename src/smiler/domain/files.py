@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from smiler.domain.errors import BadInput
+from smiler.domain.fetching import uploading
+from smiler.domain.remote import Remote, local
 
 LONGEST_NAME = 60
 """So much of a file's name goes into that of its temporary file."""
@@ -29,8 +31,14 @@ def as_os_error(*kinds: type[Exception]) -> Iterator[None]:
 def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     """Give a temporary path beside `path`; on success fsync it and rename it onto `path`.
 
-    Whatever goes wrong before the rename, `path` keeps what it held and the temporary file goes.
+    Whatever goes wrong before the rename, `path` keeps what it held and the temporary file goes. At an address the
+    finished file is sent whole, which is as good: stores show an object when all of it is there.
     """
+    if isinstance(path, Remote):
+        with uploading(path, suffix) as temporary:
+            yield temporary
+        return
+    local(path, "what is written here")  # a Path made of an address looks like a folder named "s3:"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=f".tmp{suffix}", dir=path.parent)
@@ -54,7 +62,7 @@ def _prefix(path: Path) -> str:
 
 def forget_unfinished(path: Path) -> None:
     """Remove what a process that was killed while it wrote `path` left beside it; for its only writer."""
-    if len(path.name) <= LONGEST_NAME:  # else it may be another file's
+    if len(path.name) <= LONGEST_NAME and not isinstance(path, Remote):  # else it may be another file's
         for old in path.parent.glob(f"{glob.escape(_prefix(path))}{'?' * 8}.tmp*"):
             old.unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.files import cannot_write, write_text
 from smiler.domain.organs import Organ, OrganSet
 from smiler.domain.places import exists
+from smiler.domain.remote import Remote, place
 
 FORMAT = 1
 _WORDS = {"absent", "unannotated", "none", "missing", "nan", "n/a", "na", "-", "0", "no"}
@@ -234,7 +235,13 @@ class _LedgerReader:
         return cell
 
     def _check_exists(self, number: int, column: str, path: str) -> None:
-        if not exists(self.path.parent / path):
+        """An address is looked at when it is fetched: a store needs a moment for each question."""
+        try:
+            found = place(path, self.path.parent)
+        except BadInput as error:
+            self.fault(number, column, error.what, repr(path), error.do)
+            return
+        if not isinstance(found, Remote) and not exists(found):
             do = "" if Path(path).is_absolute() else "paths start at the cohort's folder"
             if path.strip().lower() in _WORDS:
                 do = "write absent, in small letters, if an expert looked; leave the cell empty if nobody did"

@@ -8,11 +8,13 @@ from filelock import FileLock, Timeout
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import cannot_write
+from smiler.domain.remote import local
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Hold the folder for writing; BadInput if another process holds it. Freed by the system if we are killed."""
+    local(folder, "the folder that is written to")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")

@@ -16,6 +16,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 from smiler.domain.errors import BadInput
+from smiler.domain.fetching import fetched, whole
+from smiler.domain.remote import Remote
 
 ZIP = ".zip"
 SERIES = "SeriesInstanceUID="
@@ -36,7 +38,9 @@ class Entry:
 
 
 def exists(path: Path) -> bool:
-    """Whether the path leads to something; whatever can't be looked at does not."""
+    """Whether the path leads to something; whatever can't be looked at does not. BadInput for a store that says no."""
+    if isinstance(path, Remote):
+        return whole(path)[0].exists()
     try:
         return (path.exists() and not _is_zip(path)) or next(walk(path), None) is not None
     except (BadInput, OSError, ValueError):
@@ -44,7 +48,7 @@ def exists(path: Path) -> bool:
 
 
 def walk(path: Path) -> Iterator[Entry]:
-    """Every file that the path leads to, names in natural order, without hidden ones (__MACOSX, .DS_Store, ._x)."""
+    """Every file that a path on disk leads to, in natural order of names, without hidden ones (__MACOSX, ._x)."""
     path = split_series(path)[0]
     if "*" in path.name:
         wanted, depth = path.name, len(path.parent.parts)
@@ -62,7 +66,12 @@ def walk(path: Path) -> Iterator[Entry]:
 
 
 def content(path: Path) -> str:
-    """Hash of what the path leads to, hexadecimal; OSError if that is nothing."""
+    """Hash of what the path leads to, hexadecimal, wherever that lies; OSError if that is nothing."""
+    with fetched(path) as local:
+        return _content(local)
+
+
+def _content(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.ledger import read_cohort
+from smiler.domain.remote import place
 
 
 @dataclass(frozen=True)
@@ -16,4 +17,4 @@ class Truth:
     @classmethod
     def open(cls, folder: str | Path) -> "Truth":
         """Open a cohort, sealed or not, to measure against it."""
-        return cls(read_cohort(Path(folder), sealed=True))
+        return cls(read_cohort(place(folder), sealed=True))

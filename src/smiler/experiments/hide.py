@@ -9,6 +9,7 @@ import numpy as np
 from smiler.domain.cells import UNANNOTATED, Cell, Status, annotated
 from smiler.domain.cohort import LEDGER, Case, Cohort, relocate
 from smiler.domain.errors import BadInput
+from smiler.domain.fetching import keeping
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
@@ -26,10 +27,10 @@ def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progr
     kept = kept_pairs(cohort, alpha, seed)
     with writing(out):
         folder = out / "cohort"
-        cases = [
-            _hide_case(cohort, case, folder, kept)
-            for case in (progress or Silent()).track(cohort, "hiding annotations", len(cohort))
-        ]
+        cases = []
+        for case in (progress or Silent()).track(cohort, "hiding annotations", len(cohort)):
+            with keeping():
+                cases.append(_hide_case(cohort, case, folder, kept))
         sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
         replace(cohort, folder=out / "truth", cases=sealed, sealed=True).save()
         hidden = replace(cohort, folder=folder, cases=tuple(cases), name=f"{cohort.name} alpha {alpha:g}".strip())

@@ -8,6 +8,7 @@ from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import replacing, write_json
 from smiler.domain.places import walk
+from smiler.domain.remote import local
 from smiler.export.images import link
 from smiler.export.pieces import ExportRequest, Piece
 from smiler.formats.base import some
@@ -34,7 +35,7 @@ def only_series(cohort: Cohort) -> tuple[Cohort, list[str]]:
 
 def write_piece(cohort: Cohort, piece: Piece, request: ExportRequest) -> Iterator[str]:
     """One case; an absent organ is a described segment without pixels."""
-    image, folder = cohort.image_path(piece.case).absolute(), request.out / piece.case.id
+    image, folder = local(cohort.image_path(piece.case).absolute(), "a series to link to"), request.out / piece.case.id
     files, _ = files_of(image, request.reading)
     for number, file in enumerate(files):
         target = folder / "ct" / f"{number:05d}.dcm"

@@ -6,7 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from smiler.domain.cohort import Case, Cohort
+from smiler.domain.fetching import fetched
 from smiler.domain.files import cannot_write, replacing
+from smiler.domain.remote import Remote
 from smiler.export.pieces import ExportRequest
 from smiler.formats.nifti import write_ct
 from smiler.formats.volumes import is_nifti, read_ct
@@ -18,7 +20,7 @@ def put_image(cohort: Cohort, case: Case, target: Path, request: ExportRequest) 
     if not is_nifti(source):
         ct = read_ct(source, request.reading)
         write_ct(target, ct.hu, ct.grid)
-    elif request.copy_images or not source.name.endswith(".nii.gz"):
+    elif request.copy_images or isinstance(source, Remote) or not source.name.endswith(".nii.gz"):
         copy_image(source, target, request)
     else:
         link(source, target)
@@ -27,8 +29,8 @@ def put_image(cohort: Cohort, case: Case, target: Path, request: ExportRequest) 
 def copy_image(source: Path, target: Path, request: ExportRequest) -> None:
     """A copy of a .nii.gz; what is not gzipped is read and written anew."""
     if source.name.endswith(".nii.gz"):
-        with replacing(target, ".nii.gz") as temporary:
-            shutil.copyfile(source, temporary)
+        with replacing(target, ".nii.gz") as temporary, fetched(source) as file:
+            shutil.copyfile(file, temporary)
     else:
         ct = read_ct(source, request.reading)
         write_ct(target, ct.hu, ct.grid)

@@ -83,7 +83,7 @@ def _piece(cohort: Cohort, case: Case, keys: Sequence[str], request: ExportReque
 def origin_of(cohort: Cohort, case: Case, key: str) -> tuple[Origin, Any]:
     """Who drew an organ's mask, and what is known of how: a note of a model lies beside each mask that one made."""
     cell = case.cell(key)
-    about = cohort.folder / beside(cell.path)
+    about = cohort.at(beside(cell.path))
     told: Any = None
     if about.is_file():
         told = read_json(about)

@@ -1,6 +1,5 @@
 """What a format is, what it reads, and what the user may say about a source."""
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from smiler.domain.cohort import CASE_ID, Case
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.files import read_json
 from smiler.domain.geometry import Geometry
+from smiler.domain.remote import absolute as absolute
 from smiler.formats.numbering import checked_table
 from smiler.formats.synonyms import Synonyms, load_synonyms
 from smiler.formats.volumes import ReadOptions, read_labels
@@ -208,11 +208,6 @@ def each(
 def some(names: Sequence[str]) -> str:
     """The first 20 names, and how many more there are."""
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-
-
-def absolute(path: Path) -> Path:
-    """The path from the root, links left as they are."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links out of the cohort
 
 
 def case_name(path: Path, ending: str = "") -> str:

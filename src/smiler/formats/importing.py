@@ -9,6 +9,7 @@ from smiler.domain.cells import ABSENT, UNANNOTATED, Cell, parse_cell
 from smiler.domain.cohort import Case
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.locks import writing
+from smiler.domain.remote import local
 from smiler.formats import detect, format_named
 from smiler.formats.base import ImportOptions, RawCase, absolute, some
 from smiler.formats.duplicates import duplicates, geometries_of, told
@@ -53,6 +54,7 @@ def import_into(
     source can't be read as a whole, if cases are there already, or if the source leaves open what `options` must say.
     """
     options = options or ImportOptions()
+    source, cohort_folder = local(source, "a source"), local(cohort_folder, "the cohort of an import")
     fmt = format_named(format_name) if format_name else detect(source)
     if fmt.name != "folder" and (options.images or options.masks or options.labelmaps or options.labels):
         do = "add --format folder, or leave out --image, --mask, --labelmap and --labels"

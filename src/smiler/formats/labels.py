@@ -126,7 +126,7 @@ class _Reader:
     def read(self, path: str, organs: list[str]) -> None:
         """Add what one file holds."""
         try:
-            drawn = read_labels(self.cohort.folder / path, self.options.read, self.geometry)
+            drawn = read_labels(self.cohort.at(path), self.options.read, self.geometry)
             self._check_geometry(drawn.grid)
         except BadInput as error:
             self._fault(organs, path, error)

@@ -1,9 +1,11 @@
 """The one door to voxels: a path of the ledger to a CT, its grid, or labels, whatever format lies behind it.
 
-NIfTI files are read here; folders, zip files and whatever lies in them are DICOM, read in a process of its own.
+NIfTI files are read here; folders, zip files and whatever lies in them are DICOM, read in a process of its own. What
+lies at an address is fetched first.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain import places
-from smiler.domain.errors import BadInput
+from smiler.domain.errors import BadInput, renamed
+from smiler.domain.fetching import fetched
 from smiler.domain.geometry import Geometry
+from smiler.domain.remote import Remote, place
 from smiler.formats import nifti
 from smiler.formats.dicom import client
 from smiler.formats.nifti import CT, ReadOptions
@@ -58,19 +62,23 @@ class Drawn:
 
 
 def is_nifti(path: str | Path) -> bool:
-    """Whether a path is read as NIfTI; all else is DICOM."""
-    path = Path(path)
+    """Whether a path is read as NIfTI; all else is DICOM. At an address only the name is looked at."""
+    path = place(path)
+    if isinstance(path, Remote):
+        return path.file_name.endswith((".nii", ".nii.gz"))
     return path.name.endswith((".nii", ".nii.gz")) or (path.is_file() and not _looks_dicom(path))
 
 
 def read_header(path: str | Path, options: ReadOptions = _DEFAULT) -> Grid:
     """Where the voxels lie; none is read. BadInput says what is wrong with the file or series."""
-    return nifti.read_header(path, options) if is_nifti(path) else client.read_header(_there(path), options)
+    with _at_hand(path) as file:
+        return nifti.read_header(file, options) if is_nifti(file) else client.read_header(_there(file), options)
 
 
 def read_ct(path: str | Path, options: ReadOptions = _DEFAULT) -> CT:
     """Read a CT as whole HU, in canonical order."""
-    return nifti.read_ct(path, options) if is_nifti(path) else client.read_ct(_there(path), options)
+    with _at_hand(path) as file:
+        return nifti.read_ct(file, options) if is_nifti(file) else client.read_ct(_there(file), options)
 
 
 def read_labels(path: str | Path, options: ReadOptions = _DEFAULT, geometry: Geometry | None = None) -> Drawn:
@@ -78,6 +86,11 @@ def read_labels(path: str | Path, options: ReadOptions = _DEFAULT, geometry: Geo
 
     geometry: of the CT; a DICOM-SEG or RTSTRUCT can't be read without it and comes back on it.
     """
+    with _at_hand(path) as file:
+        return _read_labels(file, options, geometry)
+
+
+def _read_labels(path: Path, options: ReadOptions, geometry: Geometry | None) -> Drawn:
     if is_nifti(path):
         array, grid = nifti.read_labels(path, options)
         return Drawn(array, grid, None, grid.notes)
@@ -96,11 +109,23 @@ def content(path: Path) -> str:
         raise BadInput("the file can't be read", where=str(path), got=error.strerror or str(error)) from error
 
 
-def _there(path: str | Path) -> Path:
-    found = display_path(path)
-    if not places.exists(found):
-        raise BadInput("the file does not exist", where=str(found))
-    return found
+@contextmanager
+def _at_hand(path: str | Path) -> Iterator[Path]:
+    """The path on this disk, fetched if it is an address; errors name it as the user does."""
+    named = place(path if isinstance(path, Path) else display_path(path) if "\0" in path else path)
+    with fetched(named) as file:
+        try:
+            yield file
+        except BadInput as error:
+            if file is named:
+                raise
+            raise renamed(error, str(file), str(named)) from error
+
+
+def _there(path: Path) -> Path:
+    if not places.exists(display_path(path)):
+        raise BadInput("the file does not exist", where=str(path))
+    return path
 
 
 def _looks_dicom(path: Path) -> bool:

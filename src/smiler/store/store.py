@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.evidence import UNSEEN
+from smiler.domain.fetching import keeping
 from smiler.domain.files import hash_json, read_json, write_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import OrganSet
@@ -106,7 +107,8 @@ def build_store(
 
     def build(case: Case) -> StoredCase | BadInput:
         try:
-            return _stored_case(cohort, case, cache, options)
+            with keeping():
+                return _stored_case(cohort, case, cache, options)
         except Faults as error:
             return error
         except BadInput as error:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from smiler.domain.cohort import MANIFEST, Cohort
 from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.fetching import fetched
 from smiler.domain.files import forget_unfinished, hash_json, read_json, write_json, write_text
 from smiler.domain.organs import OrganSet
 from smiler.domain.places import exists
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
+from smiler.domain.remote import Remote
 from smiler.formats.dicom.client import write_masks
 from smiler.formats.dicom.segments import segments_of
 from smiler.formats.nifti import write_labels, write_probability
@@ -120,13 +122,14 @@ def named_images(images: Sequence[Path]) -> dict[str, Path]:
 
 def _each_image(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     for path in images:
-        if (path / MANIFEST).exists():
+        if not is_nifti(path) and (path / MANIFEST).exists():
             cohort = Cohort.open(path)
             yield from ((case.id, cohort.image_path(case)) for case in cohort)
         elif not is_nifti(path) and not exists(path):
             raise BadInput("the image does not exist", where=str(path), do="give NIfTI files, DICOM folders or cohorts")
         else:
-            name = path.absolute().name.removesuffix(".zip").removesuffix(".gz").removesuffix(".nii")
+            name = path.file_name if isinstance(path, Remote) else path.absolute().name
+            name = name.removesuffix(".zip").removesuffix(".gz").removesuffix(".nii")
             if not name.strip("."):
                 raise BadInput("the file's name can't name a folder", where=str(path), do="rename it")
             yield name, path
@@ -236,7 +239,8 @@ def _write_dicom(
             for i, key in enumerate(keys):
                 chosen |= (bits >> model.organs.index(key) & 1) << np.int32(i)
             segments = segments_of(model.organs, keys, "AUTOMATIC")
-            write_masks(request.out / name / KINDS[kind], series, chosen, grid, segments, kind)
+            with fetched(series) as at_hand:
+                write_masks(request.out / name / KINDS[kind], at_hand, chosen, grid, segments, kind)
 
 
 def _parts_last(organs: OrganSet, keys: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from smiler.domain.files import forget_unfinished, hash_json, read_json
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
+from smiler.domain.remote import Remote
 from smiler.formats.labels import LabelOptions, Labels, read_case_labels
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import CT, ReadOptions, content, read_ct
@@ -81,7 +83,7 @@ def relabel(
         raise BadInput("a completed cohort is a new folder", where=str(request.out), do="choose another folder")
     for key in model.organs.keys:
         cohort.organs.index(key)
-    with writing(request.out):
+    with nullcontext() if isinstance(request.out, Remote) else writing(request.out):
         results = (workers or InProcess()).map(CompleteCase(model, cohort, request), enumerate(cohort))
         cases = tuple((progress or Silent()).track(results, "relabelling", len(cohort)))
         completed = replace(cohort, folder=request.out, cases=cases)
@@ -117,7 +119,7 @@ def _complete(model: Model | ModelAt, cohort: Cohort, case: Case, index: int, re
 def _annotations(cohort: Cohort, case: Case) -> str:
     """Hash of all that experts said of the case: proposals made beside other annotations are not kept."""
     known = {key: cell for key, cell in case.cells.items() if cell.status is not Status.UNANNOTATED}
-    masks = {cell.path: content(cohort.folder / cell.path) for cell in known.values() if cell.path}
+    masks = {cell.path: content(cohort.at(cell.path)) for cell in known.values() if cell.path}
     return hash_json([{key: str(cell) for key, cell in known.items()}, masks])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
+from smiler.domain.remote import local
 from smiler.networks.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from smiler.networks.device import as_trained, make_fabric
 from smiler.prediction.model import Model, ModelFacts, load_model
@@ -54,6 +55,7 @@ class RunFolder:
 
 def find_model(path: Path) -> Checkpoint:
     """The checkpoint that a run folder, or one of its checkpoint files, stands for."""
+    path = local(path, "a run")
     return RunFolder(path).newest() if path.is_dir() else read_checkpoint(path)
 
 

@@ -18,6 +18,7 @@ from smiler.domain.locks import writing
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
+from smiler.domain.remote import local
 from smiler.networks.device import make_training_fabric, precision_of
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
@@ -93,7 +94,8 @@ def plan_of(recipe: Recipe) -> Plan:
 def open_store(cohort: Cohort, recipe: Recipe, cache: Path | None, progress: Progress) -> Store:
     """The cohort on the recipe's working grid."""
     options = StoreOptions(recipe.data, recipe.reading, recipe.labels)
-    return build_store(cohort, cache or cohort.folder / ".smiler" / "cache", options, progress)
+    kept = local(cache or cohort.folder / ".smiler" / "cache", "what --cache names (else it is in the cohort's folder)")
+    return build_store(cohort, kept, options, progress)
 
 
 def select_organs(cohort: Cohort, recipe: Recipe) -> Cohort:

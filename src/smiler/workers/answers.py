@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from smiler.domain.errors import BadInput, SmilerError
+from smiler.domain.fetching import keeping
 from smiler.workers.base import I, R, Work
 
 KILLS = 3
@@ -32,7 +33,8 @@ class Answer(Generic[R]):
 def answer(work: Work[I, R], item: I) -> Answer[R]:
     """Work on an item in this process."""
     try:
-        return Answer((work(item),))
+        with keeping():
+            return Answer((work(item),))
     except Exception as error:  # noqa: BLE001  whatever it is, it is raised where the results are wanted
         return Answer(error=error, told=traceback.format_exc())
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from smiler.domain.fetching import keeping
+
 I = TypeVar("I")  # noqa: E741  an item
 R = TypeVar("R")
 Item = TypeVar("Item", contravariant=True)
@@ -40,4 +42,6 @@ class InProcess:
     def map(self, work: Work[I, R], items: Iterable[I]) -> Iterator[R]:
         """As `Workers.map`."""
         for item in items:
-            yield work(item)
+            with keeping():
+                result = work(item)
+            yield result
