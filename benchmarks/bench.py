@@ -132,7 +132,7 @@ def main() -> None:
             "files": predicting.files(usual, place, 5),
             "evaluate": evaluation(replace(cohort)),
             "select": selection(),
-            "pipelined": pipelining(place, 2),
+            "pipelined": pipelining(cohort, place, 2),
         }
     outcome = {
         "command": "make bench",

@@ -1,6 +1,6 @@
 """Several CT predicted one after the other, and with the next one read and the last one written meanwhile.
 
-python -m benchmarks.parts.pipelined     # prints its own seconds and ratios
+python -m benchmarks.parts.pipelined COHORT     # of CT of 512x512 or so; prints its own seconds and ratios
 
 Twice: with the network on the CPU, where reading and writing compete with it for the cores; and with a stand-in for a
 GPU, which is a wait as long as the network took, and no more than that: no GPU has run here. What the wait leaves of
@@ -9,22 +9,26 @@ the network is its last layer; all else is the real thing on the CPU. A ResNet-1
 
 import json
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from benchmarks.parts.painted import Painted, Subject, subject
 from benchmarks.parts.timing import in_turn
 from torch import Tensor, channels_last, inference_mode, zeros
 
-from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.domain.cohort import Cohort
+from smiler.domain.geometry import Geometry
+from smiler.formats.nifti import write_ct
 from smiler.verbs.predict import PredictImage, PredictRequest, predict
 from smiler.workers.base import InProcess, Workers
 from smiler.workers.pipelined import Pipelined
 
-COUNT, SHAPE = 4, (60, 512, 512)
+COUNT, SLICES = 4, 60
 
 
 class Waiting(Painted):
@@ -53,11 +57,10 @@ def _batch(one: Subject) -> Tensor:
     return zeros(8, 1, *shape).contiguous(memory_format=channels_last)
 
 
-def pipelining(folder: Path, repeats: int) -> dict[str, float]:
-    """Seconds of COUNT CT of 512x512x60 on the CPU (`cpu_*`) and with the stand-in (`wait_*`), and of both ends."""
-    cohort = make_phantom_cohort(folder / "several", COUNT, SHAPE)
-    images = [cohort.image_path(case) for case in cohort]
+def pipelining(cohort: Cohort, folder: Path, repeats: int) -> dict[str, float]:
+    """Seconds of COUNT CT on the CPU (`cpu_*`) and with the stand-in (`wait_*`), and of both ends without a network."""
     computed = subject(cohort, 1.5, depth=18)
+    images = [_ct(computed, folder / f"ct{number}.nii.gz", number) for number in range(COUNT)]
     waited = waiting(computed)
     works = {
         f"{name}_{kind}": _predicting(one, images, folder / "masks", workers)
@@ -65,6 +68,13 @@ def pipelining(folder: Path, repeats: int) -> dict[str, float]:
         for kind, workers in {"serial": InProcess(), "pipelined": Pipelined()}.items()
     }
     return in_turn(works | _ends(waited, images, folder), repeats, warm=False)
+
+
+def _ct(one: Subject, path: Path, number: int) -> Path:
+    """SLICES of the subject's CT, each time others first."""
+    hu = np.roll(one.ct.hu, 7 * number, axis=0)[:SLICES]
+    write_ct(path, hu, Geometry.canonical(hu.shape, one.ct.geometry.spacing))
+    return path
 
 
 def _predicting(one: Subject, images: list[Path], out: Path, workers: Workers) -> Callable[[], None]:
@@ -98,5 +108,5 @@ def pipelined_ratios(seconds: dict[str, float]) -> dict[str, float]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        measured = pipelining(Path(temporary), 2)
+        measured = pipelining(Cohort.open(Path(sys.argv[1])), Path(temporary), 2)
     print(json.dumps({"seconds": measured, "ratios": pipelined_ratios(measured)}, indent=1))

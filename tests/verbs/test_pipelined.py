@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from smiler.domain.cells import annotated
+from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
-from smiler.formats.nifti import write_ct
+from smiler.formats.nifti import grid_of, write_ct, write_labels
 from smiler.phantom import PhantomOptions, generate
 from smiler.verbs.predict import PredictImage, PredictRequest, predict
 from smiler.verbs.relabel import CompleteCase, RelabelRequest, relabel
@@ -25,6 +27,7 @@ from smiler.workers.base import InProcess, Staged, Workers
 from smiler.workers.pipelined import Pipelined
 
 PLENTY = 10**12
+BUFFERS = 8 << 20
 IMAGES = 6
 
 
@@ -159,26 +162,40 @@ def test_volumes_in_flight_fit_into_the_memory(
     assert most == max(np.cumsum(np.sign(work.notes[0])))
 
 
-@pytest.mark.parametrize("verb", ["masks", "maps", "all", "safest"])
-def test_a_volume_takes_no_more_than_its_header_promised(
-    tiny: Any, images: list[Path], verb: str, tmp_path: Path
-) -> None:
+WORKS: dict[str, Callable[[Any, Cohort, Path], Staged[Any, Any, Any, Any]]] = {
+    "masks": lambda tiny, _, out: PredictImage(tiny.model, PredictRequest(out)),
+    "label map": lambda tiny, _, out: PredictImage(tiny.model, PredictRequest(out, labelmap=True)),
+    "maps": lambda tiny, _, out: PredictImage(tiny.model, PredictRequest(out, probabilities=True)),
+    "all": lambda tiny, large, out: CompleteCase(tiny.model, large, RelabelRequest(out)),
+    "safest": lambda tiny, large, out: CompleteCase(tiny.model, large, RelabelRequest(out, 0.5)),
+}
+
+
+@pytest.fixture(scope="module")
+def large(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """One CT of two million voxels, of which the spleen is drawn."""
+    folder = tmp_path_factory.mktemp("large")
+    hu = np.tile(generate(3, PhantomOptions(shape=(16, 64, 64))).hu, (3, 3, 3))
+    geometry = Geometry.canonical(hu.shape, (2.0, 1.0, 1.0))
+    write_ct(folder / "ct.nii.gz", hu, geometry)
+    write_labels(folder / "spleen.nii.gz", (hu > 100).astype(np.uint8), grid_of(geometry))
+    return Cohort(folder, tiny.cohort.organs, (Case("ct", "ct", "ct.nii.gz", {"spleen": annotated("spleen.nii.gz")}),))
+
+
+@pytest.mark.parametrize("kind", WORKS)
+def test_a_volume_takes_no_more_than_its_header_promised(tiny: Any, large: Cohort, kind: str, tmp_path: Path) -> None:
     """What numpy holds at most (the network's tensors are not traced), but for buffers of a fixed size."""
-    work: Staged[Any, Any, Any, Any]
-    item: Any = ("ct2", images[2])
-    if verb in {"masks", "maps"}:
-        work = PredictImage(tiny.model, PredictRequest(tmp_path, probabilities=verb == "maps"))
-    else:
-        request = RelabelRequest(tmp_path, 0.5 if verb == "safest" else 1.0)
-        work, item = CompleteCase(tiny.model, tiny.cohort, request), (1, tiny.cohort.cases[1])
-    work(item)
-    for path in [*tmp_path.rglob("*.json"), *tmp_path.rglob("*.nii.gz")]:
-        path.unlink()
+    work = WORKS[kind](tiny, large, tmp_path)
+    path = large.image_path(large.cases[0])
+    item = ("ct", path) if isinstance(work, PredictImage) else (0, large.cases[0])
     tracemalloc.start()
-    work(item)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < work.memory(item) + (12 << 20)
+    try:
+        work(item)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < work.memory(item) + BUFFERS
+    assert PredictImage(tiny.model, PredictRequest(tmp_path)).memory(("", tmp_path / "none.nii.gz")) == 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="no signals")
@@ -190,13 +207,16 @@ def test_ctrl_c_leaves_nothing_half_written(tiny: Any, images: list[Path], tmp_p
     words = ["predict", tiny.run, *links, "--out", tmp_path / "out", "--device", "cpu"]
     command = [sys.executable, "-m", "smiler", *map(str, words)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
-        deadline = time.monotonic() + 100
-        while not list(tmp_path.glob("out/*/provenance.json")):
-            assert program.poll() is None, program.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        program.send_signal(signal.SIGINT)
-        told = program.communicate(timeout=60)[1]
+        try:
+            deadline = time.monotonic() + 200
+            while not list(tmp_path.glob("out/*/provenance.json")):
+                assert program.poll() is None, program.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            program.send_signal(signal.SIGINT)
+            told = program.communicate(timeout=60)[1]
+        finally:
+            program.kill()
     assert program.returncode == 130, told
     assert "Traceback" not in told
     found = tree(tmp_path / "out")

@@ -149,7 +149,7 @@ def _footprint(request: PredictRequest, organs: int) -> Footprint:
     """Bits and two masks, or what is copied for DICOM, or an organ's map; the image, and scores in half precision."""
     if request.probabilities:
         return Footprint(20, 2 + 2 * organs)
-    return Footprint(12 if _dicom_kinds(request) else 8, 2)
+    return Footprint(12 if _dicom_kinds(request) else 10, 2)
 
 
 def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[str]) -> None:

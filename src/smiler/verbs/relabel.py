@@ -134,10 +134,12 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
         return _Wanted(moved, {key: self.request.out / FOLDER / f"{case.id}_{key}.nii.gz" for key in wanted}, parents)
 
     def memory(self, item: tuple[int, Case]) -> int:
-        """About how many bytes it takes, without the network's own: what is drawn, proposed and read; scores."""
-        scores = 0 if self.request.fraction == 1 else 6 * len(self.model.organs)
+        """About how many bytes it takes, without the network's own: bit fields; where they are ranked, what each
+        organ's scores, ranks and evidence take.
+        """
+        ranks = 0 if self.request.fraction == 1 else 20 * len(self.model.organs)
         path = self.cohort.image_path(item[1])
-        return Footprint(12, 2 + scores).of(path, self.request.reading, self.model.facts.data)
+        return Footprint(16, 2 + ranks).of(path, self.request.reading, self.model.facts.data)
 
     def where(self, item: tuple[int, Case]) -> str:
         """How an error names it."""
