@@ -21,6 +21,7 @@ from benchmarks.parts.agreement import agreement, told
 from benchmarks.parts.engines import engines
 from benchmarks.parts.painted import ORGANS, subject
 from benchmarks.parts.peak import peak_of
+from benchmarks.parts.pipelined import pipelined_ratios, pipelining
 from benchmarks.parts.timing import in_turn
 from benchmarks.parts.training import training_step
 from benchmarks.runs import keep
@@ -85,17 +86,22 @@ def ratios(steps: dict[str, dict[str, float]], seconds: dict[str, dict[str, floa
     found = {f"train_{name}": step["bare_step"] / step["whole_step"] for name, step in steps.items()}
     unet, mc, relabel = steps["unet"], seconds["monte_carlo"], seconds["relabel"]
     native, usual = seconds["predict_native"], seconds["predict_1.5mm"]
-    return found | {
-        "target_share_of_step": unet["targets_and_loss"] / unet["whole_step"],
-        "target_share_of_step_deeplab": steps["deeplab"]["targets_and_loss"] / steps["deeplab"]["whole_step"],
-        "target_share_of_step_smiler": steps["unet_smiler"]["targets_and_loss"] / steps["unet_smiler"]["whole_step"],
-        "predict_end_to_end": native["end_to_end"] / native["network"],
-        "predict_end_to_end_1.5mm": usual["end_to_end"] / usual["network"],
-        "mc_dropout_10": mc["mc_dropout_10"] / mc["single_pass"],
-        "relabel_over_predict": relabel["relabel"] / relabel["predict"],
-        "relabel_safest_half_over_predict": relabel["relabel_safest_half"] / relabel["predict"],
-        "read_over_unpacking": seconds["files"]["read_ct"] / seconds["files"]["unpack_isal"],
-    }
+    return (
+        found
+        | pipelined_ratios(seconds["pipelined"])
+        | {
+            "target_share_of_step": unet["targets_and_loss"] / unet["whole_step"],
+            "target_share_of_step_deeplab": steps["deeplab"]["targets_and_loss"] / steps["deeplab"]["whole_step"],
+            "target_share_of_step_smiler": steps["unet_smiler"]["targets_and_loss"]
+            / steps["unet_smiler"]["whole_step"],
+            "predict_end_to_end": native["end_to_end"] / native["network"],
+            "predict_end_to_end_1.5mm": usual["end_to_end"] / usual["network"],
+            "mc_dropout_10": mc["mc_dropout_10"] / mc["single_pass"],
+            "relabel_over_predict": relabel["relabel"] / relabel["predict"],
+            "relabel_safest_half_over_predict": relabel["relabel_safest_half"] / relabel["predict"],
+            "read_over_unpacking": seconds["files"]["read_ct"] / seconds["files"]["unpack_isal"],
+        }
+    )
 
 
 def rounded(values: dict[str, float], digits: int) -> dict[str, float]:
@@ -134,6 +140,7 @@ def around(large: Cohort, place: Path) -> dict[str, dict[str, float]]:
         "files": predicting.files(usual, place, 5),
         "evaluate": evaluation(large),
         "select": selection(),
+        "pipelined": pipelining(large, place, 2),
     }
 
 

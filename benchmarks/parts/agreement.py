@@ -113,7 +113,7 @@ def _best(scores: Tensor, k: int, organs: OrganSet) -> Mask:
 
 def full_scores(model: Model, ct: CT) -> Tensor:
     """Scores float32 (K, z, y, x) on the CT's grid."""
-    image = to_working(model, ct.hu, ct.geometry).hu
+    image = to_working(model.facts.data, ct.hu, ct.geometry).hu
     working = torch.stack(list(_slices(model, image)), dim=1)
     size = ct.geometry.shape
     whole = torch.empty(len(working), *size)

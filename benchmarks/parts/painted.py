@@ -57,7 +57,7 @@ class Subject:
     @property
     def image(self) -> NDArray[np.int16]:
         """Windowed HU on the working grid (z, y, x)."""
-        return to_working(self.model, self.ct.hu, self.ct.geometry).hu
+        return to_working(self.model.facts.data, self.ct.hu, self.ct.geometry).hu
 
 
 def subject(cohort: Cohort, spacing_mm: float | str, depth: int = 34) -> Subject:

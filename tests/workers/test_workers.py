@@ -20,6 +20,7 @@ from smiler.workers.base import InProcess, Workers
 from smiler.workers.cores import cores, limit_threads, usual_jobs
 from smiler.workers.order import AHEAD
 from smiler.workers.over_ray import OverRay
+from smiler.workers.pipelined import Pipelined
 from smiler.workers.processes import Processes
 from smiler.workers.threads import Threads as InThreads
 
@@ -28,12 +29,13 @@ needs_ray = pytest.mark.skipif(
 )
 KINDS: dict[str, Workers] = {
     "here": InProcess(),
+    "pipelined": Pipelined(),
     "threads": InThreads(2),
     "processes": Processes(2),
     "ray": OverRay("local", 2),
 }
 APART = ["processes", pytest.param("ray", marks=needs_ray)]
-ALL = ["here", "threads", *APART]
+ALL = ["here", "pipelined", "threads", *APART]
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +184,7 @@ from dataclasses import dataclass
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from works import Square, note
+from smiler.workers.pipelined import Pipelined
 from smiler.workers.processes import Processes
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from smiler.cli.cohorts import CohortArgument, Json, split
-from smiler.cli.spread import Jobs, Ray, chosen
+from smiler.cli.spread import Jobs, Memory, Ray, chosen
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder (or one of its checkpoint .json files).", metavar="RUN")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -73,6 +73,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     ] = "eager",
     jobs: Jobs = None,
     ray: Ray = "",
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Predict masks on each CT's own grid, with volumes in ml.
@@ -92,7 +93,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     largest = largest_component or recipe.prediction.largest_component
     options = recipe.prediction.model_copy(update={"largest_component": largest})
     request = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options, recipe.reading)
-    spread, places = chosen(jobs, ray, model.gpus), [place(image) for image in images]
+    spread, places = chosen(jobs, ray, model.gpus, memory), [place(image) for image in images]
     done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
     if as_json:
         print_json({row.name: {"volumes_ml": row.volumes_ml} for row in done})
@@ -111,6 +112,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     device: Device = "auto",
     jobs: Jobs = None,
     ray: Ray = "",
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Complete a cohort: empty cells become auto: masks with their provenance. Expert cells stay as they are.
@@ -137,7 +139,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     request = RelabelRequest(
         out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels
     )
-    spread = chosen(jobs, ray, model.gpus)
+    spread = chosen(jobs, ray, model.gpus, memory)
     completed = run_relabelling(model, Cohort.open(cohort), request, Bars(quiet=as_json), spread)
     filled = {case.id: [key for key, cell in case.cells.items() if cell.auto] for case in completed}
     if as_json:

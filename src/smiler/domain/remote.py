@@ -54,6 +54,11 @@ class Remote(_Base):
         """Whether objects lie below it."""
         return self._kind() == "directory"
 
+    def size(self) -> int:
+        """Bytes of the object, 0 where the store doesn't tell; FileNotFoundError if there is none."""
+        with self.store() as (store, key):
+            return int(store.info(key).get("size") or 0)
+
     def iterdir(self) -> Generator["Remote"]:
         """What lies directly below it."""
         with self.store() as (store, key):

@@ -16,6 +16,7 @@ from smiler.prediction.compose import Patch, bounding_box, compose, patches
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Said, Scores, slice_scores
+from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
 from smiler.store.store import window
 
@@ -30,9 +31,8 @@ class WorkingImage:
     geometry: Geometry
 
 
-def to_working(model: Model, hu: NDArray[np.int16], geometry: Geometry) -> WorkingImage:
-    """Bring a CT in canonical order to the model's working grid."""
-    data = model.facts.data
+def to_working(data: DataOptions, hu: NDArray[np.int16], geometry: Geometry) -> WorkingImage:
+    """Bring a CT in canonical order to the working grid of a model with these options."""
     working = working_geometry(geometry, data.spacing_zyx_mm)
     out = np.empty(working.shape, dtype=np.int16)
     resampler = Resampler(geometry.shape, working.shape)
@@ -91,9 +91,19 @@ def predict_bits(
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
     """Bit field (z, y, x) of all organs on the CT's canonical grid, from HU (z, y, x) in the same order."""
-    image = to_working(model, hu, geometry)
+    return working_bits(model, to_working(model.facts.data, hu, geometry), geometry, options, progress)
+
+
+def working_bits(
+    model: Model,
+    image: WorkingImage,
+    native: Geometry,
+    options: PredictionOptions,
+    progress: Progress | None = None,
+) -> NDArray[np.int32]:
+    """As `predict_bits`, from a CT that is on the working grid already."""
     stream = each_slice(slice_scores(model, image.hu, 0, len(image.hu), options.batch_size), options)
-    return restored(stream, Grids(image.geometry, geometry), model.organs, options, progress)
+    return restored(stream, Grids(image.geometry, native), model.organs, options, progress)
 
 
 @dataclass(frozen=True)

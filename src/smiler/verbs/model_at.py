@@ -34,9 +34,14 @@ class ModelAt:
         return cls(found.path, kind, settled(precision, kind, axes), found.model_hash, engine)
 
     @cached_property
+    def facts(self) -> ModelFacts:
+        """What the checkpoint tells about its network."""
+        return ModelFacts.from_json(read_checkpoint(self.checkpoint).facts, self.checkpoint)
+
+    @property
     def organs(self) -> OrganSet:
         """Organs in channel order."""
-        return ModelFacts.from_json(read_checkpoint(self.checkpoint).facts, self.checkpoint).organs
+        return self.facts.organs
 
     @property
     def gpus(self) -> float:

@@ -20,18 +20,20 @@ from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.domain.remote import Remote
-from smiler.formats.labels import LabelOptions, Labels, read_case_labels
+from smiler.formats.labels import LabelOptions, read_case_labels
 from smiler.formats.nifti import write_labels
-from smiler.formats.volumes import CT, ReadOptions, content, read_ct
+from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
 from smiler.prediction.compose import bounding_box
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Gathered, slice_scores
-from smiler.prediction.volume import Grids, each_slice, mask_of, predict_bits, restored, to_working
+from smiler.prediction.volume import Grids, WorkingImage, each_slice, mask_of, restored, to_working, working_bits
 from smiler.selection.propose import Selection
 from smiler.store.resample import HALF, Resampler
+from smiler.verbs.footprint import Footprint
 from smiler.verbs.model_at import ModelAt, opened
-from smiler.workers.base import InProcess, Workers
+from smiler.workers.base import Staged, Workers
+from smiler.workers.pipelined import Pipelined
 
 FOLDER = "completed"
 
@@ -51,16 +53,95 @@ class RelabelRequest:
 
 
 @dataclass(frozen=True)
-class CompleteCase:
-    """Complete one case, (its number, the case): the work of `relabel`."""
+class _Wanted:
+    """A case of the completed cohort, the masks it may get, and what they will be made from."""
+
+    case: Case
+    masks: Mapping[str, Path]
+    parents: Mapping[str, str]
+
+    def answered(self) -> Case:
+        """The case with a cell for each mask that is there."""
+        found = {key: mask for key, mask in self.masks.items() if mask.exists()}
+        return self.case.with_cells({key: proposed(f"{FOLDER}/{mask.name}") for key, mask in found.items()})
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A case on the working grid; its grid, and on it what experts said: `drawn` int32 (z, y, x), `known` (z,)."""
+
+    wanted: _Wanted
+    number: int
+    working: WorkingImage
+    grid: Grid
+    drawn: NDArray[np.int32]
+    known: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Proposals, a bit field (z, y, x) in the model's channels."""
+
+    wanted: _Wanted
+    grid: Grid
+    bits: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Case]):
+    """Complete one case, (its number, the case): the work of `relabel`. One that is complete passes as it is."""
 
     model: Model | ModelAt
     cohort: Cohort
     request: RelabelRequest
 
-    def __call__(self, item: tuple[int, Case]) -> Case:
-        """The case with `auto:` cells, its masks written."""
-        return _complete(self.model, self.cohort, item[1], item[0], self.request)
+    def read(self, item: tuple[int, Case]) -> _Read | _Wanted:
+        """The CT on the working grid, and what experts said."""
+        number, case = item
+        wanted = self._wanted(case)
+        if all(_is_done(mask, wanted.parents, self.request) for mask in wanted.masks.values()):
+            return wanted
+        ct = read_ct(self.cohort.image_path(case), self.request.reading)
+        labels = read_case_labels(self.cohort, case, ct.geometry, self.request.labels)
+        working = to_working(self.model.facts.data, ct.hu, ct.geometry)
+        return _Read(wanted, number, working, ct.grid, labels.drawn, labels.known)
+
+    def compute(self, read: _Read | _Wanted) -> _Made | _Wanted:
+        """All that needs the network."""
+        if isinstance(read, _Wanted):
+            return read
+        return _Made(read.wanted, read.grid, _proposals(opened(self.model), self.cohort, read, self.request))
+
+    def write(self, made: _Made | _Wanted) -> Case:
+        """The case with `auto:` cells, its masks written, two at a time."""
+        if isinstance(made, _Wanted):
+            return made.answered()
+
+        def write(key: str) -> None:
+            mask = mask_of(made.bits, self.model.organs.index(key))
+            _write(made.wanted.masks[key], mask, made.grid, made.wanted.parents, self.request)
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(write, made.wanted.masks))
+        return made.wanted.answered()
+
+    def _wanted(self, case: Case) -> _Wanted:
+        """Nothing is asked of files where every organ is annotated."""
+        moved = relocate(self.cohort, case, self.request.out)
+        wanted = [key for key in self.model.organs.keys if case.status(key) is Status.UNANNOTATED]
+        if not wanted:
+            return _Wanted(moved, {}, {})
+        image = content(self.cohort.image_path(case))
+        parents = {"image": image, "model": self.model.made_by, "annotations": _annotations(self.cohort, case)}
+        return _Wanted(moved, {key: self.request.out / FOLDER / f"{case.id}_{key}.nii.gz" for key in wanted}, parents)
+
+    def memory(self, item: tuple[int, Case]) -> int:
+        """About how many bytes it takes, without the network's own: bit fields; where they are ranked, what each
+        organ's scores, ranks and evidence take.
+        """
+        ranks = 0 if self.request.fraction == 1 else 20 * len(self.model.organs)
+        path = self.cohort.image_path(item[1])
+        return Footprint(16, 2 + ranks).of(path, self.request.reading, self.model.facts.data)
 
     def where(self, item: tuple[int, Case]) -> str:
         """How an error names it."""
@@ -84,7 +165,7 @@ def relabel(
     for key in model.organs.keys:
         cohort.organs.index(key)
     with nullcontext() if isinstance(request.out, Remote) else writing(request.out):
-        results = (workers or InProcess()).map(CompleteCase(model, cohort, request), enumerate(cohort))
+        results = (workers or Pipelined()).map(CompleteCase(model, cohort, request), enumerate(cohort))
         cases = tuple((progress or Silent()).track(results, "relabelling", len(cohort)))
         completed = replace(cohort, folder=request.out, cases=cases)
         completed.save()
@@ -92,28 +173,6 @@ def relabel(
             request.out / "provenance.json"
         )
     return completed
-
-
-def _complete(model: Model | ModelAt, cohort: Cohort, case: Case, index: int, request: RelabelRequest) -> Case:
-    moved = relocate(cohort, case, request.out)
-    wanted = [key for key in model.organs.keys if case.status(key) is Status.UNANNOTATED]
-    if not wanted:
-        return moved
-    image = cohort.image_path(case)
-    masks = {key: request.out / FOLDER / f"{case.id}_{key}.nii.gz" for key in wanted}
-    parents = {"image": content(image), "model": model.made_by, "annotations": _annotations(cohort, case)}
-    if not all(_is_done(mask, parents, request) for mask in masks.values()):
-        ct = read_ct(image, request.reading)
-        labels = read_case_labels(cohort, case, ct.geometry, request.labels)
-        bits = _proposals(opened(model), cohort, ct, labels, (index, request))
-        channels = [model.organs.index(key) for key in masks]
-        with ThreadPoolExecutor(2) as pool:
-            work = pool.map(
-                lambda mask, k: _write(mask, mask_of(bits, k), ct, parents, request), masks.values(), channels
-            )
-            list(work)
-    found = {key: mask for key, mask in masks.items() if mask.exists()}
-    return moved.with_cells({key: proposed(f"{FOLDER}/{mask.name}") for key, mask in found.items()})
 
 
 def _annotations(cohort: Cohort, case: Case) -> str:
@@ -142,36 +201,35 @@ def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) ->
     return same and mask.exists() == bool(told.get("voxels"))
 
 
-def _write(mask: Path, array: NDArray[np.uint8], ct: CT, parents: Mapping[str, str], request: RelabelRequest) -> None:
+def _write(
+    mask: Path, array: NDArray[np.uint8], grid: Grid, parents: Mapping[str, str], request: RelabelRequest
+) -> None:
     """The mask first, then what says that it is complete. Nothing found: no mask, only the note of it."""
     voxels = int(np.count_nonzero(array))
     for path in (_about(mask), mask):
         path.unlink(missing_ok=True)
         forget_unfinished(path)
     if voxels:
-        write_labels(mask, array, ct.grid)
+        write_labels(mask, array, grid)
     facts = {"round": request.stage, **_asked(request), "voxels": voxels}
-    facts["ml"] = round(voxels * ct.geometry.voxel_ml, 3)
+    facts["ml"] = round(voxels * grid.geometry.voxel_ml, 3)
     Provenance("relabel", parents, facts).save(_about(mask))
 
 
-def _proposals(
-    model: Model, cohort: Cohort, ct: CT, labels: Labels, step: tuple[int, RelabelRequest]
-) -> NDArray[np.int32]:
+def _proposals(model: Model, cohort: Cohort, read: _Read, request: RelabelRequest) -> NDArray[np.int32]:
     """Bit field (z, y, x) in the model's channels: predicted, safe enough, and not known otherwise."""
-    index, request = step
     if request.fraction == 1:
-        bits = predict_bits(model, ct.hu, ct.geometry, request.options)
+        bits = working_bits(model, read.working, read.grid.geometry, request.options)
     else:
-        bits = _safest(model, ct, _in_channels(model, cohort, labels), (index, request))
+        bits = _safest(model, read, _in_channels(model, cohort, read), request)
     relations = Relations.of(cohort.organs)  # organs that the model doesn't know exclude, too
     owns = [cohort.organs.index(key) for key in model.organs.keys]
     for start in range(0, len(bits), 8):
         part = slice(start, start + 8)
         box = bounding_box(bits[part])
         if box:
-            found, drawn = bits[part][box], labels.drawn[part][box]
-            known = np.broadcast_to(labels.known[part][box[0], None, None], found.shape)
+            found, drawn = bits[part][box], read.drawn[part][box]
+            known = np.broadcast_to(read.known[part][box[0], None, None], found.shape)
             evidence = planes(Fields(drawn, known, np.zeros_like(found)), relations)
             found &= _renumbered(evidence.among([Code.UNKNOWN]), owns)
     return bits
@@ -187,31 +245,30 @@ def _renumbered(bits: NDArray[np.int32], owns: Sequence[int]) -> NDArray[np.int3
     return out
 
 
-def _in_channels(model: Model, cohort: Cohort, labels: Labels) -> Fields:
+def _in_channels(model: Model, cohort: Cohort, read: _Read) -> Fields:
     """The case's bit fields in the order of the model's organs."""
     owns = [cohort.organs.index(key) for key in model.organs.keys]
-    unseen = labels.drawn & np.int32(-(1 << UNSEEN))
-    return Fields(_renumbered(labels.drawn, owns) | unseen, _renumbered(labels.known, owns), None)
+    unseen = read.drawn & np.int32(-(1 << UNSEEN))
+    return Fields(_renumbered(read.drawn, owns) | unseen, _renumbered(read.known, owns), None)
 
 
-def _safest(model: Model, ct: CT, fields: Fields, step: tuple[int, RelabelRequest]) -> NDArray[np.int32]:
+def _safest(model: Model, read: _Read, fields: Fields, request: RelabelRequest) -> NDArray[np.int32]:
     """What is predicted and among the best-ranked share on the working grid, brought to the CT's; predicted once."""
-    index, request = step
-    image = to_working(model, ct.hu, ct.geometry)
+    image, native = read.working, read.grid.geometry
     opinions = opinions_for(request.rule, request.passes)
     channels = tuple(range(len(model.organs)))
     gathered = Gathered(channels, image.geometry, model.made_by)
     said = slice_scores(model, image.hu, 0, len(image.hu), request.options.batch_size, opinions)
-    grids = Grids(image.geometry, ct.geometry)
+    grids = Grids(image.geometry, native)
     scores = each_slice(gathered.passing(said), request.options)
     bits = restored(scores, grids, model.organs, request.options)
     for _ in scores:
         pass  # slices that no slice of the CT needs are ranked, too
-    there = Resampler(ct.geometry.shape, image.geometry.shape)
+    there = Resampler(native.shape, image.geometry.shape)
     nearest = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(there.target, there.source, strict=True)]
     drawn = fields.drawn[np.ix_(*nearest)]
     known = np.broadcast_to(fields.known[nearest[0]][:, None, None], drawn.shape)
-    selection = Selection(request.fraction, "volume", (request.stage, index))
+    selection = Selection(request.fraction, "volume", (request.stage, read.number))
     safe = accept(
         gathered.prediction(), Fields(drawn, known, np.zeros_like(drawn)), model.organs, request.rule, selection
     )

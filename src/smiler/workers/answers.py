@@ -2,12 +2,13 @@
 
 import pickle
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic
 
 from smiler.domain.errors import BadInput, SmilerError
 from smiler.domain.fetching import keeping
-from smiler.workers.base import I, R, Work
+from smiler.workers.base import I, R
 
 KILLS = 3
 """So many times an item is given to a worker, if it or something else kills them."""
@@ -30,7 +31,7 @@ class Answer(Generic[R]):
         raise self.error
 
 
-def answer(work: Work[I, R], item: I) -> Answer[R]:
+def answer(work: Callable[[I], R], item: I) -> Answer[R]:
     """Work on an item in this process."""
     try:
         with keeping():
