@@ -140,7 +140,7 @@ def test_a_failed_trial_is_named_and_does_not_stop_the_rest(out: Path, tmp_path:
 def start(cohort: Cohort, out: Path, *words: str) -> "subprocess.Popen[str]":
     """`smiler sweep` with the options of this file, in a process of its own."""
     command = [
-        sys.executable, "-m", "smiler", "sweep", str(cohort.folder), str(out), "--alphas", "0,.5", "--folds", "2",
+        sys.executable, "-m", "smiler", "sweep", str(cohort.folder), str(out), "--folds", "2",
         "--organs", ",".join(ORGANS), "--validation", "0.2", "--jobs", "2", "--json", *words,
     ]  # fmt: skip
     for change in TINY:
@@ -150,7 +150,7 @@ def start(cohort: Cohort, out: Path, *words: str) -> "subprocess.Popen[str]":
 
 def wait_for(process: "subprocess.Popen[str]", out: Path, pattern: str) -> Path:
     """The first file of that pattern."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not (found := list(out.glob(pattern))):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -159,7 +159,7 @@ def wait_for(process: "subprocess.Popen[str]", out: Path, pattern: str) -> Path:
 
 
 def test_killed_and_called_again_it_comes_to_the_same(cohort: Cohort, out: Path, tmp_path: Path) -> None:
-    words = ("--methods", ",".join(ARMS_RUN))
+    words = ("--alphas", "0,.5", "--methods", ",".join(ARMS_RUN))
     with start(cohort, tmp_path / "again", *words) as first:
         wait_for(first, tmp_path / "again", "trials/**/outcome.json")
         first.kill()  # its processes must notice by themselves, and let go of their trials
@@ -175,7 +175,7 @@ def test_killed_and_called_again_it_comes_to_the_same(cohort: Cohort, out: Path,
 @needs_proc
 def test_over_ray_it_comes_to_the_same_and_a_killed_trial_goes_on(cohort: Cohort, out: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
-    words = ("--methods", "baseline,baseline-rethreshold,smiler-guarded", "--ray", "local")
+    words = ("--alphas", ".5", "--methods", "baseline,baseline-rethreshold,smiler-guarded", "--ray", "local")
     with start(cohort, again, *words) as process:
         round_1 = wait_for(process, again, "trials/smiler-guarded/**/rounds/1")
         trial = round_1.parents[1]

@@ -154,9 +154,22 @@ def _connected(address: str) -> Iterator[Any]:
         do = "start one with: ray start --head (RAY_AUTH_MODE must be the same here); or say --ray local"
         raise BadInput("no Ray answers", where=f"--ray {address}", got=str(error), do=do) from error
     try:
-        yield ray
+        with _speechless(ray):
+            yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _speechless(ray: Any) -> Iterator[None]:
+    """Ray tells of processes that die on standard output, which belongs to the command; no option keeps it away."""
+    module, name = ray._private.worker, "_worker_logs_enabled"
+    before = getattr(module, name, True)
+    setattr(module, name, False)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 def _reach(address: str) -> None:
