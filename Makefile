@@ -9,7 +9,7 @@ COMPILE = @$(PYTHON) -m compileall -qq -j 0
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint bench bench-volumes bench-audit bench-memory bench-peers bench-report real setup clean help
+.PHONY: demo test lint bench bench-volumes bench-audit bench-memory bench-peers bench-report check-machines real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -60,6 +60,9 @@ $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.tx
 	$(PEERS_PIP) --no-deps -r benchmarks/peers/nnunet.txt
 	$(COMPILE) $(PEERS)/lib || true
 	@touch $(PEERS)/.ready
+
+check-machines: $(READY)   ## Ray and torchrun over two network namespaces; needs root and iproute2
+	$(BIN)/python -m benchmarks.two_machines
 
 real: $(READY)   ## the checks on real CT (SMILER_REAL_DATA or ../shared/data), with results under results/
 	$(BIN)/python -m benchmarks.real_ct

@@ -2,24 +2,30 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from proc import needs_proc, needs_ray, workers_of
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.experiments.arms import ARMS
-from smiler.experiments.jobs import run_trials
+from smiler.experiments.jobs import LocalJobs, run_trials
 from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.experiments.ray_jobs import RayJobs
 from smiler.experiments.results import write_results
 from smiler.experiments.sweep import Key, SweepOptions, run_sweep, trial_of
 from smiler.experiments.trial import TrialFolder
+from smiler.experiments.worker import LOG
 from smiler.recipe.recipe import METHODS
 from smiler.report.comparison import PLAIN, arm_colour
 from smiler.report.names import ARMS as TITLES
+from smiler.workers.over_ray import OverRay
 
 TINY = (
     "data.spacing_xy_mm=native",
@@ -114,36 +120,92 @@ def test_called_again_nothing_is_done_again_and_other_options_are_refused(cohort
         options(arms=("smiel",))
 
 
-def test_a_failed_trial_is_named_and_does_not_stop_the_rest(out: Path, tmp_path: Path) -> None:
-    good = next(path.parent for path in out.glob("trials/smile/**/trial.json"))
-    order = json.loads((good / "trial.json").read_text())
-    folders = []
+def a_bad_and_a_good_trial(out: Path, folder: Path) -> list[TrialFolder]:
+    order = json.loads(next(out.glob("trials/smile/**/trial.json")).read_text())
     for name, cases in (("bad", ["nobody"]), ("good", order["cases"])):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "trial.json").write_text(json.dumps({**order, "cases": cases}))
-        folders.append(TrialFolder(tmp_path / name))
-    failed = run_trials(folders, 1)
-    assert list(failed) == [tmp_path / "bad"]
-    assert "no such case" in failed[tmp_path / "bad"]
-    assert folders[1].outcome()["dice"] == TrialFolder(good).outcome()["dice"]
+        (folder / name).mkdir()
+        (folder / name / "trial.json").write_text(json.dumps({**order, "cases": cases}))
+    return [TrialFolder(folder / "bad"), TrialFolder(folder / "good")]
 
 
-def test_killed_and_called_again_it_comes_to_the_same(cohort: Cohort, out: Path, tmp_path: Path) -> None:
+def test_a_failed_trial_is_named_and_does_not_stop_the_rest(out: Path, tmp_path: Path) -> None:
+    folders = [bad, good] = a_bad_and_a_good_trial(out, tmp_path)
+    failed = run_trials(folders, LocalJobs(1))
+    assert list(failed) == [bad.path]
+    assert "no such case" in failed[bad.path]
+    same = TrialFolder(next(out.glob("trials/smile/**/trial.json")).parent)
+    assert good.outcome()["dice"] == same.outcome()["dice"]
+
+
+def start(cohort: Cohort, out: Path, *words: str) -> "subprocess.Popen[str]":
+    """`smiler sweep` with the options of this file, in a process of its own."""
     command = [
-        sys.executable, "-m", "smiler", "sweep", str(cohort.folder), str(tmp_path / "again"), "--methods",
-        ",".join(ARMS_RUN), "--alphas", "0,.5", "--folds", "2", "--organs", ",".join(ORGANS),
-        "--validation", "0.2", "--jobs", "2", "--json",
+        sys.executable, "-m", "smiler", "sweep", str(cohort.folder), str(out), "--folds", "2",
+        "--organs", ",".join(ORGANS), "--validation", "0.2", "--jobs", "2", "--json", *words,
     ]  # fmt: skip
     for change in TINY:
         command += ["--set", change]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        deadline = time.monotonic() + 120
-        while not list((tmp_path / "again").glob("trials/**/outcome.json")):
-            assert time.monotonic() < deadline
-            assert first.poll() is None
-            time.sleep(0.05)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process: "subprocess.Popen[str]", out: Path, pattern: str) -> Path:
+    """The first file of that pattern."""
+    deadline = time.monotonic() + 200
+    while not (found := list(out.glob(pattern))):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found[0]
+
+
+def test_killed_and_called_again_it_comes_to_the_same(cohort: Cohort, out: Path, tmp_path: Path) -> None:
+    words = ("--alphas", "0,.5", "--methods", ",".join(ARMS_RUN))
+    with start(cohort, tmp_path / "again", *words) as first:
+        wait_for(first, tmp_path / "again", "trials/**/outcome.json")
         first.kill()  # its processes must notice by themselves, and let go of their trials
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True)
-    ours, theirs = json.loads(done.stdout), json.loads((out / "summary.json").read_text())
+    with start(cohort, tmp_path / "again", *words) as second:
+        told = second.communicate(timeout=280)
+    assert second.returncode == 0, told
+    ours, theirs = json.loads(told[0]), json.loads((out / "summary.json").read_text())
     assert ours["arms"] == theirs["arms"]
     assert not ours["failed"]
+
+
+@needs_ray
+@needs_proc
+def test_over_ray_it_comes_to_the_same_and_a_killed_trial_goes_on(cohort: Cohort, out: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    words = ("--alphas", ".5", "--methods", "baseline,baseline-rethreshold,smiler-guarded", "--ray", "local")
+    with start(cohort, again, *words) as process:
+        round_1 = wait_for(process, again, "trials/smiler-guarded/**/rounds/1")
+        trial = round_1.parents[1]
+        victims = [pid for pid in workers_of(process.pid) if Path(f"/proc/{pid}/fd/1").readlink() == trial / LOG]
+        os.kill(victims[0], signal.SIGKILL)
+        done = not_again(again, trial)
+        told = process.communicate(timeout=280)
+    assert process.returncode == 0, told
+    assert trial / "checkpoints" in {path.parent for path in done}
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    ours, theirs = json.loads(told[0]), json.loads((out / "summary.json").read_text())
+    assert not ours["failed"]
+    assert ours["arms"] == {
+        arm: {alpha: theirs["arms"][arm][alpha] for alpha in cells} for arm, cells in ours["arms"].items()
+    }
+
+
+def not_again(out: Path, killed: Path) -> dict[Path, int]:
+    """When the finished trials' outcomes were written, and the checkpoints of the killed trial's first training."""
+    return {
+        path: path.stat().st_mtime_ns for path in (*out.glob("trials/**/outcome.json"), *killed.glob("checkpoints/*"))
+    }
+
+
+@needs_ray
+def test_a_trial_that_fails_over_ray_is_named_and_does_not_stop_the_rest(out: Path, tmp_path: Path) -> None:
+    folders = [bad, good] = a_bad_and_a_good_trial(out, tmp_path)
+    with RayJobs.joined(OverRay("local", 2)) as runner:
+        failed = run_trials(folders, runner)
+    assert list(failed) == [bad.path]
+    assert "exit status 2" in failed[bad.path]
+    assert "no such case" in failed[bad.path]
+    assert good.done

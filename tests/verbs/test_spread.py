@@ -1,6 +1,5 @@
 """The commands with --jobs and --ray: byte for byte what one process writes, also when a worker is killed."""
 
-import importlib.util
 import io
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from proc import needs_proc, needs_ray, workers_of
 
 from smiler.cli import main
 from smiler.domain.errors import BadInput
@@ -24,10 +24,6 @@ from smiler.formats.nifti import write_ct
 from smiler.phantom import PhantomOptions, generate
 from smiler.verbs.model_at import ModelAt
 
-needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'smiler-seg[ray]'"
-)
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
 SPREAD = [["--jobs", "2"], pytest.param(["--ray", "local", "--jobs", "2"], marks=needs_ray)]
 IMAGES = 8
 
@@ -140,28 +136,6 @@ def test_a_worker_killed_in_the_middle_changes_nothing(
     whole = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
     assert smiler("predict", tiny.run, *images, "--out", out, "--device", "cpu").code == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*")} == whole
-
-
-def workers_of(program: int) -> list[int]:
-    """The processes that work for it: its own children, or those of the Ray that it started."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal() and program in ancestors(int(folder.name)):
-            command = (folder / "cmdline").read_bytes()
-            if b"spawn_main" in command or command.startswith(b"ray::_task"):
-                found.append(int(folder.name))
-    return found
-
-
-def ancestors(pid: int) -> list[int]:
-    found = []
-    while pid > 1:
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-        except OSError:
-            break
-        found.append(pid)
-    return found
 
 
 def test_an_error_in_a_worker_is_one_clear_message(tiny: Any, images: list[Path], tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ def sweep(  # noqa: PLR0913  a comparison has many sides
     steps: Annotated[int | None, typer.Option(min=10, help="Training steps of every arm.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Trainings side by side.")] = None,
     budget: Annotated[float | None, typer.Option(min=0.1, help="Minutes of training in all; lowers the steps.")] = None,
+    ray: Annotated[
+        str, typer.Option(metavar="local|auto|ADDRESS", help="Spread trainings with Ray: here, or over its machines.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Compare arms over the share of missing annotations: same folds, steps, slices and test for all.
@@ -66,7 +69,6 @@ def sweep(  # noqa: PLR0913  a comparison has many sides
     from smiler.experiments.arms import ARMS
     from smiler.experiments.results import write_results
     from smiler.experiments.sweep import USUAL, SweepOptions, run_sweep
-    from smiler.workers.cores import usual_jobs
 
     options = SweepOptions(
         arms=tuple(ARMS) if arms == "all" else split(arms) or USUAL,
@@ -78,8 +80,9 @@ def sweep(  # noqa: PLR0913  a comparison has many sides
         organs=split(organs),
         recipe=recipe,
         changes=(*(change or ()), *((f"training.steps={steps}",) if steps else ())),
-        jobs=jobs or usual_jobs(),
+        jobs=jobs,
         budget_minutes=budget,
+        ray=ray,
     )
     done = run_sweep(Cohort.open(cohort), out, options, Bars(quiet=as_json))
     summary = write_results(done)

@@ -21,7 +21,7 @@ from smiler.evaluation.scores import scores_table
 from smiler.evaluation.truth import Truth
 from smiler.experiments.arms import ARMS
 from smiler.experiments.hide import hide
-from smiler.experiments.jobs import run_trials
+from smiler.experiments.jobs import LocalJobs, run_trials
 from smiler.experiments.overlays import save_overlays
 from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.experiments.trial import Trial, TrialFolder
@@ -64,7 +64,7 @@ def run_demo(out: Path, options: DemoOptions, progress: Progress | None = None) 
     cohorts = _make_cohorts(out, options, shown)
     _write_audit(out, cohorts, shown)
     trials = _order(out, cohorts, options)
-    failed = run_trials(list(trials.values()), options.jobs, shown)
+    failed = run_trials(list(trials.values()), LocalJobs(options.jobs), shown)
     if failed:
         raise CheckFailed("\n".join(f"{path}: {text}" for path, text in failed.items()))
     scores = {arm: trials[arm].scores() for arm in ARMS if arm in trials}

@@ -9,22 +9,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from smiler.domain.errors import BadInput
 from smiler.domain.progress import Progress, Silent
 from smiler.experiments.trial import TrialFolder
 from smiler.experiments.worker import LOG
 from smiler.training.events import read_events
+from smiler.workers.cores import threads_each
 
 POLL_SECONDS = 0.5
 TAIL = 6
 
 
-def run_trials(folders: Sequence[TrialFolder], jobs: int, progress: Progress | None = None) -> dict[Path, str]:
-    """Run every trial that is not done, `jobs` at a time and in order; returns what failed, with the end of its log.
+class Runner(Protocol):
+    """Who runs trials: `jobs` at a time, with `threads` each."""
 
-    Ctrl-C and SIGTERM reach the processes too: each writes a checkpoint, and the next call goes on from there.
-    """
+    @property
+    def jobs(self) -> int:
+        """How many at a time."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of each."""
+
+    def run(self, folders: Sequence[TrialFolder], progress: Progress) -> dict[Path, str]:
+        """Run all of them; what failed, with the end of its log."""
+
+
+def run_trials(folders: Sequence[TrialFolder], runner: Runner, progress: Progress | None = None) -> dict[Path, str]:
+    """Run every trial that is not done, in order; returns what failed, with the end of its log."""
     shown = progress or Silent()
     waves: dict[bool, list[TrialFolder]] = {False: [], True: []}
     for folder in folders:
@@ -33,19 +47,23 @@ def run_trials(folders: Sequence[TrialFolder], jobs: int, progress: Progress | N
     for wave in waves.values():
         todo = [folder for folder in wave if not folder.done]
         if todo:
-            failed |= _Pool(jobs).run(todo, shown)
+            failed |= runner.run(todo, shown)
     return failed
 
 
-class _Pool:
-    """Processes that live from trial to trial (to start one takes seconds); one that dies is replaced."""
+class LocalJobs:
+    """Processes that live from trial to trial (to start one takes seconds); one that dies is replaced.
+
+    Ctrl-C and SIGTERM reach them too: each writes a checkpoint, and the next call goes on from there.
+    """
 
     def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
+        self.jobs, self.threads = jobs, threads_each(jobs)
         self.stopping = threading.Event()
         self.workers: dict[int, subprocess.Popen[str]] = {}
 
     def run(self, folders: Sequence[TrialFolder], progress: Progress) -> dict[Path, str]:
+        """As `Runner.run`."""
         with ThreadPoolExecutor(self.jobs) as pool:
             results = {folder.path: pool.submit(self._one, folder) for folder in folders}
             total = sum(folder.trial().recipe.training.steps for folder in folders)
@@ -75,9 +93,7 @@ class _Pool:
             _end(self.workers.pop(threading.get_ident(), None))
         if answer == "0" and folder.done:
             return ""
-        log = folder.path / LOG
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-        return "\n".join([f"exit status {answer}" if answer else "the process was killed", *lines[-TAIL:]])
+        return failure(folder, f"exit status {answer}" if answer else "the process was killed")
 
     def _worker(self, threads: int) -> "subprocess.Popen[str]":
         """This thread's process, started when first wanted, or when the last one has died."""
@@ -90,6 +106,13 @@ class _Pool:
             worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=None, text=True, env=environment)
             self.workers[mine] = worker
         return worker
+
+
+def failure(folder: TrialFolder, how: str) -> str:
+    """How a trial ended, and the end of its log."""
+    log = folder.path / LOG
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return "\n".join([how, *lines[-TAIL:]])
 
 
 def _end(worker: "subprocess.Popen[str] | None") -> None:
@@ -128,15 +151,16 @@ def _steps_as_they_come(
             if results[folder.path].done():
                 ended.add(folder.path)
                 seen[folder.path] = folder.trial().recipe.training.steps
-                progress.note(_ending(folder, results[folder.path].result()))
+                progress.note(ending(folder, results[folder.path].result()))
         now = sum(seen.values())
         yield from (None for _ in range(now - told))
         told = max(told, now)
 
 
-def _ending(folder: TrialFolder, failure: str) -> str:
+def ending(folder: TrialFolder, failed: str) -> str:
+    """One line about a trial that has ended."""
     name = folder.trial().name
-    if failure:
+    if failed:
         return f"failed: {name}; see {folder.path / LOG}"
     outcome = folder.outcome()
     return f"done: {name}: Dice {outcome['dice']:.1f}, {outcome['train_seconds'] + outcome['measure_seconds']:.0f} s"

@@ -8,6 +8,7 @@ OUT/scores.csv, summary.json, tables/, figures/, report.html
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ from smiler.domain.files import read_json, write_json
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.experiments.arms import ARMS, Arm
-from smiler.experiments.jobs import run_trials
+from smiler.experiments.jobs import LocalJobs, Runner, run_trials
 from smiler.experiments.protocol import Fold, Masked, complete_cases, hide_fold, make_folds
+from smiler.experiments.ray_jobs import RayJobs
 from smiler.experiments.trial import Trial, TrialFolder
 from smiler.networks.device import make_fabric, settled
 from smiler.recipe.recipe import Recipe, load_recipe
 from smiler.verbs.train import open_store, plan_of, select_organs
-from smiler.workers.cores import threads_each, usual_jobs
+from smiler.workers.cores import usual_jobs
+from smiler.workers.over_ray import OverRay
 
 SWEEP = "sweep.json"
 ALPHAS = (0.0, 0.3, 0.5, 0.7, 0.9)
@@ -35,7 +38,10 @@ UNCERTAIN = frozenset({"full", "baseline", "smile", "marginal-dice", "smiler-ens
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """Arms, shares, folds, seeds; `run_folds`: of `folds` only so many are run; `changes`: for every arm's recipe."""
+    """Arms, shares, folds, seeds; `run_folds`: of `folds` only so many are run; `changes`: for every arm's recipe.
+
+    `jobs` trials at a time, else by the cores, in processes of this machine, or over the Ray of that address.
+    """
 
     arms: tuple[str, ...] = USUAL
     alphas: tuple[float, ...] = ALPHAS
@@ -46,8 +52,9 @@ class SweepOptions:
     organs: tuple[str, ...] = ()
     recipe: Path | None = None
     changes: tuple[str, ...] = ()
-    jobs: int = field(default_factory=usual_jobs)
+    jobs: int | None = None
     budget_minutes: float | None = None
+    ray: str = ""
 
     def __post_init__(self) -> None:
         for arm in self.arms:
@@ -96,17 +103,28 @@ def run_sweep(cohort: Cohort, out: Path, options: SweepOptions, progress: Progre
     out = out.resolve()
     cohort = _only_organs(replace(cohort, folder=cohort.folder.resolve()), options.organs)
     cohort = complete_cases(cohort, options.folds, shown)
-    with writing(out):
+    with writing(out), _runner(options) as runner:
         folds = make_folds(cohort, options.folds, options.validation, min(options.seeds))
         _check_same(out, cohort, options)
-        prepared = _Prepared(cohort, out, options, shown)
+        prepared = _Prepared(cohort, out, options, runner, shown)
         steps = _steps(prepared, folds[0])
         trials = {key: prepared.order(key, fold, steps) for key, fold in _keys(options, folds)}
         begin = time.monotonic()
-        failed = run_trials(list(dict.fromkeys(trials.values())), options.jobs, shown)
+        failed = run_trials(list(dict.fromkeys(trials.values())), runner, shown)
         shown.note(f"{len(set(trials.values()))} trials, {(time.monotonic() - begin) / 60:.1f} min")
         earlier = {key: trial_of(key).folder(out) for asked in _asked_before(out) for key, _ in _keys(asked, folds)}
     return Sweep(out, cohort, {**earlier, **trials}, failed)
+
+
+@contextmanager
+def _runner(options: SweepOptions) -> Iterator[Runner]:
+    if not options.ray:
+        yield LocalJobs(options.jobs or usual_jobs())
+        return
+    device = load_recipe("smile", options.recipe, options.changes).training.device
+    gpus = float(make_fabric(device, "32").device.type == "cuda")
+    with RayJobs.joined(OverRay(options.ray, options.jobs, gpus)) as runner:
+        yield runner
 
 
 def _asked_before(out: Path) -> Iterator[SweepOptions]:
@@ -151,6 +169,7 @@ class _Prepared:
     cohort: Cohort
     out: Path
     options: SweepOptions
+    runner: Runner
     progress: Progress
     masked: dict[tuple[int, float, int], Masked] = field(default_factory=dict)
 
@@ -207,7 +226,7 @@ class _Prepared:
                 cache=self.cache,
                 recipe=self.recipe(arm, real.alpha, real.seed, steps),
                 trained_by=made_by,
-                threads=threads_each(self.options.jobs),
+                threads=self.runner.threads,
                 uncertainty=real.arm in UNCERTAIN,
             )
         )
@@ -223,11 +242,11 @@ def _steps(prepared: _Prepared, fold: Fold) -> int | None:
     told = read_json(path)
     if told.get("steps"):
         return int(told["steps"])
-    options = prepared.options
+    options, jobs = prepared.options, prepared.runner.jobs
     seconds = _seconds_a_step(prepared, fold)
     folds = options.run_folds or options.folds
     keys = {trial_of(key) for key, _ in _keys(options, (fold,))}
-    per_step = folds * sum(seconds[ARMS[key.arm].method] for key in keys if not ARMS[key.arm].of) / options.jobs
+    per_step = folds * sum(seconds[ARMS[key.arm].method] for key in keys if not ARMS[key.arm].of) / jobs
     asked = prepared.recipe(ARMS[options.arms[0]], 0.0, options.seeds[0]).training.steps
     steps = asked
     if options.budget_minutes is not None:
@@ -241,7 +260,7 @@ def _steps(prepared: _Prepared, fold: Fold) -> int | None:
             )
     prepared.progress.note(
         f"{folds * len(keys)} trials of {steps} steps: about {steps * per_step / 60:.0f} min of training with "
-        f"{options.jobs} at a time; measuring comes on top"
+        f"{jobs} at a time; measuring comes on top"
     )
     write_json(path, {**told, "steps": steps, "seconds_a_step": {k: round(v, 5) for k, v in seconds.items()}})
     return steps
@@ -254,7 +273,7 @@ def _seconds_a_step(prepared: _Prepared, fold: Fold) -> dict[str, float]:
     methods = {ARMS[arm].method for arm in prepared.options.arms}
     methods |= {ARMS[real].method for arm in prepared.options.arms if (real := ARMS[arm].at_zero)}
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads_each(prepared.options.jobs))
+    torch.set_num_threads(prepared.runner.threads)
     try:
         found = {}
         for method in sorted(methods):

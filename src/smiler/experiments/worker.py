@@ -24,11 +24,7 @@ def main(folders: list[str]) -> int:
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     for line in sys.stdin:
-        folder = Path(line.rstrip("\n"))
-        with (folder / LOG).open("ab", buffering=0) as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-            status = run(folder)
+        status = run_logged(Path(line.rstrip("\n")))
         answers.write(f"{status}\n")
         if status == Stopped.exit_code:
             return status
@@ -40,6 +36,20 @@ def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(PATIENCE_SECONDS)
     os._exit(1)
+
+
+def run_logged(folder: Path) -> int:
+    """Run one trial; whatever it says goes to its log."""
+    own = os.dup(1), os.dup(2)
+    try:
+        with (folder / LOG).open("ab", buffering=0) as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        return run(folder)
+    finally:
+        for number, kept in enumerate(own, start=1):
+            os.dup2(kept, number)
+            os.close(kept)
 
 
 def run(folder: Path) -> int:
@@ -55,6 +65,7 @@ def run(folder: Path) -> int:
         traceback.print_exc()
         return 1
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
     return 0
 

@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,7 @@ from smiler.networks.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from smiler.networks.compiled import trunk_compiled
 from smiler.networks.device import channels_last
 from smiler.networks.processes import join, summed
 from smiler.sampling.augment import Batch
@@ -110,7 +111,8 @@ def fit(
     start = trainer.restore(done)
     stream = batches.steps(start, stage.steps, fabric.device)
     title = "training" if stage.number == 0 else f"training, round {stage.number}"
-    with _stop_requests() as asked:
+    compiling = trunk_compiled(network, fabric) if stage.options.compile else nullcontext()
+    with compiling, _stop_requests() as asked:
         steps = (progress or Silent()).track(range(start, stage.steps), title, stage.steps - start)
         for step, batch in zip(steps, stream, strict=True):
             trainer.step(step, batch, objective)

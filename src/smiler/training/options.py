@@ -28,6 +28,9 @@ class TrainingOptions(BaseModel):
     checkpoint_minutes: float = Field(default=5.0, gt=0, description="minutes between checkpoints")
     seed: int = Field(default=0, ge=0, lt=2**31, description="seed of weights, batches and augmentation")
     prior: float = Field(default=0.01, gt=0, lt=1, description="probability of every organ before the first step")
+    compile: bool = Field(
+        default=False, description="compile the trunk (torch.compile; needs a C++ compiler, a minute or so at first)"
+    )
     tensorboard: bool = Field(default=False, description="also write TensorBoard events (needs the extra 'tracking')")
 
     @field_validator("precision", mode="before")

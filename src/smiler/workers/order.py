@@ -1,6 +1,6 @@
-"""Results in the order of the items, from lanes on which several are worked on at once and any may end first."""
+"""Results from lanes on which several items are worked on at once: in the items' order, or as they end."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol
 
@@ -32,6 +32,18 @@ class Lanes(Protocol[Item, R]):
 def in_order(lanes: Lanes[I, R], items: Iterable[I]) -> Iterator[R]:
     """One result an item, in the items' order."""
     return _Queue(lanes, iter(items)).results()
+
+
+def as_they_end(lanes: Lanes[I, R], items: Sequence[I]) -> Iterator[tuple[I, Answer[R]]]:
+    """Every item with its answer, whichever ends first; an error is handed out and ends nothing."""
+    begun = ended = 0
+    while ended < len(items):
+        while begun < len(items) and lanes.free:
+            lanes.begin(begun, items[begun])
+            begun += 1
+        for number, answer in lanes.wait():
+            ended += 1
+            yield items[number], answer
 
 
 @dataclass

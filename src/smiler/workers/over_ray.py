@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from smiler.domain.provenance import tool_version
 from smiler.workers.answers import KILLS, Answer, answer, killed, portable
 from smiler.workers.base import I, R, Work
 from smiler.workers.cores import cores, usual_jobs
-from smiler.workers.order import in_order
+from smiler.workers.order import as_they_end, in_order
 
 STORE_BYTES = 100 * 2**20
 """Memory for what a Ray of our own passes around: works and results are small."""
@@ -35,13 +35,28 @@ class OverRay:
 
     def map(self, work: Work[I, R], items: Iterable[I]) -> Iterator[R]:
         """As `Workers.map`."""
+        with self._lanes(work) as lanes:
+            yield from in_order(lanes, items)
+
+    def ends(self, work: Work[I, R], items: Sequence[I]) -> Iterator[tuple[I, Answer[R]]]:
+        """Every item with its result or error, as they end; one that fails does not stop the rest."""
+        with self._lanes(work) as lanes:
+            yield from as_they_end(lanes, items)
+
+    @contextmanager
+    def joined(self) -> Iterator["Share"]:
+        """What each task gets; what is mapped meanwhile uses the same Ray."""
+        with _connected(self.address) as ray:
+            yield _share(ray, self)
+
+    @contextmanager
+    def _lanes(self, work: Work[I, R]) -> Iterator["_Lanes[I, R]"]:
         with _connected(self.address) as ray:
             share = _share(ray, self)
             options = {"num_cpus": share.threads, "num_gpus": self.gpus, "scheduling_strategy": "SPREAD"}
             # max_calls 0: a process keeps its network for the next item, also on a GPU
             task = ray.remote(**options, max_retries=KILLS - 1, max_calls=0)(_task)
-            lanes: _Lanes[I, R] = _Lanes(ray, task, share.jobs, ray.put(_Order(work, Path.cwd(), tool_version())), work)
-            yield from in_order(lanes, items)
+            yield _Lanes(ray, task, share.jobs, ray.put(_Order(work, Path.cwd(), tool_version())), work)
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ class _Order(Generic[I, R]):
 
 
 @dataclass(frozen=True)
-class _Share:
+class Share:
     """How many tasks run at once, with how many threads each."""
 
     jobs: int
@@ -114,14 +129,14 @@ class _Lanes(Generic[I, R]):
         return given
 
 
-def _share(ray: Any, wanted: OverRay) -> _Share:
+def _share(ray: Any, wanted: OverRay) -> Share:
     """What of the cluster each task takes: never more cores than its smallest machine has."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     cpus, gpus = (sum(machine.get(kind, 0) for machine in machines) for kind in ("CPU", "GPU"))
     if wanted.gpus and gpus < wanted.gpus:
-        raise BadInput("Ray has no GPU", where=f"--ray {wanted.address}", do="add --device cpu")
+        raise BadInput("Ray has no GPU", where=f"--ray {wanted.address}", do="take the device cpu")
     jobs = wanted.jobs or (int(gpus / wanted.gpus) if wanted.gpus else usual_jobs(int(cpus)))
-    return _Share(jobs, max(1, int(min(cpus // jobs, *(machine["CPU"] for machine in machines)))))
+    return Share(jobs, max(1, int(min(cpus // jobs, *(machine["CPU"] for machine in machines)))))
 
 
 @contextmanager
@@ -139,9 +154,22 @@ def _connected(address: str) -> Iterator[Any]:
         do = "start one with: ray start --head (RAY_AUTH_MODE must be the same here); or say --ray local"
         raise BadInput("no Ray answers", where=f"--ray {address}", got=str(error), do=do) from error
     try:
-        yield ray
+        with _speechless(ray):
+            yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _speechless(ray: Any) -> Iterator[None]:
+    """Ray tells of processes that die on standard output, which belongs to the command; no option keeps it away."""
+    module, name = ray._private.worker, "_worker_logs_enabled"
+    before = getattr(module, name, True)
+    setattr(module, name, False)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 def _reach(address: str) -> None:
