@@ -60,6 +60,7 @@ def request(cohort: Cohort, run: Path, *, compiled: bool, resume: bool = False) 
 
 
 @needs_compiler
+@pytest.mark.timeout(900)  # it waits for a C++ compiler most of its time
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_a_compiled_training_is_the_plain_one_but_for_rounding_and_resumes_exactly(
     cohort: Cohort, tmp_path: Path
