@@ -1,0 +1,72 @@
+"""Run the server: bind first, so that the address that is told is the one that answers."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from smiler.domain.errors import BadInput
+from smiler.review.desk import Desk
+from smiler.review.server.app import make_app
+from smiler.review.server.guard import Access
+from smiler.review.server.page import BUILT
+from smiler.review.server.room import Room
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Where to listen, and for whom. port 0: any free one. page: the folder with the page's files."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    reviewers: tuple[str, ...] = ("reviewer",)
+    page: Path = BUILT
+    seed: int = 0
+
+
+def serve(desk: Desk, options: ServeOptions, ready: Callable[[dict[str, str]], None]) -> None:
+    """Serve until it is stopped. `ready` gets each reviewer's address with its token once the socket listens."""
+    with _listening(options.host, options.port) as listener:
+        port = listener.getsockname()[1]
+        access = Access.fresh(options.reviewers, _names(options.host, port))
+        shown = f"[{options.host}]" if ":" in options.host else options.host
+        ready({name: f"http://{shown}:{port}/?token={token}" for name, token in access.tokens.items()})
+        app = make_app(Room(desk, options.seed), access, options.page)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        do = "choose another --port or --host"
+        raise BadInput("can't listen here", where=f"{host}:{port}", got=str(error), do=do) from error
+    return listener
+
+
+def _names(host: str, port: int) -> set[str]:
+    """How a browser may call the server."""
+    if host in LOOPBACK:
+        names = {"127.0.0.1", "localhost", "[::1]"}
+    elif host in ("0.0.0.0", "::"):
+        names = {"127.0.0.1", "localhost", "[::1]", socket.gethostname(), socket.getfqdn(), *_own_addresses()}
+    else:
+        names = {f"[{host}]" if ":" in host else host, socket.gethostname(), socket.getfqdn()}
+    return {f"{name}:{port}" for name in names}
+
+
+def _own_addresses() -> set[str]:
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
+    except OSError:
+        return set()
+    return {f"[{address}]" if ":" in address else address for address in found}
