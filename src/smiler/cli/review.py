@@ -16,6 +16,9 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     reviewer: Annotated[str, typer.Option(help="Your name in the history; else your login.")] = "",
     users: Annotated[Path | None, typer.Option(help="File with one reviewer's name a line.")] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check history, masks and cases.csv, then end.")] = False,
+    backup: Annotated[Path | None, typer.Option(help="Copy database and masks into a folder, then end.")] = None,
+    history: Annotated[Path | None, typer.Option(help="Write every revision to a CSV file, then end.")] = None,
     page: Annotated[Path | None, typer.Option(hidden=True, help="Folder of another page.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -23,13 +26,10 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
 
     Example: smiler review completed
     """
-    from smiler.cli.console import Bars
-    from smiler.cli.review_view import announce, names
-    from smiler.review.desk import at_desk
-    from smiler.review.server.page import BUILT
-    from smiler.review.server.run import ServeOptions, serve
+    from smiler.cli import review_view
 
-    reviewers = names(host, reviewer, users, allow_remote=allow_remote)
-    options = ServeOptions(host, port, reviewers, page or BUILT)
-    with at_desk(cohort, Bars(quiet=as_json).note) as desk:
-        serve(desk, options, lambda urls: announce(urls, as_json=as_json, browser=not no_browser))
+    if verify or backup is not None or history is not None:
+        review_view.look_after(cohort, backup, history, verify=verify, as_json=as_json)
+        return
+    reviewers = review_view.names(host, reviewer, users, allow_remote=allow_remote)
+    review_view.serve_page(cohort, review_view.Where(host, port, page, not no_browser, as_json), reviewers)

@@ -75,9 +75,10 @@ class Blobs:
             _sync(away)
         return target
 
-    def names(self) -> set[str]:
-        """Every stored mask."""
-        return {path.name.removesuffix(".nii.gz") for path in (self.folder / MASKS).glob("[0-9a-f]*.nii.gz")}
+    def files(self, name: str) -> list[Path]:
+        """The mask, and what is told beside it."""
+        note = Path(beside(str(self.path(name))))
+        return [path for path in (note, self.path(name)) if path.is_file()]
 
 
 def _sync(folder: Path) -> None:

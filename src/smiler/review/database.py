@@ -21,8 +21,9 @@ CREATE TABLE revision (
     reviewer TEXT NOT NULL, active_seconds REAL, time TEXT NOT NULL, note TEXT NOT NULL, kept INTEGER NOT NULL,
     PRIMARY KEY ("case", organ, number));
 CREATE TABLE head (
-    "case" TEXT NOT NULL, organ TEXT NOT NULL, number INTEGER NOT NULL, seen TEXT NOT NULL,
-    PRIMARY KEY ("case", organ));
+    "case" TEXT NOT NULL, organ TEXT NOT NULL, number INTEGER NOT NULL, wanted TEXT NOT NULL,
+    seen TEXT NOT NULL, PRIMARY KEY ("case", organ));
+CREATE INDEX behind ON head ("case", organ) WHERE wanted != seen;
 CREATE TABLE stored (
     "case" TEXT NOT NULL, organ TEXT NOT NULL, number INTEGER NOT NULL, mask TEXT NOT NULL, voxels INTEGER NOT NULL,
     PRIMARY KEY ("case", organ, number));

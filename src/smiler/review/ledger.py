@@ -171,12 +171,14 @@ class Ledger:
         return made
 
     def _point(self, made: Revision, seen: str | None) -> None:
-        statement = (
-            'INSERT INTO head VALUES (?, ?, ?, ?) ON CONFLICT ("case", organ) DO UPDATE SET number = excluded.number'
-        )
+        """Let the head be this revision."""
+        self.database.run(
+            'INSERT INTO head VALUES (?, ?, ?, ?, ?) ON CONFLICT ("case", organ) '
+            "DO UPDATE SET number = excluded.number, wanted = excluded.wanted",
+            made.case, made.organ, made.number, made.cell, seen or "",
+        )  # fmt: skip
         if seen is not None:
-            statement += ", seen = excluded.seen"
-        self.database.run(statement, made.case, made.organ, made.number, seen or "")
+            self.mark_seen([(made.pair, seen)])
 
     def keep(self, revision: Revision, mask: str, voxels: int) -> None:
         """Remember where the mask of an imported revision is stored."""
@@ -203,10 +205,8 @@ class Ledger:
 
     def pending(self) -> dict[Pair, str]:
         """Cells that the heads ask for and the file has not got yet."""
-        rows = self.database.rows(
-            'SELECT "case", organ, cell FROM revision JOIN head USING ("case", organ, number) WHERE cell != seen'
-        )
-        return {Pair(row["case"], row["organ"]): row["cell"] for row in rows}
+        rows = self.database.rows('SELECT "case", organ, wanted FROM head WHERE wanted != seen')
+        return {Pair(row["case"], row["organ"]): row["wanted"] for row in rows}
 
     def mark_seen(self, cells: Iterable[tuple[Pair, str]]) -> None:
         """The file says so now."""

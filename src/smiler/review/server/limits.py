@@ -19,6 +19,7 @@ MOST_VOXEL_BYTES = 64 << 20
 MOST_JSON_BYTES = 64 << 10
 _VOXELS = ("masks", "drafts", "tools")
 _WBITS = 31
+_DAMAGED: Any = (isal_zlib.error, zlib.error)
 _PIECE = 1 << 20
 
 
@@ -67,7 +68,7 @@ def _inflate(body: bytes, size: int) -> NDArray[np.uint8]:
             total, rest = total + len(piece), unpack.unconsumed_tail
             if not piece and not rest:
                 break
-    except zlib.error as error:
+    except _DAMAGED as error:
         raise Refused(422, "the body is not gzip", where="body", got=str(error)) from error
     if total != size or not unpack.eof or unpack.unused_data:
         got = f"{'more than ' if total > size else ''}{min(total, size)} voxels, expected {size}"

@@ -19,12 +19,12 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where to listen, and for whom. port 0: any free one. page: the folder with the page's files."""
+    """Where to listen, and for whom. port 0: any free one. page: the folder of another page."""
 
     host: str = "127.0.0.1"
     port: int = 0
     reviewers: tuple[str, ...] = ("reviewer",)
-    page: Path = BUILT
+    page: Path | None = None
     seed: int = 0
 
 
@@ -35,7 +35,7 @@ def serve(desk: Desk, options: ServeOptions, ready: Callable[[dict[str, str]], N
         access = Access.fresh(options.reviewers, _names(options.host, port))
         shown = f"[{options.host}]" if ":" in options.host else options.host
         ready({name: f"http://{shown}:{port}/?token={token}" for name, token in access.tokens.items()})
-        app = make_app(Room(desk, options.seed), access, options.page)
+        app = make_app(Room(desk, options.seed), access, options.page or BUILT)
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
         uvicorn.Server(config).run(sockets=[listener])
 
