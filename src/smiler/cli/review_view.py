@@ -66,7 +66,7 @@ class Where:
 def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
     """Serve until it is stopped."""
     try:
-        from smiler.review.server.run import ServeOptions, serve
+        from smiler.review.server.run import ServeOptions, bind
     except ImportError as error:
         do = "pip install 'smiler-seg[review]'"
         raise BadInput("the page's server is not installed", where="review", got=str(error), do=do) from error
@@ -74,7 +74,9 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
 
     options = ServeOptions(where.host, where.port, reviewers, where.page)
     with at_desk(cohort, Bars(quiet=where.as_json).note) as desk:
-        serve(desk, options, lambda urls: announce(urls, where))
+        bound = bind(desk, options)
+        announce(bound.urls, where)
+        bound.run()
 
 
 def announce(urls: Mapping[str, str], where: Where) -> None:

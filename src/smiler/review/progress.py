@@ -7,8 +7,8 @@ from smiler.review.desk import Desk
 from smiler.review.order import candidates
 from smiler.review.states import OPEN, VERIFIED, State
 
-RECENT = 50
-"""So many of the last decisions tell the speed."""
+RECENT, FEWEST = 50, 5
+"""So many of the last decisions tell the speed, and no fewer."""
 
 
 def progress_of(desk: Desk) -> dict[str, Any]:
@@ -35,4 +35,4 @@ def progress_of(desk: Desk) -> dict[str, Any]:
 
 def _per_hour(desk: Desk) -> float | None:
     timed = desk.ledger.recent_seconds(RECENT)
-    return round(3600 * len(timed) / sum(timed), 1) if sum(timed) > 0 else None
+    return round(3600 * len(timed) / sum(timed), 1) if len(timed) >= FEWEST else None

@@ -1,7 +1,6 @@
 """Run the server: bind first, so that the address that is told is the one that answers."""
 
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +27,30 @@ class ServeOptions:
     seed: int = 0
 
 
-def serve(desk: Desk, options: ServeOptions, ready: Callable[[dict[str, str]], None]) -> None:
-    """Serve until it is stopped. `ready` gets each reviewer's address with its token once the socket listens."""
-    with _listening(options.host, options.port) as listener:
-        port = listener.getsockname()[1]
-        access = Access.fresh(options.reviewers, _names(options.host, port))
-        shown = f"[{options.host}]" if ":" in options.host else options.host
-        ready({name: f"http://{shown}:{port}/?token={token}" for name, token in access.tokens.items()})
-        app = make_app(Room(desk, options.seed), access, options.page or BUILT)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
-        uvicorn.Server(config).run(sockets=[listener])
+@dataclass(frozen=True)
+class Bound:
+    """A server whose socket listens already; urls: each reviewer's address with its token."""
+
+    server: uvicorn.Server
+    listener: socket.socket
+    urls: dict[str, str]
+
+    def run(self) -> None:
+        """Serve until it is stopped."""
+        with self.listener:
+            self.server.run(sockets=[self.listener])
+
+
+def bind(desk: Desk, options: ServeOptions) -> Bound:
+    """Listen, with a fresh token for each reviewer."""
+    listener = _listening(options.host, options.port)
+    port = listener.getsockname()[1]
+    access = Access.fresh(options.reviewers, _names(options.host, port))
+    shown = f"[{options.host}]" if ":" in options.host else options.host
+    urls = {name: f"http://{shown}:{port}/?token={token}" for name, token in access.tokens.items()}
+    app = make_app(Room(desk, options.seed), access, options.page or BUILT)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
+    return Bound(uvicorn.Server(config), listener, urls)
 
 
 def _listening(host: str, port: int) -> socket.socket:
