@@ -37,14 +37,19 @@ class Verified:
 
 def open_ledger(cohort: Path) -> Ledger:
     """The ledger of a review that exists."""
-    folder = cohort / FOLDER
-    if not (folder / FILE).exists():
-        raise BadInput("nothing was reviewed here", where=str(folder), do="smiler review COHORT begins a review")
-    return Ledger(folder)
+    _check_begun(cohort)
+    return Ledger(cohort / FOLDER)
+
+
+def _check_begun(cohort: Path) -> None:
+    path = cohort / FOLDER / FILE
+    if not path.exists():
+        raise BadInput("nothing was reviewed here", where=str(path.parent), do="smiler review COHORT begins a review")
 
 
 def verify(cohort: Path) -> Verified:
     """Check everything, and put damaged masks into quarantine; BadInput if a review of the cohort is open."""
+    _check_begun(cohort)
     with writing(cohort / FOLDER):
         ledger = open_ledger(cohort)
         try:
