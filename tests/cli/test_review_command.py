@@ -66,5 +66,5 @@ def test_verify_backup_and_history(smiler: Smiler, cohort: Path, tmp_path: Path)
     result = smiler("review", cohort, "--verify")
     assert result.code == 1
     assert "its stored mask was damaged and is in quarantine" in " ".join(result.err.split())
-    assert "1 faults" in result.out
+    assert "1 fault;" in result.out
     assert smiler("review", cohort, "--verify").code == 0

@@ -56,6 +56,7 @@ class Load:
 
     def __init__(self, url: str, seed: int) -> None:
         self.acknowledged: list[dict[str, Any]] = []
+        self.flying: list[tuple[str, str, str, int, str]] = []
         self._threads = [threading.Thread(target=self._work, args=(url, seed * 10 + n)) for n in range(4)]
         for thread in self._threads:
             thread.start()
@@ -77,7 +78,11 @@ class Load:
             mask = box_mask(start, choose.randrange(5), choose.randrange(3), start + 3, 8, 6)
             answer = reviewer.put(case, organ, mask)
         else:
-            answer = reviewer.decide(case, organ, choose.choice(["accept", "reject", "absent", "flag", "reopen"]))
+            decision = choose.choice(["accept", "reject", "absent", "flag", "reopen"])
+            asked = (case, organ, decision, reviewer.head(case, organ)["revision"], f"key-{choose.getrandbits(60)}")
+            self.flying.append(asked)
+            answer = reviewer.decide(*asked[:4], key=asked[4])
+            self.flying.remove(asked)
         if answer.status_code == 200:
             self.acknowledged.append({"case": case, "organ": organ, **answer.json()})
 
@@ -87,10 +92,25 @@ class Load:
             thread.join(timeout=60)
 
 
+def asked_again(url: str, flying: list[tuple[str, str, str, int, str]]) -> list[dict[str, Any]]:
+    """Requests whose answer was lost, under the same key: done once, whether or not they were done before."""
+    acknowledged, reviewer = [], Reviewer(url)
+    with reviewer.http:
+        for case, organ, decision, base, key in flying:
+            first, second = (reviewer.decide(case, organ, decision, base, key=key) for _ in range(2))
+            assert first.status_code in (200, 409, 412)
+            if first.status_code == 200:
+                assert first.json() == second.json()
+                acknowledged.append({"case": case, "organ": organ, **first.json()})
+    return acknowledged
+
+
 def test_killed_at_random_moments_it_loses_nothing_that_was_acknowledged(folder: Path) -> None:
     said: list[dict[str, Any]] = []
+    flying: list[tuple[str, str, str, int, str]] = []
     for seed in range(KILLS):
         with process(folder) as (running, url):
+            said += asked_again(url, flying)
             load = Load(url, seed)
             deadline = time.monotonic() + 60
             while len(load.acknowledged) < 10 and time.monotonic() < deadline:
@@ -98,7 +118,7 @@ def test_killed_at_random_moments_it_loses_nothing_that_was_acknowledged(folder:
             time.sleep(random.Random(seed).random() / 5)
             running.send_signal(signal.SIGKILL)
             load.join()
-            said += load.acknowledged
+            said, flying = said + load.acknowledged, load.flying
     assert len(said) >= 10 * KILLS
     found = verify(folder)
     assert found.faults == []
@@ -225,9 +245,9 @@ def test_a_backup_made_while_reviewers_work_is_a_review(served: Served, folder: 
     assert back_up(folder, tmp_path / "copy") == 3
     anna.decide("b", "spleen", "accept")
     assert back_up(folder, tmp_path / "copy") == 4  # only what is new is copied
-    assert write_history(folder, tmp_path / "history.csv") == 9
+    assert write_history(folder, tmp_path / "history.csv") == 13
     rows = (tmp_path / "history.csv").read_text().splitlines()
-    assert len(rows) == 10
+    assert len(rows) == 14
     assert "'=1+1" in rows[-2]
 
     restored = tmp_path / "restored"

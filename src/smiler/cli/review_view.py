@@ -123,5 +123,6 @@ def _show(told: Mapping[str, Any]) -> None:
         for note in found["notes"]:
             out.print(f"note: {note}", markup=False)
         counts = f"{found['events']} events, {found['revisions']} revisions, {found['masks']} masks"
-        wrong = f"{len(found['faults'])} faults" if found["faults"] else "all whole"
+        number = len(found["faults"])
+        wrong = f"{number} fault{'s' * (number != 1)}" if number else "all whole"
         out.print(f"{counts}: {wrong}; newest event {found['last']}", markup=False, soft_wrap=True)

@@ -8,9 +8,9 @@ from isal import igzip
 from smiler.domain.provenance import tool_version
 from smiler.review.errors import Refused
 from smiler.review.masks import Mask
-from smiler.review.order import Place, candidates, fewest_trusted_first, trusted_volumes
+from smiler.review.order import Candidate, Place, candidates, fewest_trusted_first, trusted_volumes
 from smiler.review.orientation import nifti_bytes, ras_shape, ras_spacing
-from smiler.review.progress import progress_of
+from smiler.review.progress import RECENT, progress_of
 from smiler.review.scans import FASTEST
 from smiler.review.server import shapes
 from smiler.review.server.room import CaseId, InRoom, Room, SignedIn, ThePair
@@ -50,16 +50,15 @@ def queue(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> shapes.QueueOut:
     """What to review next, in order, with reasons; without a state: what is open or flagged."""
-    room.desk.sheet.follow()
-    cohort = room.desk.cohort
-    heads = room.desk.ledger.heads()
-    all_of_them = candidates([case.id for case in cohort], cohort.organs, heads)
+    all_of_them = _candidates(room)
     wanted = OPEN | {State.FLAGGED} if state is None else {state}
     chosen = [c for c in all_of_them if c.state in wanted and organ in (None, c.pair.organ)]
     places = fewest_trusted_first(chosen, trusted_volumes(all_of_them), room.seed)
     places = [place for place in places if lane in (None, place.lane)]
     return shapes.QueueOut(
-        items=[_item(room, place) for place in places[:limit]], matching=len(places), progress=_progress(room)
+        items=[_item(room, place) for place in places[:limit]],
+        matching=len(places),
+        progress=_progress(room, all_of_them),
     )
 
 
@@ -81,12 +80,20 @@ def _item(room: Room, place: Place) -> shapes.QueueItem:
 @router.get("/progress")
 def progress(room: InRoom) -> shapes.Progress:
     """How far the review is."""
+    return _progress(room, _candidates(room))
+
+
+def _candidates(room: Room) -> list[Candidate]:
+    """Every organ of every volume as it is now."""
     room.desk.sheet.follow()
-    return _progress(room)
+    cohort = room.desk.cohort
+    return candidates([case.id for case in cohort], cohort.organs, room.desk.ledger.heads())
 
 
-def _progress(room: Room) -> shapes.Progress:
-    return shapes.Progress(**progress_of(room.desk), trouble=room.desk.sheet.trouble or None)
+def _progress(room: Room, found: list[Candidate]) -> shapes.Progress:
+    desk = room.desk
+    told = progress_of(found, desk.cohort.organs.keys, desk.ledger.recent_seconds(RECENT))
+    return shapes.Progress(**told, trouble=desk.sheet.trouble or None)
 
 
 @router.get("/cases/{case}")
