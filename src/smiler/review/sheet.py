@@ -95,16 +95,19 @@ class Sheet:
 
     def _write(self) -> None:
         """Write the cells that decisions ask for and the file has not got."""
-        here = {case.id for case in self.cohort}
-        asked = {pair: cell for pair, cell in self.ledger.pending().items() if pair.case in here}
-        if not asked:
+        if not self._asked():
             return
         with writing(self.folder):
-            self._read()
+            self._read()  # what a person wrote until now counts, and is not asked for any more
+            asked = self._asked()
             cohort = _changed(self.cohort, {pair: parse_cell(cell) for pair, cell in asked.items()})
             write_text(self.folder / LEDGER, ledger_text(cohort))
             self.cohort, self._state = cohort, self._stat()
         self.ledger.mark_seen(asked.items())
+
+    def _asked(self) -> dict[Pair, str]:
+        here = {case.id for case in self.cohort}
+        return {pair: cell for pair, cell in self.ledger.pending().items() if pair.case in here}
 
 
 def _changed(cohort: Cohort, cells: Mapping[Pair, Cell]) -> Cohort:
