@@ -196,6 +196,11 @@ def test_a_flipped_bit_is_found_quarantined_and_the_organ_flagged(folder: Path) 
     with serving(folder) as running:
         anna = running.reviewer()
         assert anna.head("b", "liver")["state"] == "flagged"
+        assert anna.decide("b", "liver", "reopen").json()["state"] == "proposed"
+        assert np.array_equal(anna.mask("b", "liver"), LIVER)  # the cohort's own file still has it
+        assert anna.decide("b", "liver", "accept").status_code == 200
+    assert np.array_equal(stored(folder, "b", "liver"), LIVER)
+    assert verify(folder).ok
 
 
 def test_a_mask_that_is_written_again_mends_a_damaged_one(anna: Reviewer, folder: Path) -> None:

@@ -51,6 +51,8 @@ class Blobs:
 
     def intact(self, name: str) -> bool:
         """Whether the file is there and holds what its name says."""
+        if not name:
+            return False
         try:
             return hashlib.sha256(self.path(name).read_bytes()).hexdigest() == name
         except OSError:

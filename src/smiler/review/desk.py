@@ -18,7 +18,7 @@ from smiler.formats.volumes import content, read_labels
 from smiler.review import events
 from smiler.review.blobs import Blobs
 from smiler.review.errors import Pair, Refused
-from smiler.review.ledger import Answer, Asked, Ledger
+from smiler.review.ledger import MADE_HERE, Answer, Asked, Ledger
 from smiler.review.masks import Mask
 from smiler.review.orientation import ras, ras_shape
 from smiler.review.revisions import Revision
@@ -85,6 +85,8 @@ class Desk:
     def _load(self, revision: Revision) -> Mask:
         geometry = self.grid(revision.case).geometry
         name, _ = self.ledger.stored(revision)
+        if revision.content and not self.blobs.intact(name):
+            name = ""  # not stored yet, or damaged: the cohort's own file says the same
         cell = parse_cell(self.blobs.cell(name) if name else revision.cell)
         path = self.blobs.checked(name) if name else self._unchanged(revision, cell)
         drawn = read_labels(path, geometry=geometry)
@@ -105,7 +107,7 @@ class Desk:
     def keep(self, revision: Revision) -> str:
         """Store the mask of an imported revision, so that it stays whatever happens to the cohort's file; its name."""
         name, _ = self.ledger.stored(revision)
-        if not name and revision.drawn:
+        if revision.content and not self.blobs.intact(name):
             mask = self.mask(revision, revision.case)
             name = self.blobs.put(mask, self.grid(revision.case))
             self.ledger.keep(revision, name, mask.voxels)
@@ -116,12 +118,12 @@ class Desk:
     def decide(self, asked: Asked, pair: Pair, decision: Decision, remark: Remark) -> Answer:
         """Accept, reject, absent, flag or reopen."""
         with self._alone(pair.case):
-            return self._answered(asked) or self._done(asked, self._decision(asked, pair, decision), remark)
+            return self.ledger.answered(asked) or self._done(asked, pair, self._decision(asked, pair, decision), remark)
 
     def correct(self, asked: Asked, pair: Pair, mask: Mask, remark: Remark) -> Answer:
         """The reviewer's own mask. A stale one is kept as a revision that is not the head."""
         with self._alone(pair.case):
-            return self._answered(asked) or self._done(asked, self._correction(asked, pair, mask), remark)
+            return self.ledger.answered(asked) or self._done(asked, pair, self._correction(asked, pair, mask), remark)
 
     @contextmanager
     def _alone(self, case: str) -> Iterator[None]:
@@ -132,21 +134,18 @@ class Desk:
             yield
         self.sheet.follow()
 
-    def _answered(self, asked: Asked) -> Answer | None:
-        return self.ledger.answered(asked)
+    def _done(self, asked: Asked, pair: Pair, made: Revision | None, remark: Remark) -> Answer:
+        if made is not None:
+            made = replace(made, reviewer=asked.reviewer, note=remark.note, active_seconds=remark.active_seconds)
+        return self.ledger.write(asked, pair, made)
 
-    def _done(self, asked: Asked, made: Revision, remark: Remark) -> Answer:
-        return self.ledger.write(
-            asked,
-            replace(made, reviewer=asked.reviewer, note=remark.note, active_seconds=remark.active_seconds),
-        )
-
-    def _decision(self, asked: Asked, pair: Pair, decision: Decision) -> Revision:
+    def _decision(self, asked: Asked, pair: Pair, decision: Decision) -> Revision | None:
+        """What the decision makes of the organ; None if it is stale."""
         head = self.ledger.head(pair)
         if (head.number if head else 0) != asked.expected:
-            return Revision(pair.case, pair.organ, 0, State.FLAGGED, "review")  # refused as stale, nothing to keep
+            return None
         state = head.state if head else State.MISSING
-        if state not in ALLOWED[decision] or (decision is Decision.REOPEN and head and head.source != "review"):
+        if state not in ALLOWED[decision] or (decision is Decision.REOPEN and head and head.source not in MADE_HERE):
             raise _not_now(pair, decision, state)
         if decision is Decision.REOPEN:
             return self._reopened(pair)

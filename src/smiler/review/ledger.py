@@ -15,6 +15,8 @@ from smiler.review.revisions import COLUMNS, Revision, canonical
 from smiler.review.states import State
 
 FILE = "ledger.sqlite"
+MADE_HERE = ("review", "verify")
+"""Sources of revisions that do not come from the cohort."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Ledger:
 
     def base(self, pair: Pair) -> Revision | None:
         """The newest revision that no reviewer made: what a reopened organ goes back to."""
-        made = [found for found in self.history(pair) if found.source not in ("review", "verify") and not found.kept]
+        made = [found for found in self.history(pair) if found.source not in MADE_HERE and not found.kept]
         return made[-1] if made else None
 
     def recent_seconds(self, most: int) -> list[float]:
@@ -115,19 +117,22 @@ class Ledger:
 
     # --- writing
 
-    def write(self, asked: Asked, made: Revision) -> Answer:
-        """Make `made` the head if it is based on it; else keep its mask. A repeated key gets the first answer again."""
+    def write(self, asked: Asked, pair: Pair, made: Revision | None) -> Answer:
+        """Make `made` the head if it is based on it; else keep its mask. None: it was seen to be stale already.
+
+        A repeated key gets the first answer again.
+        """
         with self.database.writing():
             before = self.answered(asked)
             if before is not None:
                 return before
-            head = self.head(made.pair)
+            head = self.head(pair)
             number = head.number if head else 0
-            if number == asked.expected:
+            if made is not None and number == asked.expected:
                 stored = self.append(replace(made, parent=number or None))
                 answer = Answer(200, stored.to_json())
             else:
-                answer = self._stale(asked, made, number)
+                answer = Answer(412, {"head": number, "kept": self._kept(asked, made)})
             self.database.run(
                 "INSERT INTO answer VALUES (?, ?, ?, ?, ?)",
                 asked.reviewer, asked.key, asked.what, answer.status, canonical(answer.body),
@@ -144,12 +149,12 @@ class Ledger:
             raise Refused(422, "the key belongs to another request", where="Idempotency-Key", got=asked.key, do=do)
         return Answer(found[0]["status"], json.loads(found[0]["body"]))
 
-    def _stale(self, asked: Asked, made: Revision, head: int) -> Answer:
-        kept = None
-        if made.mask:
-            parent = asked.expected if self.revision(made.pair, asked.expected) else None
-            kept = self.append(replace(made, parent=parent, kept=True, cell="")).number
-        return Answer(412, {"head": head, "kept": kept})
+    def _kept(self, asked: Asked, made: Revision | None) -> int | None:
+        """Keep a stale mask as a revision that is not the head; its number."""
+        if made is None or not made.mask:
+            return None
+        parent = asked.expected if self.revision(made.pair, asked.expected) else None
+        return self.append(replace(made, parent=parent, kept=True, cell="")).number
 
     def append(self, made: Revision, seen: str | None = None) -> Revision:
         """Add a revision under the next number; it is the head unless it is only kept. seen: what the cell now says."""

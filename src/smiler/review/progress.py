@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from smiler.review.ledger import MADE_HERE
 from smiler.review.order import Candidate
 from smiler.review.states import OPEN, VERIFIED, State
 
@@ -16,7 +17,7 @@ def progress_of(found: Iterable[Candidate], organs: Iterable[str], timed: Sequen
 
     timed: active seconds of the last decisions.
     """
-    counted = [c for c in found if c.state in OPEN or (c.head is not None and c.head.source in ("review", "verify"))]
+    counted = [c for c in found if c.state in OPEN or (c.head is not None and c.head.source in MADE_HERE)]
     states = Counter(candidate.state for candidate in counted)
     total = Counter(candidate.pair.organ for candidate in counted)
     verified = Counter(candidate.pair.organ for candidate in counted if candidate.state in VERIFIED)

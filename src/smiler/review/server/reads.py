@@ -8,7 +8,7 @@ from isal import igzip
 from smiler.domain.provenance import tool_version
 from smiler.review.errors import Refused
 from smiler.review.masks import Mask
-from smiler.review.order import Candidate, Place, candidates, fewest_trusted_first, trusted_volumes
+from smiler.review.order import Candidate, Place, candidates, trusted_volumes
 from smiler.review.orientation import nifti_bytes, ras_shape, ras_spacing
 from smiler.review.progress import RECENT, progress_of
 from smiler.review.scans import FASTEST
@@ -53,7 +53,7 @@ def queue(
     all_of_them = _candidates(room)
     wanted = OPEN | {State.FLAGGED} if state is None else {state}
     chosen = [c for c in all_of_them if c.state in wanted and organ in (None, c.pair.organ)]
-    places = fewest_trusted_first(chosen, trusted_volumes(all_of_them), room.seed)
+    places = room.order(chosen, trusted_volumes(all_of_them), room.seed)
     places = [place for place in places if lane in (None, place.lane)]
     return shapes.QueueOut(
         items=[_item(room, place) for place in places[:limit]],

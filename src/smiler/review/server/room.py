@@ -15,6 +15,7 @@ from smiler.review.drafts import Drafts
 from smiler.review.errors import Pair, Refused
 from smiler.review.ledger import Asked
 from smiler.review.masks import Box, Mask, parse_box
+from smiler.review.order import Order, fewest_trusted_first
 from smiler.review.orientation import ras_shape
 from smiler.review.server.guard import Session
 from smiler.review.server.limits import unpacked
@@ -47,6 +48,7 @@ class Room:
 
     def __init__(self, desk: Desk, seed: int = 0) -> None:
         self.desk, self.seed = desk, seed
+        self.order: Order = fewest_trusted_first
         self.leases, self.drafts = Leases(), Drafts(desk.folder)
         self._secret = desk.ledger.secret
         self._ids: dict[str, str] = {}
