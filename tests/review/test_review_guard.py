@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from reviewing import LIVER, SHAPE, Reviewer, Served, box_mask, cells, serving
 
+from smiler.review.errors import Refused
 from smiler.review.server import limits
 from smiler.review.server.guard import Access
 from smiler.review.server.run import _names
@@ -223,6 +224,17 @@ def test_a_gzip_bomb_is_not_unpacked(anna: Reviewer) -> None:
     assert (answer.status_code, error(answer)) == (422, "the voxels do not fill the box")
     assert answer.json()["error"]["got"] == "more than 720 voxels, expected 720"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 << 10  # KiB
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_large_bodies_are_unpacked_to_the_byte(more: int) -> None:
+    size = (2 << 20) + more
+    noise = np.random.default_rng(0).integers(0, 2, size).astype(np.uint8)
+    for voxels in (noise, noise * 0):
+        for level in (1, 9):
+            assert np.array_equal(limits._inflate(gzip.compress(voxels.tobytes(), level), size), voxels)
+            with pytest.raises(Refused, match="do not fill the box"):
+                limits._inflate(gzip.compress(voxels.tobytes(), level) + b"x" * (2 << 20), size)
 
 
 def endless(pieces: int) -> Iterator[bytes]:

@@ -60,19 +60,21 @@ def unpacked(body: bytes, box: Box, shape: Shape) -> Mask:
 def _inflate(body: bytes, size: int) -> NDArray[np.uint8]:
     """Exactly `size` bytes; unpacking stops at the first one too many."""
     unpack: Any = isal_zlib.decompressobj(_WBITS)
-    pieces, total, rest = [], 0, body
+    out, total, read, rest = [], 0, 0, b""
     try:
-        while rest and not unpack.eof and total <= size:
+        while not unpack.eof and total <= size:
+            if not rest:
+                rest, read = body[read : read + _PIECE], read + _PIECE
             piece = unpack.decompress(rest, min(_PIECE, size + 1 - total))
-            pieces.append(piece)
-            total, rest = total + len(piece), unpack.unconsumed_tail
             if not piece and not rest:
                 break
+            out.append(piece)
+            total, rest = total + len(piece), unpack.unconsumed_tail
     except _DAMAGED as error:
         raise Refused(422, "the body is not gzip", where="body", got=str(error)) from error
-    if total != size or not unpack.eof or unpack.unused_data:
-        got = f"{'more than ' if total > size else ''}{min(total, size)} voxels, expected {size}"
-        if total == size:
-            got = "a gzip stream that does not end where the box ends"
+    whole = unpack.eof and not unpack.unused_data and read >= len(body)
+    if total != size or not whole:
+        got = f"{'more than ' * (total > size)}{min(total, size)} voxels, expected {size}"
+        got = got if total != size else "a gzip stream that does not end where the box ends"
         raise Refused(422, "the voxels do not fill the box", where="body", got=got, do="send the whole box")
-    return np.frombuffer(b"".join(pieces), dtype=np.uint8)
+    return np.frombuffer(b"".join(out), dtype=np.uint8)
