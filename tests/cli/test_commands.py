@@ -58,6 +58,7 @@ def test_there_are_the_commands_that_the_guide_names() -> None:
         "predict",
         "evaluate",
         "report",
+        "review",
         "phantom",
         "hide",
         "methods",

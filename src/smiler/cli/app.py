@@ -2,7 +2,7 @@
 
 import typer
 
-from smiler.cli import cohorts, networks, reports
+from smiler.cli import cohorts, networks, reports, review
 
 app = typer.Typer(
     name="smiler",
@@ -19,6 +19,7 @@ app.command("import")(cohorts.import_)
 app.command()(cohorts.audit)
 app.command()(networks.train)
 app.command()(networks.relabel)
+app.command()(review.review)
 app.command()(networks.predict)
 app.command()(networks.evaluate)
 app.command()(cohorts.export)

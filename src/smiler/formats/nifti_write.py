@@ -1,5 +1,6 @@
 """NIfTI files out: gzipped with isal, atomic, on the grid that is asked for, the same bytes every time."""
 
+import io
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,9 +56,21 @@ def _write(path: Path, array: NDArray[Any], grid: Grid, slope: float) -> None:
     if array.shape != grid.geometry.shape:
         got = f"{array.shape}, expected {grid.geometry.shape}"
         raise BadInput("the array does not fit the grid", where=str(path), got=got)
+    with replacing(path, ".nii.gz") as temporary, temporary.open("wb") as raw:
+        _stream(raw, array, grid, slope)
+
+
+def labels_bytes(array: NDArray[np.uint8], grid: Grid) -> bytes:
+    """What `write_labels` would write, as bytes: for files that are named by their content."""
+    raw = io.BytesIO()
+    _stream(raw, array, grid, 1.0)
+    return raw.getvalue()
+
+
+def _stream(raw: BinaryIO, array: NDArray[Any], grid: Grid, slope: float) -> None:
     own = grid.own(array)
     step = max(1, _SLAB_VOXELS // (own.shape[0] * own.shape[1]))
-    with replacing(path, ".nii.gz") as temporary, temporary.open("wb") as raw, _gzip(raw) as stream:
+    with _gzip(raw) as stream:
         stream.write(_header(grid, array.dtype, slope))
         for k in range(0, own.shape[2], step):
             slab = own[:, :, k : k + step].T

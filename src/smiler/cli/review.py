@@ -1,0 +1,35 @@
+"""The command `review`: serve the page, or check, copy or export what was reviewed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smiler.cli.cohorts import CohortArgument, Json
+
+
+def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with the ledger
+    cohort: CohortArgument,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
+    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Listen beyond this machine.")] = False,
+    reviewer: Annotated[str, typer.Option(help="Your name in the history; else your login.")] = "",
+    users: Annotated[Path | None, typer.Option(help="File with one reviewer's name a line.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check history, masks and cases.csv, then end.")] = False,
+    backup: Annotated[Path | None, typer.Option(help="Copy database and masks into a folder, then end.")] = None,
+    history: Annotated[Path | None, typer.Option(help="Write every revision to a CSV file, then end.")] = None,
+    page: Annotated[Path | None, typer.Option(hidden=True, help="Folder of another page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Review proposals in the browser: accept, correct, reject, mark absent; cases.csv follows each decision.
+
+    Example: smiler review completed
+    """
+    from smiler.cli import review_view
+
+    if verify or backup is not None or history is not None:
+        review_view.look_after(cohort, backup, history, verify=verify, as_json=as_json)
+        return
+    reviewers = review_view.names(host, reviewer, users, allow_remote=allow_remote)
+    review_view.serve_page(cohort, review_view.Where(host, port, page, not no_browser, as_json), reviewers)

@@ -1,0 +1,86 @@
+"""Cells of the cohort as revisions: what experts drew before the review, and what a model proposed, and how."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from smiler.domain import places
+from smiler.domain.cells import Cell
+from smiler.domain.cohort import Cohort
+from smiler.domain.errors import BadInput
+from smiler.domain.files import read_json
+from smiler.domain.provenance import beside
+from smiler.review.database import Database
+from smiler.review.errors import Pair
+from smiler.review.ledger import state_of
+from smiler.review.revisions import Revision
+
+
+class Contents:
+    """Hashes of the cohort's files; a file is read again only when its size or time of change is another."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.known = {row["path"]: (row["state"], row["hash"]) for row in database.rows("SELECT * FROM file")}
+
+    def hash(self, path: Path) -> str:
+        """sha256 of what the path leads to; a folder or a place in a zip file is hashed by its name alone."""
+        try:
+            state = path.stat()
+            key, now = str(path), f"{state.st_mtime_ns} {state.st_size} {state.st_ino}"
+            if not path.is_file():
+                return "somewhere in " + path.name
+            if self.known.get(key, ("", ""))[0] != now:
+                self._remember(key, now, places.content(path))
+            return str(self.known[key][1])
+        except OSError:
+            return "somewhere in " + path.name
+
+    def _remember(self, key: str, state: str, digest: str) -> None:
+        self.known[key] = (state, digest)
+        self.database.run(
+            "INSERT INTO file VALUES (?, ?, ?) ON CONFLICT (path) DO UPDATE SET state = excluded.state, "
+            "hash = excluded.hash",
+            key, state, digest,
+        )  # fmt: skip
+
+
+def imported(cohort: Cohort, pair: Pair, cell: Cell, contents: Contents) -> Revision:
+    """The first revision of a pair, or the next where a person or a model wrote the cell anew. Inside a transaction."""
+    made = Revision(pair.case, pair.organ, 0, state_of(cell), "cohort", str(cell))
+    if not cell.path:
+        return made
+    made = replace(made, content=contents.hash(cohort.folder / cell.path))
+    return _proposal(made, cohort.folder / beside(cell.path)) if cell.auto else made
+
+
+def _proposal(made: Revision, about: Path) -> Revision:
+    """Round, model and agreement, if the proposal's provenance tells them."""
+    told = _told(about)
+    facts, parents = told.get("facts"), told.get("parents")
+    facts, parents = facts if isinstance(facts, dict) else {}, parents if isinstance(parents, dict) else {}
+    return replace(
+        made,
+        source=str(told.get("made_by") or "auto")[:40],
+        model=str(parents.get("model") or "")[:64],
+        round=_whole(facts.get("round")),
+        voxels=_whole(facts.get("voxels")),
+        agreement=_share(facts.get("agreement")),
+    )
+
+
+def _told(about: Path) -> Mapping[str, Any]:
+    try:
+        found = read_json(about) if about.is_file() else None
+    except BadInput:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+
+
+def _share(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None

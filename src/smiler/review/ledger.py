@@ -1,0 +1,233 @@
+"""The review's ledger: revisions, heads, answers and events, each step one transaction."""
+
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from smiler.domain.cells import Cell, Status
+from smiler.review import events
+from smiler.review.database import Database
+from smiler.review.errors import Pair, Refused
+from smiler.review.revisions import COLUMNS, Revision, canonical
+from smiler.review.states import State
+
+FILE = "ledger.sqlite"
+MADE_HERE = ("review", "verify")
+"""Sources of revisions that do not come from the cohort."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What identifies a request: who asked, its key, the revision it was based on, and a short of the rest."""
+
+    reviewer: str
+    key: str
+    expected: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a write came to: 200 with the new revision, or 412 with the head and what was kept of a stale mask."""
+
+    status: int
+    body: dict[str, Any]
+
+
+class Ledger:
+    """COHORT/review/ledger.sqlite."""
+
+    def __init__(self, folder: Path, clock: events.Clock = events.utc_now) -> None:
+        self.database = Database(folder / FILE)
+        self.clock = clock
+        with self.database.writing():
+            if self.database.setting("secret") is None:
+                self.database.run("INSERT INTO setting VALUES ('secret', ?)", secrets.token_hex(32))
+
+    @property
+    def secret(self) -> bytes:
+        """Makes the ids of cases opaque; stays the same for this cohort."""
+        return (self.database.setting("secret") or "").encode()
+
+    def now(self) -> str:
+        """The time of what happens now."""
+        return events.now(self.database, self.clock)
+
+    # --- reading
+
+    def head(self, pair: Pair) -> Revision | None:
+        """The newest revision that counts, or None: nothing is there."""
+        found = self._revisions(
+            'JOIN head USING ("case", organ, number) WHERE "case" = ? AND organ = ?', pair.case, pair.organ
+        )
+        return found[0] if found else None
+
+    def heads(self) -> dict[Pair, Revision]:
+        """Every head."""
+        return {found.pair: found for found in self._revisions('JOIN head USING ("case", organ, number)')}
+
+    def heads_of(self, case: str) -> dict[str, Revision]:
+        """The heads of one volume by organ."""
+        found = self._revisions('JOIN head USING ("case", organ, number) WHERE "case" = ?', case)
+        return {revision.organ: revision for revision in found}
+
+    def history(self, pair: Pair) -> list[Revision]:
+        """Every revision, oldest first."""
+        return self._revisions('WHERE "case" = ? AND organ = ? ORDER BY number', pair.case, pair.organ)
+
+    def revision(self, pair: Pair, number: int) -> Revision | None:
+        """One revision."""
+        found = self._revisions('WHERE "case" = ? AND organ = ? AND number = ?', pair.case, pair.organ, number)
+        return found[0] if found else None
+
+    def all_revisions(self) -> list[Revision]:
+        """Every revision in the order of time."""
+        return self._revisions('ORDER BY time, "case", organ, number')
+
+    def stored(self, revision: Revision) -> tuple[str, int | None]:
+        """Name and voxels of a revision's stored mask; an empty name if there is none (yet)."""
+        if revision.mask:
+            return revision.mask, revision.voxels
+        found = self.database.rows(
+            'SELECT mask, voxels FROM stored WHERE "case" = ? AND organ = ? AND number = ?',
+            revision.case, revision.organ, revision.number,
+        )  # fmt: skip
+        return (str(found[0]["mask"]), int(found[0]["voxels"])) if found else ("", revision.voxels)
+
+    def base(self, pair: Pair) -> Revision | None:
+        """The newest revision that no reviewer made: what a reopened organ goes back to."""
+        made = [found for found in self.history(pair) if found.source not in MADE_HERE and not found.kept]
+        return made[-1] if made else None
+
+    def recent_seconds(self, most: int) -> list[float]:
+        """Active seconds of the last decisions that tell them."""
+        rows = self.database.rows(
+            "SELECT active_seconds FROM revision WHERE source = 'review' AND NOT kept AND active_seconds > 0 "
+            "ORDER BY rowid DESC LIMIT ?",
+            most,
+        )
+        return [float(row["active_seconds"]) for row in rows]
+
+    def _revisions(self, rest: str, *values: Any) -> list[Revision]:
+        columns = ", ".join(f'revision."{column}"' for column in COLUMNS)
+        return [Revision.from_row(row) for row in self.database.rows(f"SELECT {columns} FROM revision {rest}", *values)]
+
+    # --- writing
+
+    def write(self, asked: Asked, pair: Pair, made: Revision | None) -> Answer:
+        """Make `made` the head if it is based on it; else keep its mask. None: it was seen to be stale already.
+
+        A repeated key gets the first answer again.
+        """
+        with self.database.writing():
+            before = self.answered(asked)
+            if before is not None:
+                return before
+            head = self.head(pair)
+            number = head.number if head else 0
+            if made is not None and number == asked.expected:
+                stored = self.append(replace(made, parent=number or None))
+                answer = Answer(200, stored.to_json())
+            else:
+                answer = Answer(412, {"head": number, "kept": self._kept(asked, made)})
+            self.database.run(
+                "INSERT INTO answer VALUES (?, ?, ?, ?, ?)",
+                asked.reviewer, asked.key, asked.what, answer.status, canonical(answer.body),
+            )  # fmt: skip
+        return answer
+
+    def answered(self, asked: Asked) -> Answer | None:
+        """The answer that the key got before, or None; Refused if it was another request."""
+        found = self.database.rows("SELECT * FROM answer WHERE reviewer = ? AND key = ?", asked.reviewer, asked.key)
+        if not found:
+            return None
+        if found[0]["asked"] != asked.what:
+            do = "make a new key for every request"
+            raise Refused(422, "the key belongs to another request", where="Idempotency-Key", got=asked.key, do=do)
+        return Answer(found[0]["status"], json.loads(found[0]["body"]))
+
+    def _kept(self, asked: Asked, made: Revision | None) -> int | None:
+        """Keep a stale mask as a revision that is not the head; its number."""
+        if made is None or not made.mask:
+            return None
+        parent = asked.expected if self.revision(made.pair, asked.expected) else None
+        return self.append(replace(made, parent=parent, kept=True, cell="")).number
+
+    def append(self, made: Revision, seen: str | None = None) -> Revision:
+        """Add a revision under the next number; it is the head unless it is only kept. seen: what the cell now says."""
+        pair = made.pair
+        with self.database.writing():
+            last = self.database.rows(
+                'SELECT max(number) AS last FROM revision WHERE "case" = ? AND organ = ?', pair.case, pair.organ
+            )[0]["last"]
+            made = replace(made, number=(last or 0) + 1, time=self.now())
+            marks = ", ".join("?" * len(COLUMNS))
+            columns = ", ".join(f'"{column}"' for column in COLUMNS)
+            values = made.to_json()
+            self.database.run(
+                f"INSERT INTO revision ({columns}) VALUES ({marks})", *(values[column] for column in COLUMNS)
+            )
+            events.add(self.database, made.time, "revision", values)
+            if not made.kept:
+                self._point(made, seen)
+        return made
+
+    def _point(self, made: Revision, seen: str | None) -> None:
+        """Let the head be this revision."""
+        self.database.run(
+            'INSERT INTO head VALUES (?, ?, ?, ?, ?) ON CONFLICT ("case", organ) '
+            "DO UPDATE SET number = excluded.number, wanted = excluded.wanted",
+            made.case, made.organ, made.number, made.cell, seen or "",
+        )  # fmt: skip
+        if seen is not None:
+            self.mark_seen([(made.pair, seen)])
+
+    def keep(self, revision: Revision, mask: str, voxels: int) -> None:
+        """Remember where the mask of an imported revision is stored."""
+        with self.database.writing():
+            if self.stored(revision)[0]:
+                return
+            self.database.run(
+                "INSERT INTO stored VALUES (?, ?, ?, ?, ?)",
+                revision.case, revision.organ, revision.number, mask, voxels,
+            )  # fmt: skip
+            body = {"case": revision.case, "organ": revision.organ, "number": revision.number, "mask": mask}
+            events.add(self.database, self.now(), "stored", {**body, "voxels": voxels})
+
+    def note(self, kind: str, body: Any) -> None:
+        """An event that is no revision."""
+        with self.database.writing():
+            events.add(self.database, self.now(), kind, body)
+
+    # --- what the cohort's file says
+
+    def seen(self) -> dict[Pair, str]:
+        """The cell that was read or written last, of every pair with a head."""
+        return {Pair(row["case"], row["organ"]): row["seen"] for row in self.database.rows("SELECT * FROM head")}
+
+    def pending(self) -> dict[Pair, str]:
+        """Cells that the heads ask for and the file has not got yet."""
+        rows = self.database.rows('SELECT "case", organ, wanted FROM head WHERE wanted != seen')
+        return {Pair(row["case"], row["organ"]): row["wanted"] for row in rows}
+
+    def mark_seen(self, cells: Iterable[tuple[Pair, str]]) -> None:
+        """The file says so now."""
+        with self.database.writing():
+            for pair, cell in cells:
+                self.database.run(
+                    'UPDATE head SET seen = ? WHERE "case" = ? AND organ = ?', cell, pair.case, pair.organ
+                )
+
+    def close(self) -> None:
+        """Close the file."""
+        self.database.close()
+
+
+def state_of(cell: Cell) -> State:
+    """The state that a cell of the cohort stands for."""
+    if cell.auto:
+        return State.PROPOSED
+    return {Status.ANNOTATED: State.EXPERT, Status.ABSENT: State.ABSENT, Status.UNANNOTATED: State.MISSING}[cell.status]

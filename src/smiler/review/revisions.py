@@ -1,0 +1,88 @@
+"""One revision: what was known of one organ in one volume after one step, and who made the step. Never changed."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from smiler.review.errors import Pair
+from smiler.review.states import State
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a mask differs from its parent's, in voxels; dice is None where there is nothing to compare."""
+
+    voxels: int
+    added: int
+    removed: int
+    dice: float | None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """number: 1, 2, ... within its organ of its volume. source: cohort, relabel, review or verify.
+
+    cell: what the cohort's cell says while this revision is the head.
+    mask: sha256 of the stored mask, empty where there is none; a cohort's own mask is stored at the first decision.
+    content: sha256 of the file that a cohort's cell names.
+    kept: a stale write; it never became the head.
+    """
+
+    case: str
+    organ: str
+    number: int
+    state: State
+    source: str
+    cell: str = ""
+    parent: int | None = None
+    mask: str = ""
+    content: str = ""
+    grid: str = ""
+    model: str = ""
+    round: int | None = None
+    agreement: float | None = None
+    voxels: int | None = None
+    added: int | None = None
+    removed: int | None = None
+    dice: float | None = None
+    reviewer: str = ""
+    active_seconds: float | None = None
+    time: str = ""
+    note: str = ""
+    kept: bool = False
+
+    @property
+    def pair(self) -> Pair:
+        """The organ and the volume."""
+        return Pair(self.case, self.organ)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether there is a mask, stored or in the cohort."""
+        return bool(self.mask or self.content)
+
+    def changed(self, change: Change | None) -> "Revision":
+        """The revision with what changed against its parent."""
+        if change is None:
+            return self
+        return replace(self, voxels=change.voxels, added=change.added, removed=change.removed, dice=change.dice)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as the event of the revision keeps them."""
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any] | sqlite3.Row) -> "Revision":
+        """From a row of the database, or what `to_json` gave."""
+        values = {key: row[key] for key in COLUMNS}
+        return cls(**{**values, "state": State(values["state"]), "kept": bool(values["kept"])})
+
+
+COLUMNS = tuple(field.name for field in fields(Revision))
+
+
+def canonical(value: Any) -> str:
+    """JSON with one spelling."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)

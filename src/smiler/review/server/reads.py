@@ -1,0 +1,170 @@
+"""What the page reads: session, queue, progress, volumes, masks, history."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from isal import igzip
+
+from smiler.domain.provenance import tool_version
+from smiler.review.errors import Refused
+from smiler.review.masks import Mask
+from smiler.review.order import Candidate, Place, candidates, trusted_volumes
+from smiler.review.orientation import nifti_bytes, ras_shape, ras_spacing
+from smiler.review.progress import RECENT, progress_of
+from smiler.review.scans import FASTEST
+from smiler.review.server import shapes
+from smiler.review.server.room import CaseId, InRoom, Room, SignedIn, ThePair
+from smiler.review.states import OPEN, State
+from smiler.review.uncertainty import uncertainty_of, uncertainty_path
+
+router = APIRouter(prefix="/api")
+NIFTI: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {}}, "description": "NIfTI-1 on the RAS+ grid, gzip-encoded."}
+}
+
+
+@router.get("/session")
+def session(room: InRoom, who: SignedIn) -> shapes.SessionOut:
+    """Who is signed in, the token for writes, and the cohort's organs."""
+    cohort = room.desk.cohort
+    organs = [
+        shapes.OrganOut(
+            key=organ.key,
+            title=organ.title or organ.key.replace("_", " "),
+            colour=organ.colour,
+            exclusive=sorted(cohort.organs.excluders(organ.key)),
+            part_of=organ.part_of,
+        )
+        for organ in cohort.organs
+    ]
+    name = cohort.name or cohort.folder.resolve().name
+    return shapes.SessionOut(reviewer=who.reviewer, xsrf=who.xsrf, cohort=name, organs=organs, version=tool_version())
+
+
+@router.get("/queue")
+def queue(
+    room: InRoom,
+    organ: Annotated[str | None, Query(max_length=64)] = None,
+    state: State | None = None,
+    lane: Annotated[str | None, Query(pattern="^(fast|correct|redo|other)$")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> shapes.QueueOut:
+    """What to review next, in order, with reasons; without a state: what is open or flagged."""
+    all_of_them = _candidates(room)
+    wanted = OPEN | {State.FLAGGED} if state is None else {state}
+    chosen = [c for c in all_of_them if c.state in wanted and organ in (None, c.pair.organ)]
+    places = room.order(chosen, trusted_volumes(all_of_them), room.seed)
+    places = [place for place in places if lane in (None, place.lane)]
+    return shapes.QueueOut(
+        items=[_item(room, place) for place in places[:limit]],
+        matching=len(places),
+        progress=_progress(room, all_of_them),
+    )
+
+
+def _item(room: Room, place: Place) -> shapes.QueueItem:
+    candidate = place.candidate
+    return shapes.QueueItem(
+        case=room.id_of(candidate.pair.case),
+        title=candidate.pair.case,
+        organ=candidate.pair.organ,
+        state=candidate.state,
+        revision=candidate.head.number if candidate.head else 0,
+        lane=place.lane,
+        reason=place.reason,
+        expected_dice=place.expected_dice,
+        minutes=place.minutes,
+    )
+
+
+@router.get("/progress")
+def progress(room: InRoom) -> shapes.Progress:
+    """How far the review is."""
+    return _progress(room, _candidates(room))
+
+
+def _candidates(room: Room) -> list[Candidate]:
+    """Every organ of every volume as it is now."""
+    room.desk.sheet.follow()
+    cohort = room.desk.cohort
+    return candidates([case.id for case in cohort], cohort.organs, room.desk.ledger.heads())
+
+
+def _progress(room: Room, found: list[Candidate]) -> shapes.Progress:
+    desk = room.desk
+    told = progress_of(found, desk.cohort.organs.keys, desk.ledger.recent_seconds(RECENT))
+    return shapes.Progress(**told, trouble=desk.sheet.trouble or None)
+
+
+@router.get("/cases/{case}")
+def case(room: InRoom, who: SignedIn, case: CaseId) -> shapes.CaseOut:
+    """A volume: its grid, and the state of each organ."""
+    name, desk = room.case_of(case), room.desk
+    geometry, heads = desk.grid(name).geometry, desk.ledger.heads_of(name)
+    organs = []
+    for pair in (room.pair_of(case, key) for key in desk.cohort.organs.keys):
+        head = heads.get(pair.organ)
+        organs.append(
+            shapes.OrganOfCase(
+                key=pair.organ,
+                state=head.state if head else State.MISSING,
+                revision=head.number if head else 0,
+                voxels=desk.ledger.stored(head)[1] if head else 0,
+                has_uncertainty=uncertainty_path(desk, pair) is not None,
+                draft=room.drafts.has(pair, who.reviewer),
+                leased_by=room.leases.holder(pair),
+            )
+        )
+    return shapes.CaseOut(
+        case=case, title=name, shape=ras_shape(geometry), spacing_mm=ras_spacing(geometry), organs=organs
+    )
+
+
+@router.get("/cases/{case}/image", responses=NIFTI, response_class=Response)
+def image(room: InRoom, request: Request, case: CaseId) -> Response:
+    """The CT, int16 HU."""
+    cohort = room.desk.cohort
+    packed = room.desk.scans.image(cohort, cohort.case(room.case_of(case)))
+    return _packed(request, packed.content, packed.etag, "private, max-age=0, must-revalidate")
+
+
+@router.get("/cases/{case}/masks/{organ}", responses=NIFTI, response_class=Response)
+def mask(
+    room: InRoom, request: Request, pair: ThePair, revision: Annotated[int | None, Query(ge=0, le=10**9)] = None
+) -> Response:
+    """A revision's mask, the newest one's without a number; all zero where nothing is there."""
+    ledger = room.desk.ledger
+    found = ledger.head(pair) if revision is None else ledger.revision(pair, revision)
+    if found is None and revision:
+        raise Refused(404, "no such revision", where=f"{pair}", got=str(revision), do="see its history")
+    return _mask(room, request, pair.case, room.desk.mask(found, pair.case), found.number if found else 0)
+
+
+def _mask(room: Room, request: Request, case: str, mask: Mask, revision: int) -> Response:
+    content = igzip.compress(nifti_bytes(mask.array, room.desk.grid(case).geometry), FASTEST)
+    answer = _packed(request, content, f"{revision}-{mask.voxels}", "no-store")
+    answer.headers["x-revision"] = str(revision)
+    return answer
+
+
+@router.get("/cases/{case}/uncertainty/{organ}", responses=NIFTI, response_class=Response)
+def uncertainty(room: InRoom, request: Request, pair: ThePair) -> Response:
+    """How unsure the model is, uint8 0 to 255; 404 where it does not say."""
+    found = uncertainty_of(room.desk, pair)
+    if found is None:
+        raise Refused(404, "the proposal says nothing of its uncertainty", where=str(pair))
+    content = igzip.compress(nifti_bytes(found, room.desk.grid(pair.case).geometry), FASTEST)
+    return _packed(request, content, "", "no-store")
+
+
+@router.get("/cases/{case}/history/{organ}")
+def history(room: InRoom, pair: ThePair) -> shapes.History:
+    """Every revision, oldest first."""
+    return shapes.History(revisions=[shapes.RevisionOut.of(found) for found in room.desk.ledger.history(pair)])
+
+
+def _packed(request: Request, content: bytes, etag: str, cache: str) -> Response:
+    headers = {"content-encoding": "gzip", "cache-control": cache, **({"etag": f'"{etag}"'} if etag else {})}
+    if etag and request.headers.get("if-none-match") == f'"{etag}"':
+        return Response(status_code=304, headers={"etag": headers["etag"], "cache-control": cache})
+    return Response(content, media_type="application/octet-stream", headers=headers)

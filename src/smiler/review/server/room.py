@@ -1,0 +1,186 @@
+"""What the routes share: the desk, opaque ids, leases and drafts, and the pieces of a request that they check alike."""
+
+import hashlib
+import hmac
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request
+from starlette.concurrency import run_in_threadpool
+
+from smiler.review.desk import Desk, Remark
+from smiler.review.drafts import Drafts
+from smiler.review.errors import Pair, Refused
+from smiler.review.ledger import Asked
+from smiler.review.masks import Box, Mask, parse_box
+from smiler.review.order import Order, fewest_trusted_first
+from smiler.review.orientation import ras_shape
+from smiler.review.server.guard import Session
+from smiler.review.server.limits import unpacked
+
+_ID = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass
+class Leases:
+    """Who works on what, as a hint; in memory, by a clock that never jumps."""
+
+    held: dict[Pair, tuple[str, float]] = field(default_factory=dict)
+
+    def take(self, pair: Pair, reviewer: str, seconds: float) -> str:
+        """Hold it, unless somebody else does; who holds it now."""
+        holder = self.holder(pair)
+        if holder in (None, reviewer):
+            self.held[pair] = (reviewer, time.monotonic() + seconds)
+            return reviewer
+        return holder or reviewer
+
+    def holder(self, pair: Pair) -> str | None:
+        """Who holds it."""
+        reviewer, until = self.held.get(pair, ("", 0.0))
+        return reviewer if reviewer and time.monotonic() < until else None
+
+
+class Room:
+    """The server's state."""
+
+    def __init__(self, desk: Desk, seed: int = 0) -> None:
+        self.desk, self.seed = desk, seed
+        self.order: Order = fewest_trusted_first
+        self.leases, self.drafts = Leases(), Drafts(desk.folder)
+        self._secret = desk.ledger.secret
+        self._ids: dict[str, str] = {}
+
+    def id_of(self, case: str) -> str:
+        """The opaque id of a case."""
+        return hmac.new(self._secret, case.encode(), hashlib.sha256).hexdigest()[:16]
+
+    def case_of(self, opaque: str) -> str:
+        """The case of an opaque id; 404 for any other."""
+        if _ID.fullmatch(opaque):
+            if opaque not in self._ids:
+                self._ids = {self.id_of(case.id): case.id for case in self.desk.cohort}
+            case = self._ids.get(opaque)
+            if case is not None and any(case == known.id for known in self.desk.cohort):
+                return case
+        raise Refused(404, "no such case", where="case", got=ascii(opaque[:40]), do="take an id from the queue")
+
+    def pair_of(self, opaque: str, organ: str) -> Pair:
+        """The organ of the volume; 404 for any other."""
+        case = self.case_of(opaque)
+        if organ not in self.desk.cohort.organs:
+            do = f"choose among {', '.join(self.desk.cohort.organs.keys)}"
+            raise Refused(404, "no such organ", where="organ", got=ascii(organ[:40]), do=do)
+        return Pair(case, organ)
+
+
+def room_of(request: Request) -> Room:
+    """The server's state."""
+    room: Room = request.app.state.room
+    return room
+
+
+def session_of(request: Request) -> Session:
+    """Who asks; the guard let nobody else through."""
+    session: Session = request.scope["session"]
+    return session
+
+
+InRoom = Annotated[Room, Depends(room_of)]
+SignedIn = Annotated[Session, Depends(session_of)]
+CaseId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="From the queue.")]
+OrganKey = Annotated[str, Path(pattern="^[a-z][a-z0-9_]{0,62}$", description="A key of the session's organs.")]
+BoxText = Annotated[
+    str | None, Query(alias="box", max_length=60, description="i0,j0,k0,i1,j1,k1, half-open; outside everything is 0.")
+]
+
+
+def pair_of(room: InRoom, case: CaseId, organ: OrganKey) -> Pair:
+    """The organ and the volume of the path."""
+    return room.pair_of(case, organ)
+
+
+def base_of(
+    if_match: Annotated[str | None, Header(description='"REVISION", "0" where nothing is there.')] = None,
+) -> int:
+    """The revision that a write is based on."""
+    if if_match is None:
+        do = 'send If-Match: "REVISION", "0" where nothing is there'
+        raise Refused(428, "a write says which revision it is based on", where="If-Match", do=do)
+    found = re.fullmatch(r'"(\d{1,9})"', if_match)
+    if not found:
+        raise Refused(422, "not a revision", where="If-Match", got=ascii(if_match[:40]), do='write it as "3"')
+    return int(found[1])
+
+
+def key_of(idempotency_key: Annotated[str | None, Header(description="8 to 64 of A-Za-z0-9-.")] = None) -> str:
+    """The key under which a repeated write is known."""
+    if idempotency_key is None or not re.fullmatch(r"[A-Za-z0-9-]{8,64}", idempotency_key):
+        do = "send 8 to 64 of A-Za-z0-9-, new for every write"
+        raise Refused(422, "a write has a key", where="Idempotency-Key", got=ascii((idempotency_key or "")[:70]), do=do)
+    return idempotency_key
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write: who asks, about what, based on which revision, under which key."""
+
+    room: Room
+    session: Session
+    pair: Pair
+    base: int
+    key: str
+
+    def asked(self, what: str) -> Asked:
+        """Its identity; `what` tells the rest of it."""
+        words = (self.pair.case, self.pair.organ, str(self.base), what)
+        return Asked(self.session.reviewer, self.key, self.base, hashlib.sha256("\0".join(words).encode()).hexdigest())
+
+
+def write_of(
+    room: InRoom,
+    session: SignedIn,
+    pair: Annotated[Pair, Depends(pair_of)],
+    base: Annotated[int, Depends(base_of)],
+    key: Annotated[str, Depends(key_of)],
+) -> Write:
+    """What every write has."""
+    return Write(room, session, pair, base, key)
+
+
+@dataclass(frozen=True)
+class Body:
+    """Voxels that came: as they came, the box that they fill, and the mask that they are."""
+
+    raw: bytes
+    box: Box
+    mask: Mask
+
+
+async def body_of(room: InRoom, request: Request, case: CaseId, box: BoxText = None) -> Body:
+    """The gzipped voxels of the request."""
+    name, raw = room.case_of(case), await request.body()
+    return await run_in_threadpool(_body, room, name, raw, box)
+
+
+def _body(room: Room, case: str, raw: bytes, box: str | None) -> Body:
+    shape = ras_shape(room.desk.grid(case).geometry)
+    where = parse_box(box, shape)
+    return Body(raw, where, unpacked(raw, where, shape))
+
+
+def remark_of(
+    note: Annotated[str, Query(max_length=2000)] = "",
+    active_seconds: Annotated[float | None, Query(ge=0, le=86400, allow_inf_nan=False)] = None,
+) -> Remark:
+    """What the reviewer says beside a mask."""
+    return Remark(note, active_seconds)
+
+
+ThePair = Annotated[Pair, Depends(pair_of)]
+Base = Annotated[int, Depends(base_of)]
+TheWrite = Annotated[Write, Depends(write_of)]
+TheBody = Annotated[Body, Depends(body_of)]
+Said = Annotated[Remark, Depends(remark_of)]

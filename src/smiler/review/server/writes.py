@@ -1,0 +1,107 @@
+"""What the page writes: decisions, masks, drafts, leases; and the tools, which write nothing."""
+
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import JSONResponse
+from isal import igzip
+
+from smiler.review.desk import Remark
+from smiler.review.drafts import Draft
+from smiler.review.errors import Refused
+from smiler.review.ledger import Answer
+from smiler.review.orientation import ras_spacing
+from smiler.review.revisions import Revision
+from smiler.review.server import shapes
+from smiler.review.server.room import Base, CaseId, InRoom, Said, SignedIn, TheBody, ThePair, TheWrite, Write
+from smiler.review.tools import TOOLS, Drawing
+
+QUICK = 1
+router = APIRouter(prefix="/api/cases/{case}")
+STALE: dict[int | str, dict[str, Any]] = {412: {"model": shapes.Stale, "description": "Another revision came first."}}
+VOXELS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "gzip of the box's uint8 voxels, 0 or 1, RAS+, Fortran order.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+GZIPPED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {}}, "description": "gzip of a box's uint8 voxels."}
+}
+
+
+@router.post("/decisions/{organ}", responses=STALE, response_model=shapes.RevisionOut)
+def decide(write: TheWrite, body: shapes.DecisionIn) -> Response:
+    """Accept, reject, absent, flag or reopen."""
+    remark = Remark(body.note, body.active_seconds)
+    return _told(write, write.room.desk.decide(write.asked(body.decision), write.pair, body.decision, remark))
+
+
+@router.put("/masks/{organ}", responses=STALE, response_model=shapes.RevisionOut, openapi_extra=VOXELS)
+def correct(write: TheWrite, body: TheBody, said: Said) -> Response:
+    """A mask that the reviewer drew; the organ is corrected by it."""
+    drawn = hashlib.sha256(body.mask.inside.tobytes(order="F")).hexdigest()
+    asked = write.asked(f"{body.mask.box} {drawn}")
+    return _told(write, write.room.desk.correct(asked, write.pair, body.mask, said))
+
+
+def _told(write: Write, answer: Answer) -> Response:
+    if answer.status == 200:
+        write.room.drafts.drop(write.pair, write.session.reviewer)
+        made = Revision.from_row(answer.body)
+        return JSONResponse(shapes.RevisionOut.of(made).model_dump(mode="json"))
+    what = "somebody else decided first: the organ has another revision by now"
+    error = shapes.Fault(
+        what=what, where=str(write.pair), do="load the organ again; what was drawn is kept in its history"
+    )
+    stale = shapes.Stale(error=error, head=answer.body["head"], kept=answer.body["kept"])
+    return JSONResponse(stale.model_dump(mode="json"), status_code=412)
+
+
+@router.get("/drafts/{organ}", responses=GZIPPED, response_class=Response)
+def draft(room: InRoom, who: SignedIn, pair: ThePair) -> Response:
+    """The reviewer's own draft."""
+    found = room.drafts.get(pair, who.reviewer)
+    if found is None:
+        raise Refused(404, "no draft", where=str(pair))
+    return _boxed(found.body, found.box, {"x-base-revision": str(found.base)})
+
+
+@router.put("/drafts/{organ}", openapi_extra=VOXELS)
+def put_draft(room: InRoom, who: SignedIn, pair: ThePair, base: Base, body: TheBody) -> shapes.Drafted:
+    """Keep what is drawn and not saved yet."""
+    room.drafts.put(pair, who.reviewer, Draft(str(body.box), base, body.mask.voxels, body.raw))
+    return shapes.Drafted(voxels=body.mask.voxels, base_revision=base)
+
+
+@router.delete("/drafts/{organ}", status_code=204)
+def drop_draft(room: InRoom, who: SignedIn, pair: ThePair) -> None:
+    """Forget the draft."""
+    room.drafts.drop(pair, who.reviewer)
+
+
+@router.post("/leases/{organ}")
+def lease(room: InRoom, who: SignedIn, pair: ThePair, body: shapes.LeaseIn) -> shapes.Lease:
+    """Tell that somebody works on it; a hint, it keeps nobody out."""
+    return shapes.Lease(leased_by=room.leases.take(pair, who.reviewer, body.seconds), seconds=body.seconds)
+
+
+@router.post("/tools/{tool}", responses=GZIPPED, response_class=Response, openapi_extra=VOXELS)
+def use_tool(
+    room: InRoom,
+    case: CaseId,
+    tool: Annotated[str, Path(pattern=f"^({'|'.join(TOOLS)})$")],
+    body: TheBody,
+    axis: Annotated[int | None, Query(ge=0, le=2)] = None,
+    radius_mm: Annotated[float | None, Query(gt=0, le=50, allow_inf_nan=False)] = None,
+) -> Response:
+    """What a tool makes of a drawing; nothing is stored."""
+    spacing = ras_spacing(room.desk.grid(room.case_of(case)).geometry)
+    made, where = TOOLS[tool](Drawing(body.mask, body.box, spacing), axis, radius_mm)
+    return _boxed(igzip.compress(made.tobytes(order="F"), QUICK), str(where), {})
+
+
+def _boxed(content: bytes, box: str, more: dict[str, str]) -> Response:
+    return Response(content, media_type="application/octet-stream", headers={"x-box": box, **more})

@@ -1,0 +1,70 @@
+"""The command `review`: who may listen where, what is printed, and the checks that end with an exit code."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Smiler = Callable[..., Any]
+
+
+@pytest.fixture
+def cohort(world: Any, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world.phantom, tmp_path / "cohort"))
+
+
+def refused(result: Any, *texts: str) -> None:
+    assert result.code == 2
+    assert "Traceback" not in result.err
+    assert all(text in " ".join(result.err.split()) for text in texts)
+
+
+def test_another_address_needs_permission_and_names(smiler: Smiler, cohort: Path, tmp_path: Path) -> None:
+    refused(smiler("review", cohort, "--host", "0.0.0.0"), "can be reached from other machines", "--allow-remote")
+    refused(smiler("review", cohort, "--host", "0.0.0.0", "--allow-remote"), "reviewers on other machines are named")
+    for text in ("", "# nobody\n", "anna\nanna\n", "an\tna\n", "x" * 65):
+        (tmp_path / "users").write_text(text)
+        result = smiler("review", cohort, "--host", "0.0.0.0", "--allow-remote", "--users", tmp_path / "users")
+        refused(result, "users")
+    refused(smiler("review", cohort, "--users", tmp_path / "nowhere"), "the file can't be read")
+
+
+def test_an_address_that_is_taken_or_not_ours(smiler: Smiler, cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("anna\nben\n")
+    words = ["--host", "203.0.113.7", "--allow-remote", "--users", tmp_path / "users", "--no-browser"]
+    refused(smiler("review", cohort, *words), "can't listen here", "203.0.113.7")
+
+
+def test_what_is_no_cohort(smiler: Smiler, tmp_path: Path) -> None:
+    refused(smiler("review", tmp_path, "--no-browser"), "not a cohort")
+    refused(smiler("review", tmp_path, "--verify"), "nothing was reviewed here")
+    assert not (tmp_path / "review").exists()
+
+
+def test_verify_backup_and_history(smiler: Smiler, cohort: Path, tmp_path: Path) -> None:
+    from smiler.review.desk import Remark, at_desk
+    from smiler.review.errors import Pair
+    from smiler.review.ledger import Asked
+    from smiler.review.states import Decision
+
+    with at_desk(cohort, print) as desk:
+        pair = Pair(desk.cohort.cases[0].id, "liver")
+        desk.decide(Asked("anna", "a-first-key", 1, "flag"), pair, Decision.FLAG, Remark("look"))
+    result = smiler(
+        "review", cohort, "--verify", "--backup", tmp_path / "copy", "--history", tmp_path / "h.csv", "--json"
+    )
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    assert told["verify"]["faults"] == []
+    assert told["history"]["revisions"] == told["verify"]["revisions"]
+    assert (tmp_path / "copy/ledger.sqlite").exists()
+    mask = next((cohort / "review/masks").glob("*.nii.gz"))
+    mask.write_bytes(mask.read_bytes()[:-1])
+    result = smiler("review", cohort, "--verify")
+    assert result.code == 1
+    assert "its stored mask was damaged and is in quarantine" in " ".join(result.err.split())
+    assert "1 fault;" in result.out
+    assert smiler("review", cohort, "--verify").code == 0
