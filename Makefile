@@ -1,18 +1,21 @@
-# Everything sets itself up: a machine with Python >= 3.11 and make is enough.
+# Everything sets itself up: a machine with Python >= 3.11 and make is enough. The review page needs node >= 18.20 and npm too:
+# where npm is missing, everything but the page works, and what tests the page skips.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PAGE := src/smiler/review/page/index.html
+NPM := $(shell command -v npm 2>/dev/null)
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint bench bench-volumes bench-audit bench-memory bench-peers real setup clean help
+.PHONY: page demo test lint bench bench-volumes bench-audit bench-memory bench-peers real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-setup: $(READY)   ## a virtual environment with smiler in it
+setup: $(READY) $(if $(NPM),$(PAGE))   ## a virtual environment with smiler in it, and the review page
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,10 +23,18 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) -e ".[dev]"
 	@touch $(READY)
 
+page: $(PAGE)   ## the review page, built into the package (node >= 18.20 and npm)
+
+$(PAGE): $(wildcard web/*.json web/*.ts web/*.html) $(shell find web/src web/public -type f)
+	npm --prefix web ci --no-audit --no-fund --loglevel=error
+	npm --prefix web run --silent build
+	@touch $(PAGE)
+
 demo: $(READY)   ## the whole method on a synthetic cohort, in minutes: demo/report.html
 	$(BIN)/smiler demo --out demo
 
-test: $(READY)   ## all tests that need neither network, GPU nor real CT
+test: $(READY) $(if $(NPM),$(PAGE))   ## all tests that need neither network, GPU nor real CT
+	$(if $(NPM),npm --prefix web test --silent)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY)   ## style, types, and who may import whom
@@ -58,4 +69,4 @@ real: $(READY)   ## the checks on real CT (SMILER_REAL_DATA or ../shared/data), 
 	$(BIN)/python benchmarks/real_ct.py
 
 clean:   ## forget the environment and the demo
-	rm -rf $(VENV) $(PEERS) demo
+	rm -rf $(VENV) $(PEERS) demo web/node_modules src/smiler/review/page

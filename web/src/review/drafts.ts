@@ -1,0 +1,71 @@
+// Drafts: unsaved strokes are sent soon after each change, so that a closed tab loses nothing.
+import { Unreachable } from "../server/errors";
+import type { Task } from "../server/types";
+import type { Desk } from "./desk";
+import { isDirty } from "./state";
+
+const SOON_MS = 700;
+const AGAIN_MS = 3000;
+
+export class Drafts {
+  private timer: ReturnType<typeof setTimeout> | null = null;
+  private sending: Promise<void> = Promise.resolve();
+
+  constructor(private readonly desk: Desk) {}
+
+  /** The mask changed: send it in a moment. */
+  touch(): void {
+    this.desk.store.tell({ type: "draft", draft: "waiting" });
+    this.later(SOON_MS);
+  }
+
+  /** Send what waits, now. */
+  flush(): Promise<void> {
+    if (this.timer === null) return this.sending;
+    this.cancel();
+    this.sending = this.sending.then(() => this.send());
+    return this.sending;
+  }
+
+  /** Nothing waits any more: it was saved, or dropped. */
+  cancel(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+  }
+
+  /** Forget the draft, here and on the server. */
+  async drop(task: Task): Promise<void> {
+    this.cancel();
+    await this.sending;
+    await this.desk.server.dropDraft(task).catch(() => undefined);
+  }
+
+  private later(ms: number): void {
+    this.cancel();
+    this.timer = setTimeout(() => void this.flush(), ms);
+  }
+
+  private async send(): Promise<void> {
+    const { store, work, server } = this.desk;
+    if (!work || !store.state.task) return;
+    const { task, base } = store.state;
+    try {
+      if (isDirty(store.state)) await server.keepDraft(task, await work.parcel(), base);
+      else await server.dropDraft(task);
+      this.sent(work === this.desk.work);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  private sent(current: boolean): void {
+    const { store } = this.desk;
+    store.tell({ type: "connection", connection: "up" });
+    if (current && this.timer === null) store.tell({ type: "draft", draft: isDirty(store.state) ? "stored" : "none" });
+  }
+
+  private failed(error: unknown): void {
+    if (error instanceof Unreachable) this.desk.store.tell({ type: "connection", connection: "lost" });
+    if (this.timer === null) this.later(AGAIN_MS);
+  }
+}

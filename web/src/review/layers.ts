@@ -1,0 +1,130 @@
+// What is shown beside the mask: other organs, the revision before, uncertainty; and the settings of the view.
+import type { Task } from "../server/types";
+import { boxOf } from "../voxels/box";
+import type { Voxel } from "../voxels/grid";
+import { readBytes, readMask, withVoxels } from "../voxels/nifti";
+import { channels } from "./colours";
+import type { Desk } from "./desk";
+import type { Settings } from "./settings";
+
+const PREVIOUS_COLOUR = [255, 255, 255] as const;
+
+export class Layers {
+  private header: ArrayBuffer | null = null;
+  private uncertainty: { task: Task; bytes: ArrayBuffer | null } | null = null;
+  private previous: { task: Task; revision: number } | null = null;
+  private queue: Promise<void> = Promise.resolve();
+  /** Called when masks of other organs came, so that locks can follow. */
+  onLoaded: () => void = () => undefined;
+
+  constructor(private readonly desk: Desk) {}
+
+  newCase(header: ArrayBuffer): void {
+    this.header = header;
+    this.uncertainty = null;
+    this.previous = null;
+  }
+
+  /** Fetch what the settings ask for and show it; one at a time, the newest wish last. */
+  load(stale: () => boolean = () => false): Promise<void> {
+    this.queue = this.queue.then(() => (stale() ? undefined : this.fetchAndShow(stale))).catch(() => undefined);
+    return this.queue;
+  }
+
+  private async fetchAndShow(stale: () => boolean): Promise<void> {
+    const { settings } = this.desk.store.state;
+    if (settings.showOthers || settings.locked.length) await this.fetchOthers(stale);
+    if (settings.showPrevious) await this.fetchPrevious(stale);
+    if (stale()) return;
+    this.onLoaded();
+    await this.showLabels();
+    await this.showUncertainty(stale);
+  }
+
+  private async fetchOthers(stale: () => boolean): Promise<void> {
+    const { desk } = this;
+    const { info } = desk.store.state;
+    for (const organ of info?.organs ?? []) {
+      if (stale() || !info || !desk.work || !desk.neighbours) return;
+      if (organ.voxels === 0 || desk.neighbours.has(organ.key)) continue;
+      const bytes = await desk.server.mask({ case: info.case, organ: organ.key }, organ.revision || undefined);
+      desk.neighbours.add(organ.key, readMask(bytes, desk.work.grid));
+    }
+  }
+
+  private async fetchPrevious(stale: () => boolean): Promise<void> {
+    const { desk } = this;
+    const { task, base, revisions } = desk.store.state;
+    const parent = revisions.find((one) => one.revision === base)?.parent ?? null;
+    if (!task || !desk.work || (this.previous?.task === task && this.previous.revision === parent)) return;
+    const mask = parent ? readMask(await desk.server.mask(task, parent), desk.work.grid) : null;
+    if (stale()) return;
+    desk.neighbours?.setPrevious(mask);
+    this.previous = { task, revision: parent ?? 0 };
+    if (!mask) desk.store.tell({ type: "notice", notice: { tone: "info", text: "There is no revision before this one." } });
+  }
+
+  /** Organs shown beside the one under review. */
+  shown(): string[] {
+    const { info, settings, task } = this.desk.store.state;
+    if (!settings.showOthers || !info) return [];
+    return info.organs.map(({ key }) => key).filter((key) => key !== task?.organ && !settings.hidden.includes(key));
+  }
+
+  private async showLabels(): Promise<void> {
+    const { desk, header } = this;
+    const { settings } = desk.store.state;
+    const keys = this.shown().filter((key) => desk.neighbours?.has(key));
+    if (!desk.viewer || !desk.neighbours || !header) return;
+    if (!keys.length && !settings.showPrevious) return desk.viewer.showLabels(null, [], 0);
+    const colours = [...keys.map((key) => channels(desk.organ(key).colour)), PREVIOUS_COLOUR];
+    const labels = desk.neighbours.labels(keys, settings.showPrevious);
+    await desk.viewer.showLabels(withVoxels(header, labels), colours, settings.showPrevious ? 0.5 : 0.35);
+  }
+
+  private async showUncertainty(stale: () => boolean): Promise<void> {
+    const { desk } = this;
+    const { task, settings } = desk.store.state;
+    if (!task || !desk.viewer || !desk.work) return;
+    if (settings.showUncertainty && this.uncertainty?.task !== task) {
+      this.uncertainty = { task, bytes: await this.fetchUncertainty(task) };
+    }
+    if (!stale()) await desk.viewer.showUncertainty(settings.showUncertainty ? (this.uncertainty?.bytes ?? null) : null, 0.6);
+  }
+
+  private async fetchUncertainty(task: Task): Promise<ArrayBuffer | null> {
+    const { desk } = this;
+    const { info } = desk.store.state;
+    const has = info?.organs.find(({ key }) => key === task.organ)?.has_uncertainty;
+    if (has && desk.work) return readBytes(await desk.server.uncertainty(task), desk.work.grid).bytes;
+    desk.store.tell({ type: "notice", notice: { tone: "info", text: "There is no uncertainty for this organ." } });
+    return null;
+  }
+
+  /** Move to the middle of the mask, where there is one. */
+  centre(): void {
+    const { work, viewer } = this.desk;
+    if (!work || !viewer) return;
+    const box = boxOf(work.voxels, work.grid);
+    const [low, high] = box ? [box.low, box.high] : [[0, 0, 0], work.grid.shape];
+    viewer.moveTo(low.map((x, axis) => Math.floor((x + high[axis] - 1) / 2)) as unknown as Voxel);
+  }
+
+  /** The settings changed: let the viewer follow. */
+  async follow(before: Settings, after: Settings): Promise<void> {
+    const { viewer } = this.desk;
+    if (!viewer) return;
+    if (before.view !== after.view) viewer.setView(after.view);
+    if (before.window !== after.window) viewer.setWindow(after.window);
+    viewer.setMaskOpacity(after.showMask ? after.opacity : 0);
+    const asked: (keyof Settings)[] = ["showOthers", "showUncertainty", "showPrevious", "hidden", "locked"];
+    if (asked.some((key) => before[key] !== after[key])) await this.load();
+  }
+
+  async showAgain(): Promise<void> {
+    const { settings } = this.desk.store.state;
+    this.desk.viewer?.setView(settings.view);
+    this.desk.viewer?.setMaskOpacity(settings.showMask ? settings.opacity : 0);
+    await this.load();
+  }
+}
