@@ -41,7 +41,7 @@ export const BINDINGS: readonly Binding[] = [
   binding("Shape", "fill", "l", "Fill holes", "Close holes in each slice"),
   binding("Shape", "grow", "g", "Grow", "Add a layer of one voxel around the mask"),
   binding("Shape", "shrink", "h", "Shrink", "Take a layer of one voxel off the mask"),
-  binding("Shape", "largest", "k", "Keep largest", "Keep the largest connected part only"),
+  binding("Shape", "largest", "k", "Largest", "Keep the largest connected part only"),
   binding("View", "axial", "1", "Axial", "One axial slice"),
   binding("View", "coronal", "2", "Coronal", "One coronal slice"),
   binding("View", "sagittal", "3", "Sagittal", "One sagittal slice"),

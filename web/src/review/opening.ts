@@ -1,5 +1,5 @@
 // Opening a task: the CT, the organ's mask, the draft that was left, then what lies beside it.
-import { explain } from "../server/errors";
+import { explain, Refused } from "../server/errors";
 import type { CaseInfo, CaseOrgan, Task } from "../server/types";
 import { parseBox, place } from "../voxels/box";
 import { Grid, voxelCount } from "../voxels/grid";
@@ -13,8 +13,15 @@ import { Work } from "./work";
 
 const LEASE_S = 180;
 
+/** The CT on the screen. */
+interface Shown {
+  readonly id: string;
+  readonly grid: Grid;
+  readonly volume: Volume<Int16Array>;
+}
+
 export class Opening {
-  private image: { id: string; grid: Grid; volume: Volume<Int16Array> } | null = null;
+  private image: Shown | null = null;
   private turn = 0;
   private last: Promise<void> = Promise.resolve();
 
@@ -47,7 +54,7 @@ export class Opening {
     if (stale()) return;
     const image = await this.showImage(info, stale);
     const organ = organOf(info, task);
-    const bytes = await desk.ask(() => desk.server.mask(task, organ.revision || undefined), stale);
+    const bytes = await this.maskBytes(task, organ, stale);
     if (stale()) return;
     desk.store.tell({ type: "opened", info, base: organ.revision, organState: organ.state });
     if (!this.take(task, bytes, image)) return;
@@ -56,7 +63,7 @@ export class Opening {
   }
 
   /** The CT of a case: fetched and shown once, however many of its organs are looked at. */
-  private async showImage(info: CaseInfo, stale: () => boolean) {
+  private async showImage(info: CaseInfo, stale: () => boolean): Promise<Shown> {
     if (this.image?.id === info.case) return this.image;
     const { desk } = this;
     const grid: Grid = { shape: info.shape, spacingMm: info.spacing_mm };
@@ -70,13 +77,23 @@ export class Opening {
     return { id: info.case, grid, volume };
   }
 
+  /** The mask's file, or why the server can't give it. */
+  private async maskBytes(task: Task, organ: CaseOrgan, stale: () => boolean): Promise<ArrayBuffer | Refused> {
+    const { desk } = this;
+    return desk.ask(() => desk.server.mask(task, organ.revision || undefined), stale).catch((error: unknown) => {
+      if (error instanceof Refused) return error;
+      throw error;
+    });
+  }
+
   /** Make the mask the one in work; one that does not fit is refused, and editing stays blocked. */
-  private take(task: Task, bytes: ArrayBuffer, { grid, volume }: { grid: Grid; volume: Volume<Int16Array> }): boolean {
+  private take(task: Task, bytes: ArrayBuffer | Refused, { grid, volume }: Shown): boolean {
     const { desk } = this;
     try {
+      if (bytes instanceof Refused) throw bytes;
       desk.work = new Work(grid, volume.voxels, readMask(bytes, grid));
     } catch (error) {
-      const why = `This mask does not fit its CT: ${explain(error)}. Editing is blocked: reject it, flag it, or go on.`;
+      const why = `This mask can't be used: ${explain(error)}. Editing is blocked: reject it, flag it, or go on.`;
       desk.viewer?.hideMask();
       desk.store.tell({ type: "mask-refused", why });
       return false;

@@ -243,7 +243,7 @@ const OPTIONS = {
   cycleClipPlaneHotKey: "",
   viewModeHotKey: "",
   loadingText: "",
-  logLevel: "warn" as const,
+  logLevel: "error" as const,
   maxDrawUndoBitmaps: 1,
   tileMargin: 4,
 };

@@ -35,12 +35,12 @@ export function discOf(grid: Grid, { axis, radiusMm }: Pick<Brush, "axis" | "rad
   const [stepA, stepB] = [grid.spacingMm[a], grid.spacingMm[b]];
   const [reachA, reachB] = [Math.floor(radiusMm / stepA), Math.floor(radiusMm / stepB)];
   const steps: Voxel[] = [];
-  for (let y = -reachB; y <= reachB; y++) {
-    for (let x = -reachA; x <= reachA; x++) {
+  for (let y = 0 - reachB; y <= reachB; y++) {
+    for (let x = 0 - reachA; x <= reachA; x++) {
       if ((x * stepA) ** 2 + (y * stepB) ** 2 <= radiusMm ** 2 + 1e-9) steps.push(along(a, x, b, y));
     }
   }
-  return steps.length ? steps : [[0, 0, 0]];
+  return steps;
 }
 
 function along(a: Axis, x: number, b: Axis, y: number): Voxel {
