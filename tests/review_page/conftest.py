@@ -1,4 +1,4 @@
-"""The real server as a process, and Debian's Chromium in front of it. Without one of them, the tests are skipped and say why."""
+"""The real server as a process and Debian's Chromium in front of it; without one of them the tests skip and say why."""
 
 import importlib.util
 import json
@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 import review_cohort as cohort
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "src/smiler/review/page"
 CHROMIUM = shutil.which("chromium")
-CASES = {"ras": "RAS", "lps": "LPS", "las": "LAS", "decided": "LPS", "contested": "LAS", "drafted": "RAS", "broken": "LPS",
-         "dark": "LPS", "away": "RAS", "shaped": "LAS"}  # fmt: skip
+CASES = {
+    **{"ras": "RAS", "lps": "LPS", "las": "LAS", "shaped": "LAS"},
+    **{"decided": "LPS", "contested": "LAS", "drafted": "RAS", "broken": "LPS", "dark": "LPS", "away": "RAS"},
+}
 
 
 def missing() -> str:
@@ -48,7 +49,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = cohort.make(tmp_path_factory.mktemp("review") / "cohort", CASES)
     users = folder.parent / "users.txt"
     users.write_text("anna\nben\n")
-    command = [sys.executable, "-m", "smiler", "review", str(folder), "--no-browser", "--json", "--users", str(users), "--page", str(PAGE)]
+    command = [sys.executable, "-m", "smiler", "review", str(folder), "--no-browser", "--json"]
+    command += ["--users", str(users), "--page", str(PAGE)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Served(folder, json.loads(_first_page(process))["urls"])
@@ -91,7 +93,7 @@ def tab(served: Served, chromium) -> Iterator[Callable[..., "object"]]:
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if "Content Security" in message.text else None)
+        page.on("console", lambda message: complaints.extend([message.text] if "Security" in message.text else []))
         page.goto(served.urls[reviewer])
         ours = Tab(page)
         ours.wait_for("state => ['reviewing', 'failed', 'conflict'].includes(state.phase)")

@@ -1,4 +1,4 @@
-"""Small synthetic CTs for the browser tests: one volume a test, stored as RAS, LPS or LAS, and what the server stored of them."""
+"""Small synthetic CTs for the browser tests, stored as RAS, LPS or LAS, and what the server stored of them."""
 
 from dataclasses import dataclass
 from pathlib import Path

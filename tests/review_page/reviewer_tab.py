@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from playwright.sync_api import Locator, Page
-
 from review_cohort import Voxel
 
 PATIENCE_MS = 60_000
-ORGANS = {"liver": "Liver", "spleen": "Spleen", "kidney": "Kidney"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Tab:
         """Save, and wait until the server has it."""
         base = self.state()["base"]
         self.press("s")
-        self.wait_for("state => state.phase === 'reviewing' && state.base > want.base && state.undoable === 0", base=base)
+        self.wait_for("s => s.phase === 'reviewing' && s.base > want.base && s.undoable === 0", base=base)
 
     def stay(self) -> None:
         """Don't go on to the next task after a decision."""

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 import review_cohort as cohort
 from review_cohort import LIVER, Stored, on_native_grid
 
@@ -53,7 +52,6 @@ def test_threshold_brush_and_locked_organs(tab, served):
         box.blur()
     anna.page.get_by_label("Lock Spleen").check()
     anna.wait_for("state => state.settings.locked.includes('spleen') && state.settings.range[0] === 80")
-    anna.page.wait_for_timeout(1500)  # the spleen's mask is fetched before it can lock
     anna.press(*["]"] * 2)
     anna.stroke((10, 20, 10), (26, 20, 10))
     anna.draft_stored()

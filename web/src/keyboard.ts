@@ -7,7 +7,7 @@ export function listenToKeys(reviewer: Reviewer): void {
 }
 
 function onKey(event: KeyboardEvent, reviewer: Reviewer): void {
-  if (typing(event.target) || document.querySelector("dialog[open]")) return;
+  if (typing(event) || document.querySelector("dialog[open]")) return;
   if (event.key === " " && event.target instanceof HTMLButtonElement) return; // Space presses the button in focus
   const command = commandOf(event);
   if (!command) return;
@@ -16,7 +16,7 @@ function onKey(event: KeyboardEvent, reviewer: Reviewer): void {
   reviewer.run(command);
 }
 
-function typing(target: EventTarget | null): boolean {
-  if (target instanceof HTMLInputElement) return target.type !== "checkbox";
+function typing({ target, key }: KeyboardEvent): boolean {
+  if (target instanceof HTMLInputElement) return target.type === "range" ? /^(Arrow|Page|Home|End)/.test(key) : target.type !== "checkbox";
   return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
 }

@@ -3,7 +3,7 @@ import { describe, expect, it, test } from "vitest";
 import { ActiveClock } from "../src/review/clock";
 import { BINDINGS, commandOf } from "../src/review/keys";
 import { nextWindow, otherRadius, toggled, WINDOWS } from "../src/review/settings";
-import { canAccept, canDecide, canEdit, canSave, Event, isDirty, START, State, step, whyBlocked } from "../src/review/state";
+import { canDecide, canEdit, canSave, Event, isDirty, START, State, step, whyBlocked } from "../src/review/state";
 import { ReviewServer } from "../src/server/client";
 import { Refused, Unreachable } from "../src/server/errors";
 import { untilReached } from "../src/server/retry";
@@ -15,6 +15,7 @@ const OPEN: Event[] = [
   { type: "opening", task: TASK },
   { type: "opened", info: INFO, base: 3, organState: "proposed" },
 ];
+const SEEN: Event = { type: "changed", undoable: 0, redoable: 0, voxels: 9 };
 const STROKE: Event = { type: "changed", undoable: 1, redoable: 0, voxels: 9 };
 
 function after(...events: Event[]): State {
@@ -23,14 +24,21 @@ function after(...events: Event[]): State {
 
 describe("what is blocked when", () => {
   it("is open for everything but saving nothing", () => {
-    const state = after(...OPEN);
-    expect([canEdit(state), canAccept(state), canDecide(state), canSave(state)]).toEqual([true, true, true, false]);
+    const state = after(...OPEN, SEEN);
+    expect([canEdit(state), canDecide(state, "accept"), canDecide(state, "reject"), canSave(state)]).toEqual([true, true, true, false]);
     expect(whyBlocked(state)).toBeNull();
   });
 
-  it("strokes can be saved, and must not be accepted over", () => {
+  it("strokes can be saved; no decision but a flag may pass over them", () => {
     const state = after(...OPEN, STROKE);
-    expect([isDirty(state), canSave(state), canAccept(state), canDecide(state)]).toEqual([true, true, false, true]);
+    expect([isDirty(state), canSave(state)]).toEqual([true, true]);
+    const may = (["accept", "reject", "absent", "reopen", "flag"] as const).filter((decision) => canDecide(state, decision));
+    expect(may).toEqual(["flag"]);
+  });
+
+  it("an empty mask is not accepted, and an emptied one may be absent", () => {
+    expect(canDecide(after(...OPEN), "accept")).toBe(false);
+    expect(canDecide(after(...OPEN, { ...STROKE, voxels: 0 } as Event), "absent")).toBe(true);
   });
 
   it.each<[string, Event]>([
@@ -42,12 +50,13 @@ describe("what is blocked when", () => {
     ["a mask that does not fit", { type: "mask-refused", why: "it does not fit" }],
   ])("%s blocks editing and saving, and says so", (_, event) => {
     const state = after(...OPEN, STROKE, event);
-    expect([canEdit(state), canSave(state), canAccept(state)]).toEqual([false, false, false]);
+    expect([canEdit(state), canSave(state), canDecide(state, "accept")]).toEqual([false, false, false]);
     expect(whyBlocked(state)).toBeTruthy();
   });
 
   it("a mask that does not fit can still be rejected or flagged", () => {
-    expect(canDecide(after(...OPEN, { type: "mask-refused", why: "it does not fit" }))).toBe(true);
+    const state = after(...OPEN, { type: "mask-refused", why: "it does not fit" });
+    expect([canDecide(state, "reject"), canDecide(state, "flag"), canDecide(state, "accept")]).toEqual([true, true, false]);
   });
 
   it("editing goes on when the picture is back, with the strokes", () => {

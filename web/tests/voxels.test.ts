@@ -4,7 +4,7 @@ import { boxOf, boxText, crop, parseBox, place, union } from "../src/voxels/box"
 import { indexOf, inside, Voxel, voxelCount } from "../src/voxels/grid";
 import { gunzip, gzip } from "../src/voxels/gzip";
 import { readImage, readMask, withVoxels } from "../src/voxels/nifti";
-import { boxOfRuns, count, difference, eachVoxel, fillRuns, flip, runsOf, runsWhere } from "../src/voxels/runs";
+import { boxOfRuns, count, difference, eachVoxel, fillRuns, flip, runsOf, runsOfMask } from "../src/voxels/runs";
 import { GRID, randomMask, randomOf, SEEDS } from "./random";
 
 function voxels(): Voxel[] {
@@ -52,7 +52,7 @@ describe("the box of a mask", () => {
 describe("runs", () => {
   test.each(SEEDS)("hold exactly the voxels they were made from (seed %i)", (seed) => {
     const mask = randomMask(seed, 0.4);
-    const runs = runsWhere(mask.length, (index) => mask[index] === 1);
+    const runs = runsOfMask(mask);
     const again = new Uint8Array(mask.length);
     fillRuns(again, runs, 1);
     expect(again).toEqual(mask);
@@ -78,7 +78,7 @@ describe("runs", () => {
 
   test.each(SEEDS)("lie within their box (seed %i)", (seed) => {
     const mask = randomMask(seed, 0.02);
-    const runs = runsWhere(mask.length, (index) => mask[index] === 1);
+    const runs = runsOfMask(mask);
     const box = boxOfRuns(runs, GRID);
     if (!box) return expect(runs).toHaveLength(0);
     const own = boxOf(mask, GRID)!;

@@ -1,5 +1,5 @@
 // Drafts: unsaved strokes are sent soon after each change, so that a closed tab loses nothing.
-import { Unreachable } from "../server/errors";
+import { explain, Unreachable } from "../server/errors";
 import type { Task } from "../server/types";
 import type { Desk } from "./desk";
 import { isDirty } from "./state";
@@ -9,12 +9,14 @@ const AGAIN_MS = 3000;
 
 export class Drafts {
   private timer: ReturnType<typeof setTimeout> | null = null;
+  private task: Task | null = null;
   private sending: Promise<void> = Promise.resolve();
 
   constructor(private readonly desk: Desk) {}
 
   /** The mask changed: send it in a moment. */
   touch(): void {
+    this.task = this.desk.store.state.task;
     this.desk.store.tell({ type: "draft", draft: "waiting" });
     this.later(SOON_MS);
   }
@@ -33,6 +35,14 @@ export class Drafts {
     this.timer = null;
   }
 
+  /** Keep the strokes as a draft over a new revision that has the same mask. */
+  async keep(task: Task, base: number): Promise<void> {
+    const { work, server } = this.desk;
+    this.cancel();
+    await this.sending;
+    if (work) await this.desk.ask(async () => server.keepDraft(task, await work.parcel(), base));
+  }
+
   /** Forget the draft, here and on the server. */
   async drop(task: Task): Promise<void> {
     this.cancel();
@@ -47,8 +57,8 @@ export class Drafts {
 
   private async send(): Promise<void> {
     const { store, work, server } = this.desk;
-    if (!work || !store.state.task) return;
     const { task, base } = store.state;
+    if (!work || !task || task !== this.task) return;
     try {
       if (isDirty(store.state)) await server.keepDraft(task, await work.parcel(), base);
       else await server.dropDraft(task);
@@ -65,7 +75,9 @@ export class Drafts {
   }
 
   private failed(error: unknown): void {
-    if (error instanceof Unreachable) this.desk.store.tell({ type: "connection", connection: "lost" });
+    const { store } = this.desk;
+    if (error instanceof Unreachable) store.tell({ type: "connection", connection: "lost" });
+    else store.tell({ type: "notice", notice: { tone: "error", text: `The draft can't be kept: ${explain(error)}` } });
     if (this.timer === null) this.later(AGAIN_MS);
   }
 }

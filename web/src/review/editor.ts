@@ -8,6 +8,7 @@ import { Runs, runsOf } from "../voxels/runs";
 import { allowed, Brush, paintLine } from "../voxels/stroke";
 import type { Desk } from "./desk";
 import type { Drafts } from "./drafts";
+import type { Layers } from "./layers";
 import { axisOf, Settings } from "./settings";
 import { canEdit } from "./state";
 import type { Work } from "./work";
@@ -20,6 +21,7 @@ export class Editor {
   constructor(
     private readonly desk: Desk,
     private readonly drafts: Drafts,
+    private readonly layers: Layers,
   ) {}
 
   get painting(): boolean {
@@ -28,14 +30,14 @@ export class Editor {
 
   /** Organs whose voxels must not be painted changed, or were loaded. */
   lock(): void {
-    this.locked = this.desk.neighbours?.locked(this.desk.store.state.settings.locked) ?? null;
+    this.locked = this.desk.neighbours?.locked(this.layers.locked().map(({ key }) => key)) ?? null;
   }
 
   /** Begin a stroke; false where painting is blocked. */
   begin(voxel: Voxel, axis: Axis): boolean {
     const { store, work } = this.desk;
     const { settings } = store.state;
-    if (!work || settings.pen === "look" || !this.mayEdit()) return false;
+    if (!work || settings.pen === "look" || !this.mayEdit() || this.waits()) return false;
     this.brush = this.brushOf(settings, axis, work);
     this.stroke = [];
     this.paint(voxel, voxel);
@@ -76,7 +78,7 @@ export class Editor {
   /** Let the server change the mask. */
   async use(tool: ToolName): Promise<void> {
     const { work, store } = this.desk;
-    if (!work || !this.mayEdit()) return;
+    if (!work || !this.mayEdit() || this.waits()) return;
     if (!work.size) return store.tell({ type: "notice", notice: { tone: "warn", text: "There is nothing drawn yet." } });
     store.tell({ type: "working", working: `${tool} …` });
     try {
@@ -117,6 +119,13 @@ export class Editor {
     this.desk.viewer?.refresh(work.boxOfChange(change));
     this.desk.changed();
     this.drafts.touch();
+  }
+
+  /** Locks hold from the moment they are set: nothing is painted before the locked organs are here. */
+  private waits(): boolean {
+    const waits = this.layers.waitsForLocks();
+    if (waits) this.desk.store.tell({ type: "notice", notice: { tone: "warn", text: "Wait a moment: locked organs are loading." } });
+    return waits;
   }
 
   private mayEdit(): boolean {

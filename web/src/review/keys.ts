@@ -4,7 +4,7 @@ export type Command =
   | "accept" | "save" | "reject" | "absent" | "flag" | "reopen" | "next" | "drop"
   | "look" | "brush" | "eraser" | "threshold" | "smaller" | "larger"
   | "undo" | "redo" | "fill" | "grow" | "shrink" | "largest" | "interpolate"
-  | "axial" | "coronal" | "sagittal" | "all" | "solid" | "window" | "centre"
+  | "axial" | "coronal" | "sagittal" | "all" | "solid" | "window" | "centre" | "fit"
   | "slice-up" | "slice-down" | "mask" | "others" | "uncertainty" | "previous" | "help";
 
 export interface Binding {
@@ -32,7 +32,7 @@ export const BINDINGS: readonly Binding[] = [
   binding("Paint", "look", "v escape", "Look", "Click moves the crosshair"),
   binding("Paint", "brush", "b", "Brush", "Paint discs in the slice"),
   binding("Paint", "eraser", "e", "Eraser", "Take voxels away"),
-  binding("Paint", "threshold", "t", "Threshold brush", "Paint only voxels within the HU range"),
+  binding("Paint", "threshold", "t", "Threshold brush", "Only voxels in the HU range"),
   binding("Paint", "smaller", "[ ,", "Smaller", "A smaller brush"),
   binding("Paint", "larger", "] .", "Larger", "A larger brush"),
   binding("Paint", "undo", "z ctrl+z", "Undo", "Take the last change back"),
@@ -49,12 +49,13 @@ export const BINDINGS: readonly Binding[] = [
   binding("View", "solid", "5", "3-D", "The mask in space"),
   binding("View", "window", "w", "Window", "The next grey-level window"),
   binding("View", "centre", "c", "Centre", "Move to the middle of the mask"),
-  binding("View", "slice-up", "arrowup pageup", "Slice up", "One slice on (or the wheel)"),
-  binding("View", "slice-down", "arrowdown pagedown", "Slice down", "One slice back (or the wheel)"),
-  binding("View", "mask", "d space", "Mask", "Show or hide the mask under review"),
+  binding("View", "fit", "0", "Whole slice", "No zoom, not moved"),
+  binding("View", "slice-up", "arrowup pageup", "Slice up", "One slice on"),
+  binding("View", "slice-down", "arrowdown pagedown", "Slice down", "One slice back"),
+  binding("View", "mask", "d space", "Mask", "Show or hide the mask"),
   binding("View", "others", "q", "Other organs", "Show or hide the other organs"),
   binding("View", "uncertainty", "m", "Uncertainty", "Where the model was unsure"),
-  binding("View", "previous", "p", "Previous revision", "Show the revision before this one"),
+  binding("View", "previous", "p", "Previous revision", "The one before this"),
   binding("View", "help", "?", "Help", "This page"),
 ];
 

@@ -1,7 +1,8 @@
 // What is shown beside the mask: other organs, the revision before, uncertainty; and the settings of the view.
-import type { Task } from "../server/types";
+import { explain, Unreachable } from "../server/errors";
+import type { CaseOrgan, Task } from "../server/types";
 import { boxOf } from "../voxels/box";
-import type { Voxel } from "../voxels/grid";
+import { Grid, Voxel, voxelCount } from "../voxels/grid";
 import { readBytes, readMask, withVoxels } from "../voxels/nifti";
 import { channels } from "./colours";
 import type { Desk } from "./desk";
@@ -33,7 +34,7 @@ export class Layers {
 
   private async fetchAndShow(stale: () => boolean): Promise<void> {
     const { settings } = this.desk.store.state;
-    if (settings.showOthers || settings.locked.length) await this.fetchOthers(stale);
+    if (settings.showOthers || this.waitsForLocks()) await this.fetchOthers(stale);
     if (settings.showPrevious) await this.fetchPrevious(stale);
     if (stale()) return;
     this.onLoaded();
@@ -42,13 +43,26 @@ export class Layers {
   }
 
   private async fetchOthers(stale: () => boolean): Promise<void> {
+    const { neighbours, work, store } = this.desk;
+    const { info } = store.state;
+    for (const organ of this.others()) {
+      if (stale() || !info || !work || !neighbours) return;
+      if (neighbours.has(organ.key, organ.revision)) continue;
+      neighbours.add(organ.key, organ.revision, await this.fetchOther(info.case, organ, work.grid, stale));
+      if (store.state.settings.locked.includes(organ.key)) this.onLoaded();
+    }
+  }
+
+  /** A neighbour's mask; one that can't be used is left out, with a word about it. */
+  private async fetchOther(id: string, { key, revision }: CaseOrgan, grid: Grid, stale: () => boolean): Promise<Uint8Array> {
     const { desk } = this;
-    const { info } = desk.store.state;
-    for (const organ of info?.organs ?? []) {
-      if (stale() || !info || !desk.work || !desk.neighbours) return;
-      if (organ.voxels === 0 || desk.neighbours.has(organ.key)) continue;
-      const bytes = await desk.server.mask({ case: info.case, organ: organ.key }, organ.revision || undefined);
-      desk.neighbours.add(organ.key, readMask(bytes, desk.work.grid));
+    try {
+      return readMask(await desk.ask(() => desk.server.mask({ case: id, organ: key }, revision || undefined), stale), grid);
+    } catch (error) {
+      if (error instanceof Unreachable) throw error;
+      const text = `${desk.organ(key).title} can't be shown or locked: ${explain(error)}`;
+      desk.store.tell({ type: "notice", notice: { tone: "warn", text } });
+      return new Uint8Array(voxelCount(grid));
     }
   }
 
@@ -64,18 +78,28 @@ export class Layers {
     if (!mask) desk.store.tell({ type: "notice", notice: { tone: "info", text: "There is no revision before this one." } });
   }
 
-  /** Organs shown beside the one under review. */
-  shown(): string[] {
-    const { info, settings, task } = this.desk.store.state;
-    if (!settings.showOthers || !info) return [];
-    return info.organs.map(({ key }) => key).filter((key) => key !== task?.organ && !settings.hidden.includes(key));
+  /** The organs beside the one under review that have voxels, as far as anybody counted them. */
+  private others(): CaseOrgan[] {
+    const { info, task } = this.desk.store.state;
+    return (info?.organs ?? []).filter(({ key, voxels }) => key !== task?.organ && voxels !== 0);
+  }
+
+  /** Organs that must not be painted over. */
+  locked(): CaseOrgan[] {
+    const { locked } = this.desk.store.state.settings;
+    return this.others().filter(({ key }) => locked.includes(key));
+  }
+
+  /** Organs that are locked, but whose masks have not come yet: until then painting would pass over them. */
+  waitsForLocks(): boolean {
+    return this.locked().some(({ key, revision }) => !this.desk.neighbours?.has(key, revision));
   }
 
   private async showLabels(): Promise<void> {
     const { desk, header } = this;
     const { settings } = desk.store.state;
-    const keys = this.shown().filter((key) => desk.neighbours?.has(key));
     if (!desk.viewer || !desk.neighbours || !header) return;
+    const keys = settings.showOthers ? this.others().map(({ key }) => key).filter((key) => !settings.hidden.includes(key)) : [];
     if (!keys.length && !settings.showPrevious) return desk.viewer.showLabels(null, [], 0);
     const colours = [...keys.map((key) => channels(desk.organ(key).colour)), PREVIOUS_COLOUR];
     const labels = desk.neighbours.labels(keys, settings.showPrevious);

@@ -108,7 +108,12 @@ export class Opening {
     const { work } = desk;
     const draft = await desk.ask(() => desk.server.draft(task), stale).catch(() => null);
     if (!draft || !work || stale()) return;
-    work.become(place(await gunzip(draft.gzip), work.grid, parseBox(draft.box, work.grid)));
+    try {
+      work.become(place(await gunzip(draft.gzip), work.grid, parseBox(draft.box, work.grid)));
+    } catch (error) {
+      const text = `Your draft does not fit and was left aside: ${explain(error)}`;
+      return desk.store.tell({ type: "notice", notice: { tone: "warn", text } });
+    }
     desk.viewer?.refresh(null);
     desk.changed();
     desk.store.tell({ type: "draft", draft: "stored" });
@@ -119,11 +124,17 @@ export class Opening {
     }
   }
 
+  /** Tell others that somebody works on the open task; a hint, so a failure does not matter. */
+  lease(): void {
+    const { task, phase } = this.desk.store.state;
+    if (task && phase === "reviewing") this.desk.server.lease(task, LEASE_S).catch(() => undefined);
+  }
+
   private settle(task: Task, stale: () => boolean): void {
     const { desk } = this;
     desk.clock.restart();
     this.layers.centre();
-    desk.server.lease(task, LEASE_S).catch(() => undefined);
+    this.lease();
     void desk.server.history(task).then((revisions) => {
       if (!stale()) desk.store.tell({ type: "history", revisions });
     }, () => undefined);

@@ -14,6 +14,8 @@ import { axisOf, nextWindow, otherRadius, Settings } from "./settings";
 import { isDirty } from "./state";
 import { Writing } from "./writing";
 
+const RENEW_LEASE_MS = 120_000;
+
 export class Reviewer {
   readonly desk: Desk;
   readonly drafts: Drafts;
@@ -28,8 +30,8 @@ export class Reviewer {
   constructor(server = new ReviewServer()) {
     this.desk = new Desk(server);
     this.drafts = new Drafts(this.desk);
-    this.editor = new Editor(this.desk, this.drafts);
     this.layers = new Layers(this.desk);
+    this.editor = new Editor(this.desk, this.drafts, this.layers);
     this.layers.onLoaded = () => this.editor.lock();
     this.opening = new Opening(this.desk, this.layers);
     this.writing = new Writing(this.desk, this.drafts);
@@ -47,6 +49,7 @@ export class Reviewer {
       await this.attach();
       await this.refreshQueue();
       await this.openFirst(null);
+      setInterval(() => this.opening.lease(), RENEW_LEASE_MS);
     } catch (error) {
       this.store.tell({ type: "failed", why: explain(error) });
     }
@@ -88,8 +91,13 @@ export class Reviewer {
   }
 
   async open(task: Task): Promise<void> {
-    if (this.store.state.phase === "saving") return;
+    if (["saving", "conflict"].includes(this.store.state.phase)) return;
     await this.drafts.flush();
+    const { state } = this.store;
+    if (isDirty(state) && state.draft !== "stored") {
+      const text = "Your strokes have not reached the server yet: the page stays here until they have.";
+      return this.store.tell({ type: "notice", notice: { tone: "warn", text } });
+    }
     await this.opening.open({ case: task.case, organ: task.organ });
     this.editor.lock();
   }
@@ -122,13 +130,12 @@ export class Reviewer {
     await this.opening.open(task);
   }
 
-  /** After a conflict: go on with ours, now over the new head. */
-  async keepMine(): Promise<void> {
+  /** After a conflict: go on with our strokes, now over the new head. */
+  keepMine(): void {
     const { conflict } = this.store.state;
     if (!conflict) return;
     this.store.tell({ type: "rebased", base: conflict.head });
-    if (isDirty(this.store.state)) this.drafts.touch();
-    else await this.opening.open(this.desk.task);
+    this.drafts.touch();
   }
 
   async dropStrokes(): Promise<void> {
@@ -147,6 +154,7 @@ export class Reviewer {
   async set(settings: Partial<Settings>): Promise<void> {
     const before = this.store.state.settings;
     this.store.tell({ type: "set", settings });
+    if (settings.locked) this.editor.lock();
     await this.layers.follow(before, this.store.state.settings);
   }
 
@@ -206,6 +214,8 @@ export class Reviewer {
         return this.set({ window: nextWindow(settings.window) });
       case "centre":
         return this.layers.centre();
+      case "fit":
+        return this.desk.viewer?.fit();
       case "slice-up":
       case "slice-down":
         return this.desk.viewer?.moveBy(axisOf(settings.view), command === "slice-up" ? 1 : -1);

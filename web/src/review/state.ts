@@ -1,5 +1,5 @@
 // The page's state and every step it can take: pure, so that what is blocked when can be tested.
-import type { CaseInfo, OrganState, Progress, QueueFilter, QueueItem, Revision, Session, Task } from "../server/types";
+import type { CaseInfo, Decision, OrganState, Progress, QueueFilter, QueueItem, Revision, Session, Task } from "../server/types";
 import { coloured } from "./colours";
 import { Settings, SETTINGS } from "./settings";
 
@@ -175,13 +175,16 @@ export function canSave(state: State): boolean {
   return canEdit(state) && isDirty(state);
 }
 
-/** A decision is about what the server holds; accepting it over unsaved strokes would mean something else. */
-export function canDecide(state: State): boolean {
-  return state.phase === "reviewing" && state.task !== null && state.info !== null && !state.working;
+/** A decision is about what the server holds; only what can be seen can be accepted. */
+export function canDecide(state: State, decision: Decision): boolean {
+  if (decision === "accept" && !(canEdit(state) && state.voxels > 0)) return false;
+  const open = state.phase === "reviewing" && state.task !== null && state.info !== null && !state.working;
+  return open && !strokesInTheWay(state, decision);
 }
 
-export function canAccept(state: State): boolean {
-  return canEdit(state) && !isDirty(state);
+/** A flag leaves strokes alone, and an emptied mask may well mean an absent organ; any other decision would lose them. */
+export function strokesInTheWay(state: State, decision: Decision): boolean {
+  return isDirty(state) && decision !== "flag" && !(decision === "absent" && state.voxels === 0);
 }
 
 /** Why editing is blocked, in words for the reviewer; null when it is not. */

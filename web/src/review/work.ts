@@ -4,7 +4,7 @@ import { Box, boxOf, crop } from "../voxels/box";
 import type { Grid } from "../voxels/grid";
 import { gzip } from "../voxels/gzip";
 import { History } from "../voxels/history";
-import { boxOfRuns, flip, Runs, runsWhere } from "../voxels/runs";
+import { boxOfRuns, count, difference, flip, Runs, runsOfMask } from "../voxels/runs";
 
 export class Work {
   readonly history = new History();
@@ -16,7 +16,7 @@ export class Work {
     readonly hu: Int16Array,
     readonly voxels: Uint8Array,
   ) {
-    this.held = voxels.reduce((sum, value) => sum + value, 0);
+    this.held = count(runsOfMask(voxels));
   }
 
   /** Voxels that are set. */
@@ -32,8 +32,7 @@ export class Work {
 
   /** Become another mask, except where `forbids` says that a voxel must not be set; gives what changed. */
   become(mask: Uint8Array, forbids: (index: number) => boolean = () => false): Runs {
-    const changed = (index: number) => mask[index] !== this.voxels[index] && !(mask[index] === 1 && forbids(index));
-    const change = runsWhere(mask.length, changed);
+    const change = difference(this.voxels, mask, (index) => mask[index] === 1 && forbids(index));
     flip(this.voxels, change);
     this.record(change);
     return change;

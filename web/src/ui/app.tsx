@@ -60,6 +60,7 @@ function givePen(reviewer: Reviewer, host: HTMLElement, outline: HTMLElement): P
     viewer: () => desk.viewer,
     draws: () => desk.store.state.settings.pen !== "look",
     radiusMm: () => desk.store.state.settings.radiusMm,
+    resize: (step) => reviewer.run(step > 0 ? "larger" : "smaller"),
     begin: (voxel, axis) => editor.begin(voxel, axis),
     paint: (from, to) => editor.paint(from, to),
     end: () => editor.end(),

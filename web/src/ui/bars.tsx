@@ -58,7 +58,10 @@ export function ViewBar({ reviewer, state }: Part) {
       <CommandButton reviewer={reviewer} command="centre" />
       <label class="window">
         Window <kbd>W</kbd>
-        <select value={window.name} onChange={(event) => void reviewer.set({ window: named(event.currentTarget.value) })}>
+        <select value={window.name} onChange={(event) => {
+          void reviewer.set({ window: named(event.currentTarget.value) });
+          event.currentTarget.blur(); // so that keys are commands again
+        }}>
           {WINDOWS.map(({ name, low, high }) => (
             <option key={name} value={name}>{name} ({low} … {high})</option>
           ))}
@@ -77,6 +80,7 @@ export function StatusBar({ state }: { state: State }) {
     <footer role="status" aria-live="polite">
       <span data-status="strokes">{strokes(state)}</span>
       <span>{state.phase === "reviewing" ? `${state.voxels.toLocaleString("en")} voxels · revision ${state.base}` : ""}</span>
+      {state.progress?.trouble && <span class="alarm">{state.progress.trouble}</span>}
       <span class={state.connection === "lost" ? "alarm" : "quiet"}>{state.connection === "lost" ? "No connection: trying again; your strokes are kept" : "Connected"}</span>
     </footer>
   );

@@ -1,24 +1,23 @@
 // The decision on the organ, and what happened to it before.
 import type { Revision } from "../server/types";
-import { canAccept, canDecide, canSave, isDirty } from "../review/state";
+import { canDecide, canSave, isDirty } from "../review/state";
 import { CommandButton } from "./button";
 import { Part } from "./use";
 
 const DECIDED = ["accepted", "corrected", "rejected", "absent", "flagged", "expert"];
 
 export function Decisions({ reviewer, state }: Part) {
-  const off = !canDecide(state);
   return (
     <section aria-label="Decision" class="decisions">
       <h2>Decide</h2>
-      <CommandButton reviewer={reviewer} command="accept" kind="good" disabled={!canAccept(state)} />
+      <CommandButton reviewer={reviewer} command="accept" kind="good" disabled={!canDecide(state, "accept")} />
       <CommandButton reviewer={reviewer} command="save" kind="good" disabled={!canSave(state)} />
       <div class="grid2">
-        <CommandButton reviewer={reviewer} command="reject" disabled={off} />
-        <CommandButton reviewer={reviewer} command="absent" disabled={off} />
-        <CommandButton reviewer={reviewer} command="flag" disabled={off} />
+        <CommandButton reviewer={reviewer} command="reject" disabled={!canDecide(state, "reject")} />
+        <CommandButton reviewer={reviewer} command="absent" disabled={!canDecide(state, "absent")} />
+        <CommandButton reviewer={reviewer} command="flag" disabled={!canDecide(state, "flag")} />
         <CommandButton reviewer={reviewer} command="next" />
-        <CommandButton reviewer={reviewer} command="reopen" disabled={off || !DECIDED.includes(state.organState)} />
+        <CommandButton reviewer={reviewer} command="reopen" disabled={!canDecide(state, "reopen") || !DECIDED.includes(state.organState)} />
         <CommandButton reviewer={reviewer} command="drop" disabled={!isDirty(state) || state.phase !== "reviewing"} >Drop</CommandButton>
       </div>
       <label class="check">

@@ -35,16 +35,19 @@ function ConflictDialog({ reviewer, state }: Part) {
   if (!conflict) return null;
   return (
     <Modal title="Somebody else was faster" close={() => undefined}>
-      <p>While you worked, revision {conflict.head} was saved. Nothing was overwritten, both are there.</p>
-      {conflict.kept !== null && <p>Yours is kept as revision {conflict.kept}.</p>}
-      <p>Which one do you want to go on with?</p>
+      <p>While you worked, revision {conflict.head} was saved. Nothing was overwritten.</p>
+      {conflict.kept !== null && <p>Yours is kept as revision {conflict.kept}, whatever you choose.</p>}
+      {conflict.kept === null && conflict.strokes && <p>Yours is a draft so far: if you choose theirs, it is dropped.</p>}
+      {conflict.strokes && <p>Which one do you want to go on with?</p>}
       <div class="answers">
         <button type="button" data-answer="theirs" autofocus onClick={() => void reviewer.takeTheirs()}>
-          Theirs (revision {conflict.head})
+          {conflict.strokes ? `Theirs (revision ${conflict.head})` : "Look at it, then decide again"}
         </button>
-        <button type="button" data-answer="mine" onClick={() => void reviewer.keepMine()}>
-          {conflict.strokes ? "Mine: back to my strokes, to save them on top" : "Look at theirs, then decide again"}
-        </button>
+        {conflict.strokes && (
+          <button type="button" data-answer="mine" onClick={() => reviewer.keepMine()}>
+            Mine: back to my strokes, to save them on top
+          </button>
+        )}
       </div>
     </Modal>
   );
@@ -93,7 +96,7 @@ function Help({ close }: { close: () => void }) {
         the brush (<kbd>B</kbd>) or the eraser (<kbd>E</kbd>), mend it, save (<kbd>S</kbd>). Hopeless: <kbd>R</kbd>. Not there at all: <kbd>X</kbd>.
         What you accept, correct or mark absent is what the next training learns from. Strokes are kept as you paint; every decision can be reopened.
       </p>
-      <p class="quiet">Wheel: slices. Right button: move the picture. With a pen chosen, the left button paints; in Look it moves the crosshair.</p>
+      <p class="quiet">Wheel: slices. Ctrl and wheel: zoom. Shift and wheel: size of the brush. Right button: move the picture. With a pen chosen, the left button paints; in Look it moves the crosshair.</p>
       <div class="keys">
         {GROUPS.map((group) => (
           <table key={group} class={group.toLowerCase()}>

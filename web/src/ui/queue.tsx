@@ -45,7 +45,10 @@ interface ChoiceProps {
 
 function Choice({ label, value, options, choose }: ChoiceProps) {
   return (
-    <select aria-label={label} value={value} onChange={(event) => choose(event.currentTarget.value)}>
+    <select aria-label={label} value={value} onChange={(event) => {
+      choose(event.currentTarget.value);
+      event.currentTarget.blur(); // so that keys are commands again
+    }}>
       <option value="">{label}: all</option>
       {options.map(([key, title]) => (
         <option key={key} value={key}>{title}</option>

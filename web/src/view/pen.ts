@@ -2,11 +2,15 @@
 import type { Axis, Voxel } from "../voxels/grid";
 import type { Spot, Viewer } from "./viewer";
 
+/** Pixels of a wheel event that make one step. */
+const NOTCH = 40;
+
 export interface PenUser {
   readonly viewer: () => Viewer | null;
   /** Is a pen chosen, so that the left button paints? */
   readonly draws: () => boolean;
   readonly radiusMm: () => number;
+  readonly resize: (step: 1 | -1) => void;
   readonly begin: (voxel: Voxel, axis: Axis) => boolean;
   readonly paint: (from: Voxel, to: Voxel) => void;
   readonly end: () => void;
@@ -14,6 +18,7 @@ export interface PenUser {
 
 export class PointerPen {
   private last: Spot | null = null;
+  private turned = 0;
 
   constructor(
     private readonly host: HTMLElement,
@@ -27,6 +32,7 @@ export class PointerPen {
     host.addEventListener("pointercancel", () => this.up(), capture);
     host.addEventListener("lostpointercapture", () => this.up(), capture);
     host.addEventListener("pointerleave", () => this.hide());
+    host.addEventListener("wheel", (event) => this.wheel(event), { capture: true, passive: false });
     host.addEventListener("touchstart", (event) => this.user.draws() && event.stopPropagation(), capture);
   }
 
@@ -57,6 +63,28 @@ export class PointerPen {
     if (!this.last) return;
     this.last = null;
     this.user.end();
+  }
+
+  /** Wheel: slices of the tile under the pointer; with shift the pen's size; with control niivue's zoom. */
+  private wheel(event: WheelEvent): void {
+    const viewer = this.user.viewer();
+    const spot = viewer?.spotAt(event);
+    if (!viewer || !spot || event.ctrlKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const step = this.notch(event);
+    if (step && event.shiftKey) this.user.resize(step);
+    else if (step && !this.last) viewer.moveBy(spot.axis, step);
+  }
+
+  /** One step a notch of a wheel, and as much of a touchpad's small movements. */
+  private notch(event: WheelEvent): 1 | -1 | 0 {
+    const delta = event.deltaY || event.deltaX;
+    this.turned += event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? delta : delta * NOTCH;
+    if (Math.abs(this.turned) < NOTCH) return 0;
+    const step = this.turned < 0 ? 1 : -1;
+    this.turned = 0;
+    return step;
   }
 
   private drawOutline(event: PointerEvent): void {

@@ -82,18 +82,19 @@ export class Viewer {
     this.nv.addVolume(image);
     const dims = this.nv.back?.dims ?? [];
     if (grid.shape.some((n, axis) => dims[axis + 1] !== n)) throw new RangeError("the viewer sees another grid than the server");
-    this.nv.scene.pan2Dxyzmm = [0, 0, 0, 1] as unknown as typeof this.nv.scene.pan2Dxyzmm;
+    this.fit();
     this.grid = grid;
   }
 
   /** Let niivue show this very array as its drawing layer. */
   showMask(voxels: Uint8Array, [red, green, blue]: Colour): void {
-    this.nv.createEmptyDrawing();
+    if (!this.nv.drawBitmap) this.nv.createEmptyDrawing();
     this.nv.clickToSegmentGrowingBitmap = null;
+    this.nv.drawUndoBitmaps = [];
     this.nv.drawLut = drawingColours([red, green, blue]);
     this.nv.drawBitmap = voxels;
-    this.nv.refreshDrawing(false);
-    this.nv.updateGLVolume();
+    this.nv.refreshColormaps();
+    this.nv.refreshDrawing(true);
   }
 
   hideMask(): void {
@@ -168,6 +169,11 @@ export class Viewer {
   setMaskOpacity(opacity: number): void {
     this.nv.drawRimOpacity = opacity > 0 ? Math.min(1, opacity + 0.4) : 0;
     this.nv.setDrawOpacity(opacity);
+  }
+
+  /** The whole slice again, not moved nor enlarged. */
+  fit(): void {
+    this.nv.setPan2Dxyzmm([0, 0, 0, 1]);
   }
 
   moveTo(voxel: Voxel): void {

@@ -26,8 +26,9 @@ export function readBytes(bytes: ArrayBuffer, grid: Grid): Volume<Uint8Array> {
 /** A mask on the grid, 0 or 1; a RangeError says what does not fit. */
 export function readMask(bytes: ArrayBuffer, grid: Grid): Uint8Array {
   const { voxels } = readBytes(bytes, grid);
-  const odd = voxels.findIndex((value) => value > 1);
-  if (odd >= 0) throw new RangeError(`voxel ${odd} of the mask is ${voxels[odd]}, not 0 or 1`);
+  for (let index = 0; index < voxels.length; index++) {
+    if (voxels[index] > 1) throw new RangeError(`voxel ${index} of the mask is ${voxels[index]}, not 0 or 1`);
+  }
   return voxels.slice();
 }
 
