@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import review_cohort as cohort
-from review_cohort import LIVER, Stored, on_native_grid
+from review_cohort import LIVER, SPLEEN, Stored, on_native_grid
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -37,14 +37,19 @@ def test_accept_reject_and_absent_by_keyboard(tab, served):
     assert Stored.of(served.folder, "decided", "kidney").cell == ""
 
 
-def test_a_flag_has_a_note_and_typing_it_is_no_command(tab):
+def test_a_flag_has_a_note_that_is_no_command_and_keeps_the_strokes(tab):
     anna = tab()
     anna.stay()
     anna.open("away", "spleen")
+    anna.thinnest_pen()
+    anna.stroke((2, 3, 4), (6, 3, 4))
+    anna.press("r")  # a rejection would lose the strokes
+    assert anna.state()["organState"] == "proposed"
     anna.press("f")
     anna.page.get_by_label("What is odd here?").fill("axr?")
     anna.page.get_by_role("button", name="Flag", exact=True).click()
-    anna.wait_for("state => state.phase === 'reviewing' && state.organState === 'flagged'")
+    anna.wait_for("s => s.phase === 'reviewing' && s.organState === 'flagged' && s.draft === 'stored'")
+    assert (anna.state()["undoable"], anna.voxels()) == (1, SPLEEN.sum() + 5)
     assert anna.page.locator(".item").filter(has_text="away").filter(has_text="axr?").count() == 1
 
 

@@ -86,6 +86,18 @@ def test_interpolation_fills_the_slices_between(tab, served):
     assert_stored(served.folder, "ras", "kidney", expected)
 
 
+def test_the_wheel_moves_one_slice_and_paints_nothing(tab):
+    anna = tab()
+    anna.open("las", "spleen")
+    anna.press("b")
+    x, y = anna.point((10, 20, 10))
+    anna.page.mouse.move(x, y)
+    for turn, slice_shown in ((-100, 11), (-100, 12), (100, 11)):
+        anna.page.mouse.wheel(0, turn)
+        anna.page.wait_for_function(f"smiler.voxelAt({x}, {y})[2] === {slice_shown}")
+    assert anna.state()["undoable"] == 0
+
+
 def test_strokes_in_coronal_and_sagittal_slices(tab, served):
     """A voxel clicked in each of the three views is that voxel."""
     anna = tab()

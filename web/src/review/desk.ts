@@ -5,6 +5,7 @@ import type { Organ, Task } from "../server/types";
 import type { Viewer } from "../view/viewer";
 import { ActiveClock } from "./clock";
 import type { Neighbours } from "./neighbours";
+import type { Notice } from "./state";
 import { Store } from "./store";
 import type { Work } from "./work";
 
@@ -37,6 +38,10 @@ export class Desk {
   organ(key: string): Organ {
     const found = this.store.state.session?.organs.find((organ) => organ.key === key);
     return found ?? { key, title: key, colour: "#8ecbff", exclusive: [], part_of: null };
+  }
+
+  say(tone: Notice["tone"], text: string): void {
+    this.store.tell({ type: "notice", notice: { tone, text } });
   }
 
   /** Is the mask in work what the screen shows? Editing and saving need a yes. */

@@ -77,7 +77,7 @@ export class Drafts {
   private failed(error: unknown): void {
     const { store } = this.desk;
     if (error instanceof Unreachable) store.tell({ type: "connection", connection: "lost" });
-    else store.tell({ type: "notice", notice: { tone: "error", text: `The draft can't be kept: ${explain(error)}` } });
+    else this.desk.say("error", `The draft can't be kept: ${explain(error)}`);
     if (this.timer === null) this.later(AGAIN_MS);
   }
 }

@@ -79,12 +79,12 @@ export class Editor {
   async use(tool: ToolName): Promise<void> {
     const { work, store } = this.desk;
     if (!work || !this.mayEdit() || this.waits()) return;
-    if (!work.size) return store.tell({ type: "notice", notice: { tone: "warn", text: "There is nothing drawn yet." } });
+    if (!work.size) return this.desk.say("warn", "There is nothing drawn yet.");
     store.tell({ type: "working", working: `${tool} …` });
     try {
       await this.apply(work, tool);
     } catch (error) {
-      store.tell({ type: "notice", notice: { tone: "error", text: explain(error) } });
+      this.desk.say("error", explain(error));
     } finally {
       store.tell({ type: "working", working: null });
     }
@@ -99,7 +99,7 @@ export class Editor {
     const before = work.history.undoable;
     const change = work.become(mask, (index) => this.locked !== null && this.locked[index] !== 0);
     if (work.history.undoable > before) this.show(work, change);
-    else desk.store.tell({ type: "notice", notice: { tone: "info", text: `${tool}: nothing to change.` } });
+    else desk.say("info", `${tool}: nothing to change.`);
   }
 
   private options(tool: ToolName): Record<string, string> {
@@ -124,7 +124,7 @@ export class Editor {
   /** Locks hold from the moment they are set: nothing is painted before the locked organs are here. */
   private waits(): boolean {
     const waits = this.layers.waitsForLocks();
-    if (waits) this.desk.store.tell({ type: "notice", notice: { tone: "warn", text: "Wait a moment: locked organs are loading." } });
+    if (waits) this.desk.say("warn", "Wait a moment: locked organs are loading.");
     return waits;
   }
 

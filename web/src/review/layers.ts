@@ -61,7 +61,7 @@ export class Layers {
     } catch (error) {
       if (error instanceof Unreachable) throw error;
       const text = `${desk.organ(key).title} can't be shown or locked: ${explain(error)}`;
-      desk.store.tell({ type: "notice", notice: { tone: "warn", text } });
+      desk.say("warn", text);
       return new Uint8Array(voxelCount(grid));
     }
   }
@@ -75,7 +75,7 @@ export class Layers {
     if (stale()) return;
     desk.neighbours?.setPrevious(mask);
     this.previous = { task, revision: parent ?? 0 };
-    if (!mask) desk.store.tell({ type: "notice", notice: { tone: "info", text: "There is no revision before this one." } });
+    if (!mask) desk.say("info", "There is no revision before this one.");
   }
 
   /** The organs beside the one under review that have voxels, as far as anybody counted them. */
@@ -121,7 +121,7 @@ export class Layers {
     const { info } = desk.store.state;
     const has = info?.organs.find(({ key }) => key === task.organ)?.has_uncertainty;
     if (has && desk.work) return readBytes(await desk.server.uncertainty(task), desk.work.grid).bytes;
-    desk.store.tell({ type: "notice", notice: { tone: "info", text: "There is no uncertainty for this organ." } });
+    desk.say("info", "There is no uncertainty for this organ.");
     return null;
   }
 

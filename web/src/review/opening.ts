@@ -112,7 +112,7 @@ export class Opening {
       work.become(place(await gunzip(draft.gzip), work.grid, parseBox(draft.box, work.grid)));
     } catch (error) {
       const text = `Your draft does not fit and was left aside: ${explain(error)}`;
-      return desk.store.tell({ type: "notice", notice: { tone: "warn", text } });
+      return desk.say("warn", text);
     }
     desk.viewer?.refresh(null);
     desk.changed();
@@ -120,7 +120,7 @@ export class Opening {
     if (draft.base !== organ.revision) {
       desk.store.tell({ type: "conflict", conflict: { head: organ.revision, kept: null, strokes: true } });
     } else if (work.history.undoable) {
-      desk.store.tell({ type: "notice", notice: { tone: "info", text: "Your strokes from last time are back." } });
+      desk.say("info", "Your strokes from last time are back.");
     }
   }
 

@@ -96,7 +96,7 @@ export class Reviewer {
     const { state } = this.store;
     if (isDirty(state) && state.draft !== "stored") {
       const text = "Your strokes have not reached the server yet: the page stays here until they have.";
-      return this.store.tell({ type: "notice", notice: { tone: "warn", text } });
+      return this.desk.say("warn", text);
     }
     await this.opening.open({ case: task.case, organ: task.organ });
     this.editor.lock();
@@ -112,7 +112,7 @@ export class Reviewer {
   private async openFirst(not: Task | null): Promise<void> {
     const next = this.store.state.queue.find((item) => !not || item.case !== not.case || item.organ !== not.organ);
     if (next) await this.open(next);
-    else this.store.tell({ type: "notice", notice: { tone: "info", text: "The queue is empty." } });
+    else this.desk.say("info", "The queue is empty.");
   }
 
   private async openNext(): Promise<void> {
@@ -159,7 +159,7 @@ export class Reviewer {
   }
 
   private complain(error: unknown): void {
-    this.store.tell({ type: "notice", notice: { tone: "error", text: explain(error) } });
+    this.desk.say("error", explain(error));
   }
 
   /** Do what a key or a button asks for. */

@@ -172,18 +172,30 @@ export function canEdit(state: State): boolean {
 }
 
 export function canSave(state: State): boolean {
-  return canEdit(state) && isDirty(state);
+  return whyNotSave(state) === null;
 }
 
-/** A decision is about what the server holds; only what can be seen can be accepted. */
+/** Why there is nothing to save now, in words; null when there is. */
+export function whyNotSave(state: State): string | null {
+  if (!canEdit(state)) return whyBlocked(state) ?? "Nothing is open.";
+  if (!isDirty(state)) return "There are no strokes to save: accept (A) what is right as it is.";
+  return state.voxels ? null : "The mask is empty now: mark the organ absent (X), or undo (Z).";
+}
+
 export function canDecide(state: State, decision: Decision): boolean {
-  if (decision === "accept" && !(canEdit(state) && state.voxels > 0)) return false;
-  const open = state.phase === "reviewing" && state.task !== null && state.info !== null && !state.working;
-  return open && !strokesInTheWay(state, decision);
+  return whyNotDecide(state, decision) === null;
 }
 
-/** A flag leaves strokes alone, and an emptied mask may well mean an absent organ; any other decision would lose them. */
-export function strokesInTheWay(state: State, decision: Decision): boolean {
+/** Why a decision can't be taken now, in words. It is about what the server holds; only what is seen can be accepted. */
+export function whyNotDecide(state: State, decision: Decision): string | null {
+  const open = state.phase === "reviewing" && state.task !== null && state.info !== null && !state.working;
+  if (!open || (decision === "accept" && !canEdit(state))) return whyBlocked(state) ?? "Nothing is open.";
+  if (strokesInTheWay(state, decision)) return "You have unsaved strokes: first save (S), undo (Z) or drop them (Shift ⌫).";
+  return decision === "accept" && !state.voxels ? "There is no mask to accept: draw it, or mark it absent (X)." : null;
+}
+
+/** A flag leaves strokes alone, and an emptied mask may well mean an absent organ; other decisions would lose them. */
+function strokesInTheWay(state: State, decision: Decision): boolean {
   return isDirty(state) && decision !== "flag" && !(decision === "absent" && state.voxels === 0);
 }
 

@@ -4,7 +4,7 @@ import { freshKey, Write } from "../server/client";
 import type { Decision, Revision, Task } from "../server/types";
 import type { Desk } from "./desk";
 import type { Drafts } from "./drafts";
-import { canDecide, canSave, isDirty, strokesInTheWay, whyBlocked } from "./state";
+import { isDirty, whyNotDecide, whyNotSave } from "./state";
 
 export class Writing {
   /** What goes on after a decision was taken. */
@@ -17,24 +17,22 @@ export class Writing {
 
   /** Save the strokes as a correction. */
   async save(): Promise<void> {
-    const { desk } = this;
-    const { work } = desk;
-    const { state } = desk.store;
-    if (!work || !canSave(state)) return this.say(whyBlocked(state) ?? "There are no strokes to save: accept (A) what is right as it is.");
-    if (!desk.trusted()) return this.say("The picture can't be trusted, so nothing was saved. Your strokes are kept as a draft.");
-    if (!work.size) return this.say("The mask is empty now: mark the organ absent (X), or undo.");
-    const parcel = await work.parcel();
-    await this.write((task, write) => desk.server.saveMask(task, parcel, write), "");
+    const { server, store, work } = this.desk;
+    const why = whyNotSave(store.state) ?? this.whyNotTrusted();
+    if (why || !work) return this.desk.say("warn", why ?? "");
+    const parcel = work.parcel();
+    await this.write(async (task, write) => server.saveMask(task, await parcel, write), "");
   }
 
   async decide(decision: Decision, note = ""): Promise<void> {
-    const { store, server } = this.desk;
-    if (strokesInTheWay(store.state, decision)) {
-      return this.say("You have unsaved strokes: first save them (S), undo them (Z), or drop them (Shift ⌫).");
-    }
-    if (!canDecide(store.state, decision)) return this.say(whyBlocked(store.state) ?? "There is no mask to accept: draw it, or mark it absent (X).");
-    if (decision === "accept" && !this.desk.trusted()) return this.say("The picture can't be trusted, so nothing was accepted.");
+    const { server, store } = this.desk;
+    const why = whyNotDecide(store.state, decision) ?? (decision === "accept" ? this.whyNotTrusted() : null);
+    if (why) return this.desk.say("warn", why);
     await this.write((task, write) => server.decide(task, decision, write), note);
+  }
+
+  private whyNotTrusted(): string | null {
+    return this.desk.trusted() ? null : "The picture can't be trusted, so nothing was saved. Your strokes are kept.";
   }
 
   private async write(send: (task: Task, write: Write) => Promise<Revision>, note: string): Promise<void> {
@@ -42,19 +40,15 @@ export class Writing {
     const { task } = desk;
     const write = { base: desk.store.state.base, key: freshKey(), activeSeconds: desk.clock.seconds(), note };
     desk.store.tell({ type: "saving" });
-    try {
-      const revision = await desk.ask(() => send(task, write));
-      await this.written(task, revision);
-    } catch (error) {
-      this.refused(error);
-    }
+    const revision = await desk.ask(() => send(task, write)).catch((error: unknown) => this.refused(error));
+    if (revision) await this.written(task, revision);
   }
 
   private async written(task: Task, revision: Revision): Promise<void> {
     const strokes = revision.state === "flagged" && isDirty(this.desk.store.state);
+    this.desk.store.tell({ type: "saved", revision });
     if (strokes) await this.drafts.keep(task, revision.revision);
     else await this.drafts.drop(task);
-    this.desk.store.tell({ type: "saved", revision });
     await this.onDecided(task);
   }
 
@@ -65,9 +59,5 @@ export class Writing {
     } else {
       store.tell({ type: "not-saved", why: explain(error) });
     }
-  }
-
-  private say(text: string): void {
-    this.desk.store.tell({ type: "notice", notice: { tone: "warn", text } });
   }
 }
