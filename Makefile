@@ -1,4 +1,5 @@
-# Everything sets itself up: a machine with Python >= 3.11 and make is enough.
+# Everything sets itself up: a machine with Python >= 3.11 and make is enough. The review page needs node >= 18.20 and npm too:
+# where npm is missing, everything but the page works, and what tests the page skips.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,15 +7,17 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 # byte code by all cores at once; without it (PYTHONDONTWRITEBYTECODE) each process would compile torch anew
 COMPILE = @$(PYTHON) -m compileall -qq -j 0
+PAGE := src/smiler/review/page/index.html
+NPM := $(shell command -v npm 2>/dev/null)
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint bench bench-volumes bench-audit bench-memory bench-peers bench-report check-machines real setup clean help
+.PHONY: page demo test lint bench bench-volumes bench-audit bench-memory bench-peers bench-report check-machines real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-setup: $(READY)   ## a virtual environment with smiler in it
+setup: $(READY) $(if $(NPM),$(PAGE))   ## a virtual environment with smiler in it, and the review page
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,10 +26,18 @@ $(READY): pyproject.toml constraints.txt
 	$(COMPILE) $(VENV)/lib || true
 	@touch $(READY)
 
+page: $(PAGE)   ## the review page, built into the package (node >= 18.20 and npm)
+
+$(PAGE): $(wildcard web/*.json web/*.ts web/*.html) $(shell find web/src web/public -type f)
+	npm --prefix web ci --no-audit --no-fund --loglevel=error
+	npm --prefix web run --silent build
+	@touch $(PAGE)
+
 demo: $(READY)   ## the whole method on a synthetic cohort, in minutes: demo/report.html
 	$(BIN)/smiler demo --out demo
 
-test: $(READY)   ## all tests that need neither network, GPU nor real CT
+test: $(READY) $(if $(NPM),$(PAGE))   ## all tests that need neither network, GPU nor real CT
+	$(if $(NPM),npm --prefix web test --silent)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY)   ## style, types, and who may import whom
@@ -68,4 +79,4 @@ real: $(READY)   ## the checks on real CT (SMILER_REAL_DATA or ../shared/data), 
 	$(BIN)/python -m benchmarks.real_ct
 
 clean:   ## forget the environment and the demo
-	rm -rf $(VENV) $(PEERS) demo
+	rm -rf $(VENV) $(PEERS) demo web/node_modules src/smiler/review/page

@@ -1,0 +1,105 @@
+"""The real server as a process and Debian's Chromium in front of it; without one of them the tests skip and say why."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import review_cohort as cohort
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "src/smiler/review/page"
+CHROMIUM = shutil.which("chromium")
+CASES = {
+    **{"ras": "RAS", "lps": "LPS", "las": "LAS", "shaped": "LAS"},
+    **{"decided": "LPS", "contested": "LAS", "drafted": "RAS", "broken": "LPS", "dark": "LPS", "away": "RAS"},
+}
+
+
+def missing() -> str:
+    """What is missing for these tests, or nothing."""
+    if importlib.util.find_spec("playwright") is None:
+        return "playwright is not installed: make setup"
+    if CHROMIUM is None:
+        return "chromium is not installed: apt-get install chromium"
+    if not (PAGE / "index.html").is_file():
+        return "the review page is not built: make page"
+    if importlib.util.find_spec("smiler.review.server") is None:
+        return "smiler has no review server yet"
+    return ""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A cohort under review: its folder, and each reviewer's address."""
+
+    folder: Path
+    urls: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    if missing():
+        pytest.skip(missing())
+    folder = cohort.make(tmp_path_factory.mktemp("review") / "cohort", CASES)
+    users = folder.parent / "users.txt"
+    users.write_text("anna\nben\n")
+    command = [sys.executable, "-m", "smiler", "review", str(folder), "--no-browser", "--json"]
+    command += ["--users", str(users), "--page", str(PAGE)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Served(folder, json.loads(_first_page(process))["urls"])
+        finally:
+            process.terminate()
+
+
+def _first_page(process: subprocess.Popen[str]) -> str:
+    """The JSON object that the server prints once it listens."""
+    lines: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if line.rstrip() == "}":
+            return "".join(lines)
+    raise AssertionError("the server ended before it listened")
+
+
+@pytest.fixture(scope="session")
+def chromium(served: Served) -> Iterator["object"]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(served: Served, chromium) -> Iterator[Callable[..., "object"]]:
+    """Open tabs: each in a browser context of its own, unless told which one."""
+    from reviewer_tab import PATIENCE_MS, Tab
+
+    contexts, complaints = [], []
+
+    def new(reviewer: str = "anna", context=None) -> Tab:
+        if context is None:
+            context = chromium.new_context(viewport={"width": 1280, "height": 800})
+            contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.extend([message.text] if "Security" in message.text else []))
+        page.goto(served.urls[reviewer])
+        ours = Tab(page)
+        ours.wait_for("state => ['reviewing', 'failed', 'conflict'].includes(state.phase)")
+        return ours
+
+    yield new
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -1,0 +1,158 @@
+// Opening a task: the CT, the organ's mask, the draft that was left, then what lies beside it.
+import { explain, Refused } from "../server/errors";
+import type { CaseInfo, CaseOrgan, Task } from "../server/types";
+import { parseBox, place } from "../voxels/box";
+import { Grid, voxelCount } from "../voxels/grid";
+import { gunzip } from "../voxels/gzip";
+import { readImage, readMask, Volume } from "../voxels/nifti";
+import type { Layers } from "./layers";
+import { channels } from "./colours";
+import type { Desk } from "./desk";
+import { Neighbours } from "./neighbours";
+import { Work } from "./work";
+
+const LEASE_S = 180;
+
+/** The CT on the screen. */
+interface Shown {
+  readonly id: string;
+  readonly grid: Grid;
+  readonly volume: Volume<Int16Array>;
+}
+
+export class Opening {
+  private image: Shown | null = null;
+  private turn = 0;
+  private last: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly desk: Desk,
+    private readonly layers: Layers,
+  ) {}
+
+  /** Open a task; a later call overtakes one that is still under way, but they never show things at the same time. */
+  open(task: Task): Promise<void> {
+    const turn = ++this.turn;
+    const stale = () => turn !== this.turn;
+    this.desk.work = null;
+    this.desk.store.tell({ type: "opening", task });
+    this.last = this.last.then(() => this.tryLoad(task, stale));
+    return this.last;
+  }
+
+  private async tryLoad(task: Task, stale: () => boolean): Promise<void> {
+    try {
+      if (!stale()) await this.load(task, stale);
+    } catch (error) {
+      if (!stale()) this.desk.store.tell({ type: "failed", why: explain(error) });
+    }
+  }
+
+  private async load(task: Task, stale: () => boolean): Promise<void> {
+    const { desk } = this;
+    const info = await desk.ask(() => desk.server.caseInfo(task.case), stale);
+    if (stale()) return;
+    const image = await this.showImage(info, stale);
+    const organ = organOf(info, task);
+    const bytes = await this.maskBytes(task, organ, stale);
+    if (stale()) return;
+    desk.store.tell({ type: "opened", info, base: organ.revision, organState: organ.state });
+    if (!this.take(task, bytes, image)) return;
+    if (organ.draft) await this.restore(task, organ, stale);
+    this.settle(task, stale);
+  }
+
+  /** The CT of a case: fetched and shown once, however many of its organs are looked at. */
+  private async showImage(info: CaseInfo, stale: () => boolean): Promise<Shown> {
+    if (this.image?.id === info.case) return this.image;
+    const { desk } = this;
+    const grid: Grid = { shape: info.shape, spacingMm: info.spacing_mm };
+    const volume = readImage(await desk.ask(() => desk.server.image(info.case), stale), grid);
+    if (!stale()) {
+      await desk.viewer?.showImage(volume.bytes, grid, desk.store.state.settings.window);
+      this.image = { id: info.case, grid, volume };
+      desk.neighbours = new Neighbours(voxelCount(grid));
+      this.layers.newCase(volume.bytes);
+    }
+    return { id: info.case, grid, volume };
+  }
+
+  /** The mask's file, or why the server can't give it. */
+  private async maskBytes(task: Task, organ: CaseOrgan, stale: () => boolean): Promise<ArrayBuffer | Refused> {
+    const { desk } = this;
+    return desk.ask(() => desk.server.mask(task, organ.revision || undefined), stale).catch((error: unknown) => {
+      if (error instanceof Refused) return error;
+      throw error;
+    });
+  }
+
+  /** Make the mask the one in work; one that does not fit is refused, and editing stays blocked. */
+  private take(task: Task, bytes: ArrayBuffer | Refused, { grid, volume }: Shown): boolean {
+    const { desk } = this;
+    try {
+      if (bytes instanceof Refused) throw bytes;
+      desk.work = new Work(grid, volume.voxels, readMask(bytes, grid));
+    } catch (error) {
+      const why = `This mask can't be used: ${explain(error)}. Editing is blocked: reject it, flag it, or go on.`;
+      desk.viewer?.hideMask();
+      desk.store.tell({ type: "mask-refused", why });
+      return false;
+    }
+    desk.viewer?.showMask(desk.work.voxels, channels(desk.organ(task.organ).colour));
+    desk.changed();
+    return true;
+  }
+
+  private async restore(task: Task, organ: CaseOrgan, stale: () => boolean): Promise<void> {
+    const { desk } = this;
+    const { work } = desk;
+    const draft = await desk.ask(() => desk.server.draft(task), stale).catch(() => null);
+    if (!draft || !work || stale()) return;
+    try {
+      work.become(place(await gunzip(draft.gzip), work.grid, parseBox(draft.box, work.grid)));
+    } catch (error) {
+      const text = `Your draft does not fit and was left aside: ${explain(error)}`;
+      return desk.say("warn", text);
+    }
+    desk.viewer?.refresh(null);
+    desk.changed();
+    desk.store.tell({ type: "draft", draft: "stored" });
+    if (draft.base !== organ.revision) {
+      desk.store.tell({ type: "conflict", conflict: { head: organ.revision, kept: null, strokes: true } });
+    } else if (work.history.undoable) {
+      desk.say("info", "Your strokes from last time are back.");
+    }
+  }
+
+  /** Tell others that somebody works on the open task; a hint, so a failure does not matter. */
+  lease(): void {
+    const { task, phase } = this.desk.store.state;
+    if (task && phase === "reviewing") this.desk.server.lease(task, LEASE_S).catch(() => undefined);
+  }
+
+  private settle(task: Task, stale: () => boolean): void {
+    const { desk } = this;
+    desk.clock.restart();
+    this.layers.centre();
+    this.lease();
+    void desk.server.history(task).then((revisions) => {
+      if (!stale()) desk.store.tell({ type: "history", revisions });
+    }, () => undefined);
+    void this.layers.load(stale);
+  }
+
+  /** A new picture after the graphics card lost the old one: the same CT and the same mask. */
+  async showAgain(): Promise<void> {
+    const { desk, image } = this;
+    if (!image || !desk.viewer) return;
+    await desk.viewer.showImage(image.volume.bytes, image.grid, desk.store.state.settings.window);
+    if (desk.work) desk.viewer.showMask(desk.work.voxels, channels(desk.organ(desk.task.organ).colour));
+    await this.layers.showAgain();
+  }
+}
+
+function organOf(info: CaseInfo, task: Task): CaseOrgan {
+  const found = info.organs.find((organ) => organ.key === task.organ);
+  if (!found) throw new Error(`${info.title} has no organ ${task.organ}`);
+  return found;
+}

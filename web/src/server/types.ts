@@ -1,0 +1,92 @@
+// What the server says, as types.
+
+export type OrganState = "missing" | "proposed" | "accepted" | "corrected" | "rejected" | "absent" | "flagged" | "expert";
+export type Lane = "fast" | "correct" | "redo" | "other";
+export type Decision = "accept" | "reject" | "absent" | "flag" | "reopen";
+export type ToolName = "interpolate" | "fill" | "grow" | "shrink" | "largest";
+
+export interface Organ {
+  readonly key: string;
+  readonly title: string;
+  /** #rrggbb, safe for colour-blind eyes. */
+  readonly colour: string;
+  readonly exclusive: readonly string[];
+  readonly part_of: string | null;
+}
+
+export interface Session {
+  readonly reviewer: string;
+  readonly xsrf: string;
+  readonly cohort: string;
+  readonly organs: readonly Organ[];
+  readonly version: string;
+}
+
+/** One organ of one case. */
+export interface Task {
+  readonly case: string;
+  readonly organ: string;
+}
+
+export interface QueueItem extends Task {
+  readonly title: string;
+  readonly state: OrganState;
+  readonly revision: number;
+  readonly lane: Lane;
+  readonly reason: string;
+  readonly expected_dice: number | null;
+  readonly minutes: number | null;
+}
+
+export interface Progress {
+  readonly total: number;
+  readonly verified: number;
+  readonly left: number;
+  readonly flagged: number;
+  readonly per_hour: number | null;
+  readonly hours_left: number | null;
+  /** Why cases.csv can't follow now, or null. */
+  readonly trouble: string | null;
+  readonly by_organ: Readonly<Record<string, { readonly total: number; readonly verified: number }>>;
+}
+
+export interface CaseOrgan {
+  readonly key: string;
+  readonly state: OrganState;
+  readonly revision: number;
+  /** null: nobody counted them yet. */
+  readonly voxels: number | null;
+  readonly has_uncertainty: boolean;
+  readonly draft: boolean;
+  readonly leased_by: string | null;
+}
+
+export interface CaseInfo {
+  readonly case: string;
+  readonly title: string;
+  readonly shape: readonly [number, number, number];
+  readonly spacing_mm: readonly [number, number, number];
+  readonly organs: readonly CaseOrgan[];
+}
+
+export interface Revision {
+  readonly revision: number;
+  readonly state: OrganState;
+  readonly source: string;
+  readonly parent: number | null;
+  readonly reviewer: string;
+  readonly time: string;
+  readonly voxels: number | null;
+  readonly added: number | null;
+  readonly removed: number | null;
+  readonly dice_to_parent: number | null;
+  readonly active_seconds: number | null;
+  readonly note: string;
+  readonly kept: boolean;
+}
+
+export interface QueueFilter {
+  readonly organ: string;
+  readonly state: string;
+  readonly lane: string;
+}

@@ -1,0 +1,15 @@
+// Hooks that tie the page's parts to the state.
+import { useEffect, useState } from "preact/hooks";
+import type { Reviewer } from "../review/reviewer";
+import type { State } from "../review/state";
+
+export function useReview(reviewer: Reviewer): State {
+  const [state, show] = useState(reviewer.store.state);
+  useEffect(() => reviewer.store.listen(() => show(reviewer.store.state)), [reviewer]);
+  return state;
+}
+
+export interface Part {
+  readonly reviewer: Reviewer;
+  readonly state: State;
+}
