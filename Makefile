@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # byte code by all cores at once; without it (PYTHONDONTWRITEBYTECODE) each process would compile torch anew
 COMPILE = @$(PYTHON) -m compileall -qq -j 0
 PAGE := src/smiler/review/page/index.html
+NODE_MODULES := web/node_modules/.package-lock.json
 NPM := $(shell command -v npm 2>/dev/null)
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
@@ -28,15 +29,18 @@ $(READY): pyproject.toml constraints.txt
 
 page: $(PAGE)   ## the review page, built into the package (node >= 18.20 and npm)
 
-$(PAGE): $(wildcard web/*.json web/*.ts web/*.html) $(shell find web/src web/public -type f)
-	npm --prefix web ci --no-audit --no-fund --loglevel=error
+$(PAGE): $(NODE_MODULES) $(wildcard web/*.json web/*.ts web/*.html) $(shell find web/src web/public -type f)
 	npm --prefix web run --silent build
 	@touch $(PAGE)
+
+$(NODE_MODULES): web/package.json web/package-lock.json
+	npm --prefix web ci --no-audit --no-fund --loglevel=error
+	@touch $(NODE_MODULES)
 
 demo: $(READY)   ## the whole method on a synthetic cohort, in minutes: demo/report.html
 	$(BIN)/smiler demo --out demo
 
-test: $(READY) $(if $(NPM),$(PAGE))   ## all tests that need neither network, GPU nor real CT
+test: $(READY) $(if $(NPM),$(NODE_MODULES) $(PAGE))   ## all tests that need neither network, GPU nor real CT
 	$(if $(NPM),npm --prefix web test --silent)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
