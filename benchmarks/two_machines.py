@@ -149,7 +149,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def tasks_by_host() -> dict[str, int]:
-    """Host -> tasks of ours that ended there, by Ray's own records."""
+    """Host -> tasks of ours that ended there, by Ray's own records, which may lack the last one."""
     ask = f"import ray, json; ray.init({CLUSTER!r}); print(json.dumps(ray.timeline()))"
     events = json.loads(HEAD.run(sys.executable, "-c", ask).splitlines()[-1])
     names = {host.address: host.name for host in HOSTS}
