@@ -28,7 +28,7 @@ from smiler.verbs.predict import PredictImage, PredictRequest, predict
 from smiler.workers.base import InProcess, Workers
 from smiler.workers.pipelined import Pipelined
 
-COUNT, SLICES = 4, 60
+COUNT, SLICES = 4, 30
 
 
 class Waiting(Painted):

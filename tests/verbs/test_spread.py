@@ -157,3 +157,13 @@ def test_a_model_that_changes_meanwhile_is_not_mixed_in(tiny: Any) -> None:
     assert at.open() is at.open()
     with pytest.raises(BadInput, match=r"the checkpoint has changed meanwhile; got .* instead of 000000000000"):
         replace(at, made_by="0" * 64).open()
+
+
+def test_memory_is_said_for_one_process(tiny: Any, images: list[Path], alone: dict[str, bytes], tmp_path: Path) -> None:
+    words = ["predict", tiny.run, *images, "--device", "cpu", "--out", tmp_path / "out", "--memory"]
+    for wrong, told in {("1", "--jobs", "2"): "it is for one process", ("nan",): "not a size"}.items():
+        refused = smiler(*words, *wrong)
+        assert (refused.code, told in refused.err, "do:" in refused.err) == (2, True, True), refused.err
+    assert not (tmp_path / "out").exists()
+    assert smiler(*words, "0").code == 0
+    assert tree(tmp_path / "out") == alone

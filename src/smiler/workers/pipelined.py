@@ -58,7 +58,7 @@ class _Room:
 
 @dataclass(eq=False)
 class _Coming(Generic[I, A]):
-    """An item, its size in bytes, and its reading once that has begun."""
+    """An item, its size in bytes, and its reading if that began ahead."""
 
     item: I
     size: int
@@ -95,18 +95,20 @@ class _Line(Generic[I, A, B, R]):
     def _make(self, both: tuple[_Coming[I, A], _Coming[I, A] | None]) -> B:
         """Compute an item; the next one is read meanwhile if there is room for both, once what is written leaves it."""
         here, following = both
-        read = self._reading(here).result()
+        read = self._read(here)
         if following is not None and here.size + following.size <= self.room.budget:
-            self._reading(following)
+            self.room.enter(following.size)
+            following.reading = self.reader.submit(self._ahead, following.item)
         return self.work.compute(read)
 
-    def _reading(self, coming: _Coming[I, A]) -> "Future[A]":
-        if coming.reading is None:
-            self.room.enter(coming.size)
-            coming.reading = self.reader.submit(self._read, coming.item)
-        return coming.reading
+    def _read(self, coming: _Coming[I, A]) -> A:
+        """What is not read yet is read here: the memory of one thread is not given to another."""
+        if coming.reading is not None:
+            return coming.reading.result()
+        self.room.enter(coming.size)
+        return self.work.read(coming.item)
 
-    def _read(self, item: I) -> A:
+    def _ahead(self, item: I) -> A:
         with keeping():
             return self.work.read(item)
 
