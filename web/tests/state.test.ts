@@ -74,9 +74,10 @@ describe("what is blocked when", () => {
     expect([state.base, canSave(state), state.conflict]).toEqual([4, true, null]);
   });
 
-  it("a saved revision is the new base", () => {
+  it("a saved revision is the new base, and nothing is decided twice", () => {
     const state = after(...OPEN, STROKE, { type: "saving" }, { type: "saved", revision: { revision: 7, state: "corrected" } as Revision });
-    expect([state.base, state.organState, isDirty(state), state.phase]).toEqual([7, "corrected", false, "reviewing"]);
+    expect([state.base, state.organState, isDirty(state), state.phase]).toEqual([7, "corrected", false, "loading"]);
+    expect([canEdit(state), canDecide(state, "reject")]).toEqual([false, false]);
   });
 
   it("another task starts clean", () => {

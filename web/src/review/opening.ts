@@ -1,5 +1,5 @@
 // Opening a task: the CT, the organ's mask, the draft that was left, then what lies beside it.
-import { explain, Refused } from "../server/errors";
+import { explain, Refused, Unreachable } from "../server/errors";
 import type { CaseInfo, CaseOrgan, Task } from "../server/types";
 import { parseBox, place } from "../voxels/box";
 import { Grid, voxelCount } from "../voxels/grid";
@@ -18,6 +18,12 @@ interface Shown {
   readonly id: string;
   readonly grid: Grid;
   readonly volume: Volume<Int16Array>;
+}
+
+/** A draft as a whole mask, and the revision it was drawn over. */
+interface Restored {
+  readonly mask: Uint8Array;
+  readonly base: number;
 }
 
 export class Opening {
@@ -55,10 +61,12 @@ export class Opening {
     const image = await this.showImage(info, stale);
     const organ = organOf(info, task);
     const bytes = await this.maskBytes(task, organ, stale);
+    const draft = organ.draft ? await this.draftOf(task, image.grid, stale) : null;
     if (stale()) return;
+    // from here to the end of the draft nothing waits, so that no stroke can come between
     desk.store.tell({ type: "opened", info, base: organ.revision, organState: organ.state });
     if (!this.take(task, bytes, image)) return;
-    if (organ.draft) await this.restore(task, organ, stale);
+    if (draft) this.restore(draft, organ);
     this.settle(task, stale);
   }
 
@@ -69,6 +77,7 @@ export class Opening {
     const grid: Grid = { shape: info.shape, spacingMm: info.spacing_mm };
     const volume = readImage(await desk.ask(() => desk.server.image(info.case), stale), grid);
     if (!stale()) {
+      this.image = null;
       await desk.viewer?.showImage(volume.bytes, grid, desk.store.state.settings.window);
       this.image = { id: info.case, grid, volume };
       desk.neighbours = new Neighbours(voxelCount(grid));
@@ -103,17 +112,24 @@ export class Opening {
     return true;
   }
 
-  private async restore(task: Task, organ: CaseOrgan, stale: () => boolean): Promise<void> {
+  /** The draft that was left; null, with a word about it, where it can't be used. */
+  private async draftOf(task: Task, grid: Grid, stale: () => boolean): Promise<Restored | null> {
+    const { desk } = this;
+    try {
+      const { gzip, box, base } = await desk.ask(() => desk.server.draft(task), stale);
+      return { mask: place(await gunzip(gzip), grid, parseBox(box, grid)), base };
+    } catch (error) {
+      if (error instanceof Unreachable) throw error;
+      desk.say("warn", `Your draft was left aside: ${explain(error)}`);
+      return null;
+    }
+  }
+
+  private restore(draft: Restored, organ: CaseOrgan): void {
     const { desk } = this;
     const { work } = desk;
-    const draft = await desk.ask(() => desk.server.draft(task), stale).catch(() => null);
-    if (!draft || !work || stale()) return;
-    try {
-      work.become(place(await gunzip(draft.gzip), work.grid, parseBox(draft.box, work.grid)));
-    } catch (error) {
-      const text = `Your draft does not fit and was left aside: ${explain(error)}`;
-      return desk.say("warn", text);
-    }
+    if (!work) return;
+    work.become(draft.mask);
     desk.viewer?.refresh(null);
     desk.changed();
     desk.store.tell({ type: "draft", draft: "stored" });

@@ -48,7 +48,7 @@ export class Reviewer {
       this.store.tell({ type: "signed-in", session: await this.desk.ask(() => this.desk.server.session()) });
       await this.attach();
       await this.refreshQueue();
-      await this.openFirst(null);
+      await this.openFirst();
       setInterval(() => this.opening.lease(), RENEW_LEASE_MS);
     } catch (error) {
       this.store.tell({ type: "failed", why: explain(error) });
@@ -103,15 +103,16 @@ export class Reviewer {
   }
 
   private async decided(task: Task): Promise<void> {
-    await this.refreshQueue();
-    if (this.store.state.settings.advance) await this.openFirst(task);
-    else await this.open(task);
+    await this.refreshQueue().catch((error: unknown) => this.complain(error));
+    const { queue, settings } = this.store.state;
+    const next = queue.find((item) => item.case !== task.case || item.organ !== task.organ);
+    await this.open(settings.advance && next ? next : task);
+    if (settings.advance && !next) this.desk.say("info", "The queue is empty.");
   }
 
-  /** The first of the queue that is not the given one. */
-  private async openFirst(not: Task | null): Promise<void> {
-    const next = this.store.state.queue.find((item) => !not || item.case !== not.case || item.organ !== not.organ);
-    if (next) await this.open(next);
+  private async openFirst(): Promise<void> {
+    const [first] = this.store.state.queue;
+    if (first) await this.open(first);
     else this.desk.say("info", "The queue is empty.");
   }
 

@@ -156,9 +156,10 @@ function opened(state: State, event: { info: CaseInfo; base: number; organState:
   return { ...state, phase: "reviewing", info, base, organState, maskTrusted: true, working: null };
 }
 
+/** Still closed until the next task, or this one anew, is open: a second key must not decide again. */
 function saved(state: State, revision: Revision): State {
   const settled = { undoable: 0, redoable: 0, draft: "none", conflict: null } as const;
-  return { ...state, ...settled, phase: "reviewing", base: revision.revision, organState: revision.state };
+  return { ...state, ...settled, phase: "loading", base: revision.revision, organState: revision.state };
 }
 
 /** Strokes that no revision holds yet. */
