@@ -56,14 +56,10 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
 def _listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
+        return socket.create_server((host, port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
         do = "choose another --port or --host"
         raise BadInput("can't listen here", where=f"{host}:{port}", got=str(error), do=do) from error
-    return listener
 
 
 def _names(host: str, port: int) -> set[str]:
