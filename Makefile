@@ -13,7 +13,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test lint bench bench-volumes bench-audit bench-memory bench-peers bench-report check-machines real setup clean help
+.PHONY: page demo test test-review lint bench bench-volumes bench-audit bench-memory bench-peers bench-report check-machines real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -43,6 +43,9 @@ demo: $(READY)   ## the whole method on a synthetic cohort, in minutes: demo/rep
 test: $(READY) $(if $(NPM),$(NODE_MODULES) $(PAGE))   ## all tests that need neither network, GPU nor real CT
 	$(if $(NPM),npm --prefix web test --silent)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-review: $(READY) $(PAGE)   ## the tests of the review, which is not finished: some fail (needs chromium)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/review tests/review_page
 
 lint: $(READY)   ## style, types, and who may import whom
 	$(BIN)/ruff check .

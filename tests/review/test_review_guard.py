@@ -31,7 +31,6 @@ def raw(served: Served, request: bytes) -> bytes:
     address = urlsplit(served.urls["anna"])
     with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
         connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
         parts = []
         while part := connection.recv(1 << 16):
             parts.append(part)

@@ -19,6 +19,7 @@ MOST_VOXEL_BYTES = 64 << 20
 MOST_JSON_BYTES = 64 << 10
 _VOXELS = ("masks", "drafts", "tools")
 _WBITS = 31
+_GZIP = b"\x1f\x8b"
 _DAMAGED: Any = (isal_zlib.error, zlib.error)
 _PIECE = 1 << 20
 
@@ -59,6 +60,8 @@ def unpacked(body: bytes, box: Box, shape: Shape) -> Mask:
 
 def _inflate(body: bytes, size: int) -> NDArray[np.uint8]:
     """Exactly `size` bytes; unpacking stops at the first one too many."""
+    if body and not body.startswith(_GZIP):
+        raise Refused(422, "the body is not gzip", where="body", do="send the voxels gzipped")
     unpack: Any = isal_zlib.decompressobj(_WBITS)
     out, total, read, rest = [], 0, 0, b""
     try:
