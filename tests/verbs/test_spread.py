@@ -163,7 +163,7 @@ def test_memory_is_said_for_one_process(tiny: Any, images: list[Path], alone: di
     words = ["predict", tiny.run, *images, "--device", "cpu", "--out", tmp_path / "out", "--memory"]
     for wrong, told in {("1", "--jobs", "2"): "it is for one process", ("nan",): "not a size"}.items():
         refused = smiler(*words, *wrong)
-        assert (refused.code, told in refused.err, "do:" in refused.err) == (2, True, True), refused.err
+        assert (refused.code, told in refused.err) == (2, True), refused.err
     assert not (tmp_path / "out").exists()
     assert smiler(*words, "0").code == 0
     assert tree(tmp_path / "out") == alone
