@@ -161,7 +161,7 @@ def test_a_model_that_changes_meanwhile_is_not_mixed_in(tiny: Any) -> None:
 
 def test_memory_is_said_for_one_process(tiny: Any, images: list[Path], alone: dict[str, bytes], tmp_path: Path) -> None:
     words = ["predict", tiny.run, *images, "--device", "cpu", "--out", tmp_path / "out", "--memory"]
-    for wrong, told in {("1", "--jobs", "2"): "it is for one process", ("nan",): "not a size"}.items():
+    for wrong, told in {("1", "--jobs", "2"): "it is for one process", ("inf",): "not a size"}.items():
         refused = smiler(*words, *wrong)
         assert (refused.code, told in refused.err) == (2, True), refused.err
     assert not (tmp_path / "out").exists()
