@@ -1,7 +1,9 @@
-"""The queue: fewest trusted volumes first, then the least agreement, a tenth at random, and a reason for each."""
+"""The queue: most to gain for a minute first, an eighth at random, all of it where agreement tells nothing."""
 
+from smiler.domain.judged import Judged
 from smiler.review.errors import Pair
-from smiler.review.order import Candidate, fewest_trusted_first, trusted_volumes
+from smiler.review.gain import Gain, learn
+from smiler.review.order import Candidate, by_gain, trusted_volumes
 from smiler.review.revisions import Revision
 from smiler.review.states import State
 
@@ -11,28 +13,48 @@ def candidate(case: str, organ: str, state: State = State.PROPOSED, agreement: f
     return Candidate(Pair(case, organ), None if state is State.MISSING else head)
 
 
+ORDER = by_gain(Gain())
+
+
 def many(organ: str, count: int) -> list[Candidate]:
     return [candidate(f"c{i:03d}", organ, agreement=i / count) for i in range(count)]
 
 
-def test_the_organ_that_is_known_least_comes_first_then_the_least_agreement() -> None:
-    places = fewest_trusted_first([*many("liver", 50), *many("spleen", 50)], {"liver": 7, "spleen": 2})
+def test_most_to_gain_for_a_minute_comes_first() -> None:
+    places = ORDER([*many("liver", 50), *many("spleen", 50)], {"liver": 7, "spleen": 2}, 0)
     sure = [place.candidate for place in places if "random" not in place.reason]
-    assert [c.pair.organ for c in sure] == sorted((c.pair.organ for c in sure), reverse=True)
-    spleens = [c.head.agreement for c in sure if c.pair.organ == "spleen" and c.head]
-    assert spleens == sorted(spleens)  # type: ignore[type-var]
-    assert places[0].reason == "2 trusted volumes of this organ; the model agrees with itself to 0.00"
+    value = {"liver": 1 / 7, "spleen": 1 / 2}
+    gains = [(1 - (c.head.agreement or 0)) * value[c.pair.organ] for c in sure if c.head]
+    assert gains == sorted(gains, reverse=True)
+    assert places[0].reason == "the model agrees with itself to 0.00, about 0.3 min; 2 trusted volumes of this organ"
 
 
-def test_a_tenth_are_random_picks_spread_over_the_queue() -> None:
-    places = fewest_trusted_first(many("liver", 400), {}, seed=3)
+def test_of_equal_gain_the_quicker_one_comes_first() -> None:
+    heads = [Revision("a", "liver", 1, State.PROPOSED, "relabel", agreement=0.5, unsure_cm2=area) for area in (900, 9)]
+    found = [Candidate(Pair(name, "liver"), head) for name, head in zip("ab", heads, strict=True)]
+    assert [place.candidate.pair.case for place in ORDER(found, {}, 0)] == ["b", "a"]
+
+
+def test_a_calibrated_queue_tells_expected_dice_and_an_unfounded_one_is_random_and_says_so() -> None:
+    seen = [Judged("liver", i / 30, 10.0, (i / 30) ** 2) for i in range(31)]
+    (place,) = by_gain(learn(seen))([candidate("a", "liver", agreement=0.5)], {}, 0)
+    assert abs((place.expected_dice or 0) - 0.25) < 0.05
+    assert place.lane == "redo"
+    doubted = by_gain(learn([Judged("liver", i / 30, 10.0, 1 - i / 30) for i in range(31)]))
+    places = doubted(many("liver", 40), {}, 0)
+    assert all("random: the model's agreement says nothing" in place.reason for place in places)
+    assert [p.candidate.pair for p in places] != [c.pair for c in many("liver", 40)]
+
+
+def test_an_eighth_are_random_picks_spread_over_the_queue() -> None:
+    places = ORDER(many("liver", 400), {}, 3)
     picks = [i for i, place in enumerate(places) if "random pick" in place.reason]
-    assert 20 <= len(picks) <= 60
-    assert all(i % 10 == 9 for i in picks[:20])
+    assert 30 <= len(picks) <= 75
+    assert all(i % 8 == 7 for i in picks[:20])
     assert sorted(p.candidate.pair.case for p in places) == [f"c{i:03d}" for i in range(400)]
-    again = fewest_trusted_first(many("liver", 400)[::-1], {}, seed=3)
+    again = ORDER(many("liver", 400)[::-1], {}, 3)
     assert [p.candidate.pair for p in again] == [p.candidate.pair for p in places]
-    other = fewest_trusted_first(many("liver", 400), {}, seed=4)
+    other = ORDER(many("liver", 400), {}, 4)
     assert [p.candidate.pair for p in other] != [p.candidate.pair for p in places]
 
 
@@ -47,7 +69,7 @@ def test_lanes_and_reasons() -> None:
         ("other", None, State.EXPERT),
     }
     for lane, agreement, state in given:
-        (place,) = fewest_trusted_first([candidate("a", "liver", state, agreement)], {})
+        (place,) = ORDER([candidate("a", "liver", state, agreement)], {}, 0)
         assert place.lane == lane
         assert place.reason
 
@@ -60,6 +82,6 @@ def test_trusted_are_experts_words_and_reviewers_but_not_rejections() -> None:
 
 def test_what_is_decided_comes_last() -> None:
     found = [candidate("a", "liver", State.FLAGGED), *many("spleen", 12), candidate("z", "liver", State.MISSING)]
-    places = fewest_trusted_first(found, {"spleen": 9})
+    places = ORDER(found, {"spleen": 9}, 0)
     assert places[-1].candidate.state is State.FLAGGED
-    assert places[0].candidate.state is State.MISSING
+    assert State.MISSING in {place.candidate.state for place in places[:-1]}

@@ -6,15 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from smiler.audit.audit import Coverage, audit_cohort
-from smiler.domain.cells import Status, annotated
+from smiler.domain.cells import ABSENT, Status, annotated
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import sha256
+from smiler.domain.judged import read_judged
 from smiler.domain.locks import writing
 from smiler.domain.organs import Organ, OrganSet
 from smiler.formats.labels import read_case_labels
@@ -198,6 +200,63 @@ def test_an_image_that_is_gone_is_named(tiny: Any, tmp_path: Path) -> None:
     case = replace(tiny.cohort.case("case3"), image="images/gone.nii.gz")
     with pytest.raises(BadInput, match=r"images/gone\.nii\.gz: the file can't be read"):
         relabel(tiny.model, replace(tiny.cohort, cases=(case,)), RelabelRequest(tmp_path))
+
+
+# --- a round for the review
+
+
+def facts_of(cohort: Cohort, case: str, key: str) -> Any:
+    path = cohort.mask_path(cohort.case(case), key)
+    return json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())["facts"]
+
+
+def test_a_round_proposes_the_same_and_tells_how_unsure_it_is(tiny: Any, completed: Cohort, tmp_path: Path) -> None:
+    relabel(tiny.model, tiny.cohort, RelabelRequest(tmp_path, stage=1, review=True))
+    told = Cohort.open(tmp_path)
+    plain, found = proposals(completed), proposals(told)
+    assert found.keys() == plain.keys()
+    for (case, key), mask in found.items():
+        assert np.array_equal(mask, plain[case, key])
+        facts = facts_of(told, case, key)
+        assert 0 <= facts["agreement"] <= 1
+        path = told.mask_path(told.case(case), key)
+        unsure = nib.load(path.with_name(path.name.replace(".nii.gz", "_uncertainty.nii.gz")))
+        assert np.array_equal(unsure.affine, nib.load(path).affine)
+        values = np.asarray(unsure.dataobj)
+        assert 0 <= values.min() <= values.max() <= 1
+        assert bool(values.any()) == bool(facts["unsure_cm2"])
+
+
+def test_a_round_measures_itself_on_experts_masks_that_it_did_not_learn_from(tiny: Any, tmp_path: Path) -> None:
+    drawn = {(c.id, k) for c in tiny.cohort for k in KEYS if c.status(k) is Status.ANNOTATED and not c.cell(k).ranges}
+    kept = min(drawn)
+    request = RelabelRequest(tmp_path / "out", review=True, learned=frozenset(drawn - {kept}))
+    relabel(tiny.model, tiny.cohort, request)
+    (path,) = tmp_path.rglob("*.judged.json")
+    (row,) = read_judged(path.parent)
+    assert (path.name, row.organ) == (f"{kept[0]}.judged.json", kept[1])
+    predict(tiny.model, [tiny.cohort.folder], PredictRequest(tmp_path / "predicted"))
+    (file,) = (tmp_path / "predicted").rglob(f"{kept[0]}*{kept[1]}.nii.gz")
+    mine = np.asarray(nib.load(file).dataobj) > 0
+    truth = np.asarray(nib.load(tiny.cohort.mask_path(tiny.cohort.case(kept[0]), kept[1])).dataobj) > 0
+    assert row.dice == pytest.approx(2 * (mine & truth).sum() / max(1, mine.sum() + truth.sum()), abs=1e-3)
+    before = path.stat().st_mtime_ns
+    relabel(tiny.model, tiny.cohort, request)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_round_in_the_cohort_itself_leaves_alone_what_was_decided_meanwhile(tiny: Any, tmp_path: Path) -> None:
+    relabel(tiny.model, tiny.cohort, RelabelRequest(tmp_path, review=True))
+    before = Cohort.open(tmp_path)
+    pair = next((c.id, k) for c in before for k in KEYS if c.cell(k).auto)
+    others = {(c.id, k) for c in before for k in KEYS if c.cell(k).auto} - {pair}
+    decided = before.case(pair[0]).with_cells({pair[1]: ABSENT})
+    replace(before, cases=tuple(decided if c.id == pair[0] else c for c in before)).save()  # after it was opened
+    relabel(replace(tiny.model, made_by="another" * 4), before, RelabelRequest(tmp_path, review=True))
+    after = Cohort.open(tmp_path)
+    assert after.case(pair[0]).status(pair[1]) is Status.ABSENT
+    assert all(after.case(case).cell(key).path.startswith("completed/another") for case, key in others)
+    assert all(before.mask_path(before.case(case), key).exists() for case, key in others)
 
 
 # --- a model and a cohort that do not speak of the same organs

@@ -109,6 +109,9 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     out: Annotated[Path, typer.Argument(help="Folder for the completed cohort.", metavar="OUT")],
     fraction: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the predictions to propose.")] = 1.0,
     rule: Annotated[str, typer.Option(help="What ranks them: score or mc_dropout.")] = "score",
+    review_round: Annotated[
+        bool, typer.Option("--round", help="For the review: proposals tell how unsure they are; OUT may be COHORT.")
+    ] = False,
     device: Device = "auto",
     jobs: Jobs = None,
     ray: Ray = "",
@@ -129,15 +132,18 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     from smiler.verbs.model_at import ModelAt
     from smiler.verbs.relabel import RelabelRequest
     from smiler.verbs.relabel import relabel as run_relabelling
-    from smiler.verbs.run import find_model, recipe_of
+    from smiler.verbs.run import find_model, recipe_of, trained_on
 
     if rule not in RULES:
         raise BadInput("no such rule", where="--rule", got=repr(rule), do=f"choose among {', '.join(RULES)}")
     model, recipe = ModelAt.find(run, device), recipe_of(run)
     out = place(out)
     stage = int(find_model(run).facts.get("stage", 0))
+    if review_round and fraction < 1:
+        raise BadInput("a round of review proposes all that is predicted", where="--fraction", do="leave it out")
     request = RelabelRequest(
-        out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels
+        *(out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels),
+        *(review_round, trained_on(run)),
     )
     spread = chosen(jobs, ray, model.gpus, memory)
     completed = run_relabelling(model, Cohort.open(cohort), request, Bars(quiet=as_json), spread)

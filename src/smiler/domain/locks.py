@@ -12,13 +12,13 @@ from smiler.domain.remote import local
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
     """Hold the folder for writing; BadInput if another process holds it. Freed by the system if we are killed."""
     local(folder, "the folder that is written to")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience_seconds)
     except Timeout as error:
         raise BadInput(
             "another process is writing here", where=str(folder), do="wait for it or choose another folder"

@@ -29,10 +29,11 @@ SHIFTS = ((0, 0), (4, 0), (-4, 0), (0, 4), (0, -4))
 class Opinions:
     """Whose opinions are gathered: so many Monte-Carlo passes, an ensemble's members, the answers to a moved image.
 
-    `confidence`: the one answer with its learned confidence.
+    `confidence`: the one answer with its learned confidence. `votes`: Monte-Carlo passes, of which only the masks
+    count: their mean is the share of passes that find the organ.
     """
 
-    kind: Literal["dropout", "members", "shifts", "confidence"]
+    kind: Literal["dropout", "members", "shifts", "confidence", "votes"]
     passes: int = 10
 
 
@@ -151,6 +152,8 @@ def _say(model: Model, inputs: Tensor, opinions: Opinions | None, start: int) ->
     else:
         rng = torch.Generator(device="cpu").manual_seed(start)
         each = (model.network.stochastic(features, size, rng) for _ in range(opinions.passes))
+    if opinions.kind == "votes":
+        return _Tensors(score, moments((model.loss.scores(said) > 0).float() for said in each)[0])
     mean, spread = moments(model.loss.probability(said) for said in each)
     return _Tensors(score, mean, spread)
 

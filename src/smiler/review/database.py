@@ -17,7 +17,8 @@ CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE revision (
     "case" TEXT NOT NULL, organ TEXT NOT NULL, number INTEGER NOT NULL, state TEXT NOT NULL, source TEXT NOT NULL,
     cell TEXT NOT NULL, parent INTEGER, mask TEXT NOT NULL, content TEXT NOT NULL, grid TEXT NOT NULL,
-    model TEXT NOT NULL, round INTEGER, agreement REAL, voxels INTEGER, added INTEGER, removed INTEGER, dice REAL,
+    model TEXT NOT NULL, round INTEGER, agreement REAL, unsure_cm2 REAL,
+    voxels INTEGER, added INTEGER, removed INTEGER, dice REAL,
     reviewer TEXT NOT NULL, active_seconds REAL, time TEXT NOT NULL, note TEXT NOT NULL, kept INTEGER NOT NULL,
     PRIMARY KEY ("case", organ, number));
 CREATE TABLE head (

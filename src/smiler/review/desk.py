@@ -182,7 +182,7 @@ class Desk:
         if base is not None and base.state is State.PROPOSED and self.ledger.stored(base)[0] == name:
             self._tell_origin(name, base)
         made = replace(self._new(pair, State.ACCEPTED), mask=name, cell=self.blobs.cell(name))
-        made = replace(made, model=head.model, round=head.round, agreement=head.agreement)
+        made = replace(made, model=head.model, round=head.round, agreement=head.agreement, unsure_cm2=head.unsure_cm2)
         return made.changed(mask.change_from(mask))
 
     def _tell_origin(self, name: str, base: Revision) -> None:

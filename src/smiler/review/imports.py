@@ -1,5 +1,6 @@
 """Cells of the cohort as revisions: what experts drew before the review, and what a model proposed, and how."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,7 @@ def _proposal(made: Revision, about: Path) -> Revision:
         round=_whole(facts.get("round")),
         voxels=_whole(facts.get("voxels")),
         agreement=_share(facts.get("agreement")),
+        unsure_cm2=_area(facts.get("unsure_cm2")),
     )
 
 
@@ -80,6 +82,10 @@ def _told(about: Path) -> Mapping[str, Any]:
 
 def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+
+
+def _area(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value < math.inf else None
 
 
 def _share(value: Any) -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smiler.domain.cells import Cell, Status
+from smiler.domain.judged import Judged
 from smiler.review import events
 from smiler.review.database import Database
 from smiler.review.errors import Pair, Refused
@@ -110,6 +111,27 @@ class Ledger:
             most,
         )
         return [float(row["active_seconds"]) for row in rows]
+
+    def judged(self) -> list[Judged]:
+        """What reviewers made of proposals that told their agreement: each proposal's first decision."""
+        rows = self.database.rows(
+            'SELECT p."case", p.organ, p.number, p.agreement, p.unsure_cm2, r.state, r.dice, r.active_seconds '
+            'FROM revision r JOIN revision p ON p."case" = r."case" AND p.organ = r.organ AND p.number = r.parent '
+            "WHERE r.source = 'review' AND NOT r.kept AND p.state = 'proposed' AND p.agreement IS NOT NULL "
+            "ORDER BY r.rowid"
+        )
+        dice = {State.ACCEPTED: 1.0, State.REJECTED: 0.0, State.ABSENT: 0.0}
+        found: dict[tuple[object, ...], Judged] = {}
+        for row in rows:
+            told = row["dice"] if row["state"] == State.CORRECTED else dice.get(row["state"])
+            if told is not None:
+                one = Judged(row["organ"], row["agreement"], row["unsure_cm2"] or 0.0, told, row["active_seconds"])
+                found.setdefault((row["case"], row["organ"], row["number"]), one)
+        return list(found.values())
+
+    def last_event(self) -> int:
+        """The newest event's number; it changes with everything that happens."""
+        return int(self.database.rows("SELECT coalesce(max(number), 0) AS last FROM event")[0]["last"])
 
     def _revisions(self, rest: str, *values: Any) -> list[Revision]:
         columns = ", ".join(f'revision."{column}"' for column in COLUMNS)

@@ -43,6 +43,7 @@ class Revision:
     model: str = ""
     round: int | None = None
     agreement: float | None = None
+    unsure_cm2: float | None = None
     voxels: int | None = None
     added: int | None = None
     removed: int | None = None

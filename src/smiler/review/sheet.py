@@ -20,6 +20,8 @@ from smiler.review.imports import Contents, imported
 from smiler.review.ledger import Ledger
 from smiler.review.revisions import Revision
 
+PATIENCE_SECONDS = 5.0
+"""How long another writer of the cohort is waited for."""
 Told = Callable[[str], None]
 
 
@@ -87,7 +89,10 @@ class Sheet:
                 return
         elif head is not None and says == seen:
             return  # `_write` brings it up to date
-        elif head is not None:
+        elif head is not None and cell.auto and head.cell != seen:
+            self.ledger.mark_seen([(pair, says)])
+            return  # a proposal does not come before a decision that `_write` is about to write
+        elif head is not None and not cell.auto:
             self.told(f"{pair}: a person wrote {says!r} into cases.csv; it counts from now on, the decision is kept")
         made = imported(cohort, pair, cell, self._contents)
         if head is None or (says, made.content) != (head.cell, head.content):
@@ -97,7 +102,7 @@ class Sheet:
         """Write the cells that decisions ask for and the file has not got."""
         if not self._asked():
             return
-        with writing(self.folder):
+        with writing(self.folder, PATIENCE_SECONDS):
             self._read()  # what a person wrote until now counts, and is not asked for any more
             asked = self._asked()
             cohort = _changed(self.cohort, {pair: parse_cell(cell) for pair, cell in asked.items()})

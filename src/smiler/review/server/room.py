@@ -5,20 +5,26 @@ import hmac
 import re
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Query, Request
+from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
 
+from smiler.domain.cells import parse_cell
+from smiler.domain.judged import read_judged
 from smiler.review.desk import Desk, Remark
 from smiler.review.drafts import Drafts
 from smiler.review.errors import Pair, Refused
+from smiler.review.gain import Gain, learn
 from smiler.review.ledger import Asked
 from smiler.review.masks import Box, Mask, parse_box
-from smiler.review.order import Order, fewest_trusted_first
+from smiler.review.order import Order, by_gain
 from smiler.review.orientation import ras_shape
 from smiler.review.server.guard import Session
 from smiler.review.server.limits import unpacked
+from smiler.review.states import State
 
 _ID = re.compile(r"[0-9a-f]{16}")
 
@@ -48,10 +54,19 @@ class Room:
 
     def __init__(self, desk: Desk, seed: int = 0) -> None:
         self.desk, self.seed = desk, seed
-        self.order: Order = fewest_trusted_first
+        self._held_out = [row for folder in _rounds(desk) for row in read_judged(folder)]
+        self._gain: tuple[int, Gain] = (-1, Gain())
         self.leases, self.drafts = Leases(), Drafts(desk.folder)
         self._secret = desk.ledger.secret
         self._ids: dict[str, str] = {}
+
+    @property
+    def order(self) -> Order:
+        """The queue's order, from what is known by now."""
+        last = self.desk.ledger.last_event()
+        if last != self._gain[0]:
+            self._gain = (last, learn([*self._held_out, *self.desk.ledger.judged()]))
+        return by_gain(self._gain[1])
 
     def id_of(self, case: str) -> str:
         """The opaque id of a case."""
@@ -76,6 +91,13 @@ class Room:
         return Pair(case, organ)
 
 
+def _rounds(desk: Desk) -> list[Path]:
+    """Folders in which the proposals lie, and beside them what they are worth."""
+    heads = desk.ledger.heads().values()
+    paths = {parse_cell(head.cell).path for head in heads if head.state is State.PROPOSED}
+    return sorted({(desk.cohort.folder / path).parent for path in paths})
+
+
 def room_of(request: Request) -> Room:
     """The server's state."""
     room: Room = request.app.state.room
@@ -90,8 +112,8 @@ def session_of(request: Request) -> Session:
 
 InRoom = Annotated[Room, Depends(room_of)]
 SignedIn = Annotated[Session, Depends(session_of)]
-CaseId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="From the queue.")]
-OrganKey = Annotated[str, Path(pattern="^[a-z][a-z0-9_]{0,62}$", description="A key of the session's organs.")]
+CaseId = Annotated[str, InPath(pattern="^[0-9a-f]{16}$", description="From the queue.")]
+OrganKey = Annotated[str, InPath(pattern="^[a-z][a-z0-9_]{0,62}$", description="A key of the session's organs.")]
 BoxText = Annotated[
     str | None, Query(alias="box", max_length=60, description="i0,j0,k0,i1,j1,k1, half-open; outside everything is 0.")
 ]

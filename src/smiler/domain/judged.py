@@ -1,0 +1,68 @@
+"""What a model says of an organ, measured on an expert's mask that it did not learn from: it calibrates the review."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from smiler.domain.errors import BadInput
+from smiler.domain.files import read_json, write_json
+
+ENDING = ".judged.json"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """agreement: of the model with itself, 0 to 1. unsure_cm2: area on which it does not agree. dice: with the expert.
+
+    seconds: what the expert's decision took, None where nobody measured it.
+    """
+
+    organ: str
+    agreement: float
+    unsure_cm2: float
+    dice: float
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class JudgedCase:
+    """One volume's file of them, and the organs that are to be in it."""
+
+    path: Path
+    organs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, folder: Path, case: str, organs: Sequence[str]) -> "JudgedCase | None":
+        """None where there is nothing to judge."""
+        return cls(folder / f"{case}{ENDING}", tuple(organs)) if organs else None
+
+    def done(self, parents: Mapping[str, str]) -> bool:
+        """Whether it lies there, made of the same."""
+        try:
+            told = read_json(self.path) if self.path.exists() else None
+        except BadInput:
+            return False
+        return isinstance(told, dict) and told.get("parents") == parents and set(self.organs) == set(told["organs"])
+
+    def write(self, parents: Mapping[str, str], judged: Mapping[str, Judged]) -> None:
+        """Write it, atomically."""
+        rows = {key: asdict(row) for key, row in judged.items()}
+        write_json(self.path, {"parents": parents, "organs": rows})
+
+
+def read_judged(folder: Path) -> Iterator[Judged]:
+    """All that lie in a folder; what is damaged is left out."""
+    for path in sorted(folder.glob(f"*{ENDING}")):
+        try:
+            told = read_json(path)
+            yield from [_row(row) for row in told["organs"].values()]
+        except (BadInput, KeyError, TypeError, ValueError, AttributeError):
+            continue
+
+
+def _row(told: Mapping[str, Any]) -> Judged:
+    share, area, dice = (float(told[name]) for name in ("agreement", "unsure_cm2", "dice"))
+    if not (0 <= share <= 1 and 0 <= dice <= 1 and area >= 0):
+        raise ValueError(told)
+    return Judged(str(told["organ"]), share, area, dice)
