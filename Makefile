@@ -44,7 +44,7 @@ test: $(READY) $(if $(NPM),$(NODE_MODULES) $(PAGE))   ## all tests that need nei
 	$(if $(NPM),npm --prefix web test --silent)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-test-review: $(READY) $(PAGE)   ## the tests of the review, which is not finished: some fail (needs chromium)
+test-review: $(READY) $(PAGE)   ## the tests of the review alone; those of its page need chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/review tests/review_page
 
 lint: $(READY)   ## style, types, and who may import whom
