@@ -13,7 +13,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review lint bench bench-volumes bench-audit bench-memory bench-peers bench-report check-machines real setup clean help
+.PHONY: page demo test test-review lint bench bench-volumes bench-audit bench-memory bench-review bench-peers bench-report check-machines real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -44,7 +44,7 @@ test: $(READY) $(if $(NPM),$(NODE_MODULES) $(PAGE))   ## all tests that need nei
 	$(if $(NPM),npm --prefix web test --silent)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-test-review: $(READY) $(PAGE)   ## the tests of the review, which is not finished: some fail (needs chromium)
+test-review: $(READY) $(PAGE)   ## the tests of the review alone; those of its page need chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/review tests/review_page
 
 lint: $(READY)   ## style, types, and who may import whom
@@ -64,6 +64,9 @@ bench-audit: $(READY)   ## the audit of 1,000 volumes: seconds and memory
 
 bench-memory: $(READY)   ## peak memory for 10, 100 and 1,000 volumes
 	$(BIN)/python -m benchmarks.memory
+
+bench-review: $(READY)   ## the review under load, killed again and again, and one large CT
+	$(BIN)/python -m benchmarks.review_load
 
 bench-peers: $(PEERS)/.ready   ## smiler, MONAI and nnU-Net side by side on the same network and data, about an hour
 	$(PEERS)/bin/python -m benchmarks.peers.run

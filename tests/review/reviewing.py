@@ -91,6 +91,10 @@ class Reviewer:
         items = self.http.get("/api/queue", params={"limit": 500}).json()["items"]
         self.ids = {item["title"]: item["case"] for item in items}
 
+    def close(self) -> None:
+        """Hang up."""
+        self.http.close()
+
     def head(self, case: str, organ: str) -> dict[str, Any]:
         """The organ's row in the case."""
         organs = self.http.get(f"/api/cases/{self.ids[case]}").json()["organs"]
@@ -156,7 +160,7 @@ def serving(folder: Path, reviewers: tuple[str, ...] = ("anna", "ben"), page: Pa
             yield served
         finally:
             for reviewer in served.open:
-                reviewer.http.close()
+                reviewer.close()
             while not bound.server.started and thread.is_alive():
                 time.sleep(0.01)
             bound.server.should_exit = True

@@ -69,7 +69,7 @@ class Stored:
 
     @classmethod
     def of(cls, folder: Path, case: str, organ: str) -> "Stored":
-        cell = Cohort.open(folder).case(case).cells[organ]
+        cell = Cohort.open(folder).case(case).cell(organ)
         return cls(str(cell), folder / cell.path)
 
     def native(self) -> NDArray[np.uint8]:

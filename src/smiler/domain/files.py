@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from smiler.domain.remote import Remote, local
 
 LONGEST_NAME = 60
 """So much of a file's name goes into that of its temporary file."""
+_UMASK = threading.Lock()
+"""It can only be read by setting it: two threads at once would leave it at 0."""
 
 
 @contextmanager
@@ -77,8 +80,9 @@ def cannot_write(path: Path, error: OSError) -> BadInput:
 def _publish(temporary: Path, path: Path) -> None:
     with temporary.open("rb") as stream:
         os.fsync(stream.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
+    with _UMASK:
+        umask = os.umask(0)
+        os.umask(umask)
     temporary.chmod(0o666 & ~umask)
     temporary.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)

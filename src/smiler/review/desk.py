@@ -123,7 +123,11 @@ class Desk:
     def correct(self, asked: Asked, pair: Pair, mask: Mask, remark: Remark) -> Answer:
         """The reviewer's own mask. A stale one is kept as a revision that is not the head."""
         with self._alone(pair.case):
-            return self.ledger.answered(asked) or self._done(asked, pair, self._correction(asked, pair, mask), remark)
+            answer = self.ledger.answered(asked)
+            answer = answer or self._done(asked, pair, self._correction(asked, pair, mask), remark)
+            if answer.status == 200:
+                self._remember((pair, answer.body["number"]), mask)  # the next stroke needs it
+        return answer
 
     @contextmanager
     def _alone(self, case: str) -> Iterator[None]:
