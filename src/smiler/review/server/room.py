@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -15,12 +16,15 @@ from smiler.review.drafts import Drafts
 from smiler.review.errors import Pair, Refused
 from smiler.review.ledger import Asked
 from smiler.review.masks import Box, Mask, parse_box
-from smiler.review.order import Order, fewest_trusted_first
+from smiler.review.order import Candidate, Order, Place, candidates, fewest_trusted_first, trusted_volumes
 from smiler.review.orientation import ras_shape
 from smiler.review.server.guard import Session
 from smiler.review.server.limits import unpacked
+from smiler.review.states import OPEN, State
 
 _ID = re.compile(r"[0-9a-f]{16}")
+TO_DO = OPEN | {State.FLAGGED}
+"""What a queue shows unless it is asked for something else."""
 
 
 @dataclass
@@ -43,13 +47,21 @@ class Leases:
         return reviewer if reviewer and time.monotonic() < until else None
 
 
+@dataclass
+class Handed:
+    """What 3D Slicer was given, in memory: revisions in a reviewer's newest label map of a volume; volumes so far."""
+
+    numbers: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    cases: dict[str, list[str]] = field(default_factory=dict)
+
+
 class Room:
     """The server's state."""
 
     def __init__(self, desk: Desk, seed: int = 0) -> None:
         self.desk, self.seed = desk, seed
         self.order: Order = fewest_trusted_first
-        self.leases, self.drafts = Leases(), Drafts(desk.folder)
+        self.leases, self.drafts, self.handed = Leases(), Drafts(desk.folder), Handed()
         self._secret = desk.ledger.secret
         self._ids: dict[str, str] = {}
 
@@ -66,6 +78,19 @@ class Room:
             if case is not None and any(case == known.id for known in self.desk.cohort):
                 return case
         raise Refused(404, "no such case", where="case", got=ascii(opaque[:40]), do="take an id from the queue")
+
+    def candidates(self) -> list[Candidate]:
+        """Every organ of every volume as it is now."""
+        self.desk.sheet.follow()
+        cohort = self.desk.cohort
+        return candidates([case.id for case in cohort], cohort.organs, self.desk.ledger.heads())
+
+    def places(
+        self, found: Sequence[Candidate], states: frozenset[State] = TO_DO, organ: str | None = None
+    ) -> list[Place]:
+        """What is in one of these states, in order."""
+        chosen = [c for c in found if c.state in states and organ in (None, c.pair.organ)]
+        return self.order(chosen, trusted_volumes(found), self.seed)
 
     def pair_of(self, opaque: str, organ: str) -> Pair:
         """The organ of the volume; 404 for any other."""
@@ -135,8 +160,7 @@ class Write:
 
     def asked(self, what: str) -> Asked:
         """Its identity; `what` tells the rest of it."""
-        words = (self.pair.case, self.pair.organ, str(self.base), what)
-        return Asked(self.session.reviewer, self.key, self.base, hashlib.sha256("\0".join(words).encode()).hexdigest())
+        return Asked.of(self.session.reviewer, self.key, self.pair, self.base, what)
 
 
 def write_of(
