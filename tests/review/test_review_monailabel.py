@@ -438,7 +438,8 @@ def test_a_malformed_upload_is_refused(slicer: Slicer, open_server: Served, ids:
     good = packed(whole(("liver", box_mask(1, 1, 1, 5, 6, 4)), *GIVEN[1:]))
     url = f"/datastore/label?image={ids['b']}"
     floats = packed(np.full(SHAPE, 0.5, np.float32))
-    for file in (b"", b"no file", good[:-9], good[:40], floats, packed(np.full(SHAPE, -1, np.int16))):
+    bomb = gzip.compress(gzip.decompress(good) + b"\0" * (100 << 20))
+    for file in (b"", b"no file", good[:-9], good[:40], floats, packed(np.full(SHAPE, -1, np.int16)), bomb):
         status, told = slicer.save(ids["b"], file)
         assert (status, str(open_server.folder) in json.dumps(told)) == (422, False)
     for params in (b"{", b"[]", b'{"label_info": 3}', b'{"label_info": [3]}', b"[" * 20000, b"\xff", b" " * (1 << 17)):
