@@ -19,7 +19,7 @@ from smiler.domain.cohort import Case, Cohort
 from smiler.domain.organs import Organ, OrganSet
 from smiler.domain.provenance import Provenance
 from smiler.review.desk import Desk, at_desk
-from smiler.review.server.run import ServeOptions, bind
+from smiler.review.server.run import Bound, ServeOptions, bind
 
 ORGANS = OrganSet((Organ("liver"), Organ("tumour", part_of="liver"), Organ("spleen"), Organ("aorta")))
 SHAPE = (12, 10, 6)
@@ -137,8 +137,9 @@ class Reviewer:
 class Served:
     """A running server."""
 
-    def __init__(self, folder: Path, desk: Desk, urls: dict[str, str], told: list[str]) -> None:
-        self.folder, self.desk, self.urls, self.told = folder, desk, urls, told
+    def __init__(self, folder: Path, desk: Desk, bound: Bound, told: list[str]) -> None:
+        self.folder, self.desk, self.told = folder, desk, told
+        self.urls, self.slicer = bound.urls, bound.slicer
         self.open: list[Reviewer] = []
 
     def reviewer(self, name: str = "anna") -> Reviewer:
@@ -148,14 +149,16 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, reviewers: tuple[str, ...] = ("anna", "ben"), page: Path | None = None) -> Iterator[Served]:
+def serving(
+    folder: Path, reviewers: tuple[str, ...] = ("anna", "ben"), page: Path | None = None, monailabel: bool = False
+) -> Iterator[Served]:
     """The real server on a free port, in a thread of this process."""
     told: list[str] = []
     with at_desk(folder, told.append) as desk:
-        bound = bind(desk, ServeOptions(reviewers=reviewers, page=page))
+        bound = bind(desk, ServeOptions(reviewers=reviewers, page=page, monailabel=monailabel))
         thread = threading.Thread(target=bound.run)
         thread.start()
-        served = Served(folder, desk, bound.urls, told)
+        served = Served(folder, desk, bound, told)
         try:
             yield served
         finally:

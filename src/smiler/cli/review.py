@@ -16,6 +16,9 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     reviewer: Annotated[str, typer.Option(help="Your name in the history; else your login.")] = "",
     users: Annotated[Path | None, typer.Option(help="File with one reviewer's name a line.")] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    monailabel: Annotated[
+        bool, typer.Option("--monailabel", help="Let 3D Slicer's MONAI Label extension connect, too.")
+    ] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Check history, masks and cases.csv, then end.")] = False,
     backup: Annotated[Path | None, typer.Option(help="Copy database and masks into a folder, then end.")] = None,
     history: Annotated[Path | None, typer.Option(help="Write every revision to a CSV file, then end.")] = None,
@@ -31,5 +34,6 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     if verify or backup is not None or history is not None:
         review_view.look_after(cohort, backup, history, verify=verify, as_json=as_json)
         return
+    where = review_view.Where(host, port, page, not no_browser, as_json, monailabel)
     reviewers = review_view.names(host, reviewer, users, allow_remote=allow_remote)
-    review_view.serve_page(cohort, review_view.Where(host, port, page, not no_browser, as_json), reviewers)
+    review_view.serve_page(cohort, where, reviewers)

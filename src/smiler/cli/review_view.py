@@ -61,6 +61,7 @@ class Where:
     page: Path | None
     browser: bool
     as_json: bool
+    monailabel: bool = False
 
 
 def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
@@ -72,20 +73,22 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
         raise BadInput("the page's server is not installed", where="review", got=str(error), do=do) from error
     from smiler.review.desk import at_desk
 
-    options = ServeOptions(where.host, where.port, reviewers, where.page)
+    options = ServeOptions(where.host, where.port, reviewers, where.page, monailabel=where.monailabel)
     with at_desk(cohort, Bars(quiet=where.as_json).note) as desk:
         bound = bind(desk, options)
-        announce(bound.urls, where)
+        announce(bound.urls, bound.slicer, where)
         bound.run()
 
 
-def announce(urls: Mapping[str, str], where: Where) -> None:
-    """Print each reviewer's address; open the only one."""
+def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -> None:
+    """Print each reviewer's addresses; open the page if there is only one. slicer: for 3D Slicer, if it may connect."""
     if where.as_json:
-        print_json({"urls": dict(urls)})
+        print_json({"urls": dict(urls), **({"slicer": dict(slicer)} if slicer else {})})
     else:
         for name, url in urls.items():
             out.print(f"{name}: {url}" if len(urls) > 1 else f"review page: {url}", markup=False, soft_wrap=True)
+            if name in slicer:
+                out.print(f"  3D Slicer, MONAI Label server: {slicer[name]}", markup=False, soft_wrap=True)
         out.print("Ctrl-C ends it; what was decided is stored.", markup=False)
     sys.stdout.flush()
     if where.browser and len(urls) == 1:

@@ -17,12 +17,13 @@ from smiler.formats.nifti_grid import Grid, Orientation, grid_from, grid_of
 from smiler.formats.nifti_header import Header, check_size, display_path, parse, read_block
 from smiler.formats.nifti_stream import Source, opened
 from smiler.formats.nifti_values import ToHU, ToLabels
-from smiler.formats.nifti_write import labels_bytes, write_ct, write_labels, write_probability
+from smiler.formats.nifti_write import ct_bytes, labels_bytes, write_ct, write_labels, write_probability
 
 __all__ = [
     "CT",
     "Grid",
     "ReadOptions",
+    "ct_bytes",
     "grid_of",
     "labels_bytes",
     "read_ct",

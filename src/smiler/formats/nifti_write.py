@@ -62,6 +62,15 @@ def _write(path: Path, array: NDArray[Any], grid: Grid, slope: float) -> None:
 
 def labels_bytes(array: NDArray[np.uint8], grid: Grid) -> bytes:
     """What `write_labels` would write, as bytes: for files that are named by their content."""
+    return _bytes(array, grid)
+
+
+def ct_bytes(hu: NDArray[np.int16], grid: Grid) -> bytes:
+    """What `write_ct` would write on the grid's own axes, as bytes."""
+    return _bytes(hu, grid)
+
+
+def _bytes(array: NDArray[Any], grid: Grid) -> bytes:
     raw = io.BytesIO()
     _stream(raw, array, grid, 1.0)
     return raw.getvalue()

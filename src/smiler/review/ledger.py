@@ -1,5 +1,6 @@
 """The review's ledger: revisions, heads, answers and events, each step one transaction."""
 
+import hashlib
 import json
 import secrets
 from collections.abc import Iterable
@@ -28,6 +29,12 @@ class Asked:
     key: str
     expected: int
     what: str
+
+    @classmethod
+    def of(cls, reviewer: str, key: str, pair: Pair, expected: int, what: str) -> "Asked":
+        """`what` tells what is asked beside the organ and the revision."""
+        words = "\0".join((pair.case, pair.organ, str(expected), what))
+        return cls(reviewer, key, expected, hashlib.sha256(words.encode()).hexdigest())
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A mask as the review holds it: the box around its voxels on the page's RAS+ grid, so that small organs stay small."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,12 @@ class Box:
         start = [max(0, a - n) for a, n in zip(self.start, by, strict=True)]
         stop = [min(size, b + n) for b, n, size in zip(self.stop, by, shape, strict=True)]
         return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+    def around(self, other: "Box") -> "Box":
+        """The smallest one that holds both."""
+        i, j, k = (min(a, b) for a, b in zip(self.start, other.start, strict=True))
+        x, y, z = (max(a, b) for a, b in zip(self.stop, other.stop, strict=True))
+        return Box((i, j, k), (x, y, z))
 
     def shared(self, other: "Box") -> "Box | None":
         """Where both are."""
@@ -107,6 +114,11 @@ class Mask:
     def voxels(self) -> int:
         """How many voxels it has."""
         return int(np.count_nonzero(self.inside))
+
+    @property
+    def digest(self) -> str:
+        """The same for equal masks, another for others."""
+        return f"{self.box} {hashlib.sha256(self.inside.tobytes(order='F')).hexdigest()}"
 
     @property
     def array(self) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from smiler.domain.errors import BadInput
 from smiler.domain.provenance import tool_version
 from smiler.review.errors import Damaged, Refused
-from smiler.review.server import reads, shapes, writes
+from smiler.review.server import monailabel, reads, shapes, writes
 from smiler.review.server.guard import Access, Guard, refusal
 from smiler.review.server.limits import Limits
 from smiler.review.server.page import BUILT, Page
@@ -22,8 +22,8 @@ FAULTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(room: Room, access: Access, page: Path = BUILT) -> FastAPI:
-    """The server of one cohort's review."""
+def make_app(room: Room, access: Access, page: Path = BUILT, *, with_monailabel: bool = False) -> FastAPI:
+    """The server of one cohort's review. with_monailabel: 3D Slicer may connect, too."""
     app = FastAPI(
         title="smiler review", version=tool_version(), openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
         responses=FAULTS,
@@ -31,6 +31,8 @@ def make_app(room: Room, access: Access, page: Path = BUILT) -> FastAPI:
     app.state.room = room
     app.include_router(reads.router)
     app.include_router(writes.router)
+    if with_monailabel:
+        app.include_router(monailabel.router)
     files = Page(page)
 
     @app.get("/{path:path}", include_in_schema=False)
@@ -42,7 +44,7 @@ def make_app(room: Room, access: Access, page: Path = BUILT) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(Limits)
-    app.add_middleware(Guard, access=access)
+    app.add_middleware(Guard, access=access, monailabel=with_monailabel)
     return app
 
 

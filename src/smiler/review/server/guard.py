@@ -14,6 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "smiler_review"
 XSRF = "x-xsrf-token"
+LABEL = "/label/"
+"""3D Slicer's paths: the reviewer's token follows. Its client sends no cookies."""
+_BROWSERS_OWN = ("origin", "sec-fetch-site")
 MOST_SESSIONS = 1000
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -52,14 +55,19 @@ class Access:
         tokens = {reviewer: secrets.token_urlsafe(16) for reviewer in reviewers}
         return cls(tokens, frozenset(host.lower() for host in hosts))
 
+    def reviewer(self, token: str) -> str | None:
+        """Whose token it is."""
+        given = token.encode("utf-8", "replace")
+        found = [name for name, own in self.tokens.items() if hmac.compare_digest(own.encode(), given)]
+        return found[0] if found else None
+
     def sign_in(self, token: str) -> str | None:
         """A new session's cookie for a token, or None."""
-        given = token.encode()
-        found = [name for name, own in self.tokens.items() if hmac.compare_digest(own.encode(), given)]
-        if not found:
+        reviewer = self.reviewer(token)
+        if reviewer is None:
             return None
         cookie = secrets.token_urlsafe(16)
-        self.sessions[cookie] = Session(found[0], secrets.token_urlsafe(16))
+        self.sessions[cookie] = Session(reviewer, secrets.token_urlsafe(16))
         while len(self.sessions) > MOST_SESSIONS:
             self.sessions.popitem(last=False)
         return cookie
@@ -76,8 +84,8 @@ class Access:
 class Guard:
     """ASGI: refuses what the rules above do not allow, and puts the security headers on every answer."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self.app, self.access = app, access
+    def __init__(self, app: ASGIApp, access: Access, monailabel: bool = False) -> None:
+        self.app, self.access, self.monailabel = app, access, monailabel
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with `scope["session"]`, or answer it here."""
@@ -101,6 +109,8 @@ class Guard:
         host = headers.get("host", "").lower()
         if host not in self.access.hosts:
             return refusal(403, "the server is not known under this name", "Host", ascii(host[:100]))
+        if self.monailabel and scope["path"].startswith(LABEL):
+            return self._without_cookie(scope, headers)
         if scope["path"] == "/" and scope["method"] == "GET" and b"token=" in scope["query_string"]:
             return self._sign_in(scope["query_string"])
         session = self.access.session(headers)
@@ -110,6 +120,18 @@ class Guard:
         if scope["method"] in _SAFE:
             return None
         return _foreign(headers, host) or _without_xsrf(headers, session)
+
+    def _without_cookie(self, scope: Scope, headers: Headers) -> Response | None:
+        """3D Slicer: the token is in the path, and no browser may come this way."""
+        for name in _BROWSERS_OWN:
+            if name in headers:
+                what = "a browser may not come this way: it is 3D Slicer's"
+                return refusal(403, what, name, ascii(headers[name][:100]), "open the page's own address")
+        reviewer = self.access.reviewer(scope["path"].removeprefix(LABEL).split("/")[0])
+        if reviewer is None:
+            return refusal(401, "nobody is signed in", "path", do="enter the address that smiler review printed")
+        scope["session"] = Session(reviewer, "")
+        return None
 
     def _sign_in(self, query: bytes) -> Response:
         token = parse_qs(query.decode("latin-1")).get("token", [""])[0]

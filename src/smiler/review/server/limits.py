@@ -18,6 +18,7 @@ MOST_VOXEL_BYTES = 64 << 20
 """Gzipped; a mask of 512x512x1000 has less than a tenth."""
 MOST_JSON_BYTES = 64 << 10
 _VOXELS = ("masks", "drafts", "tools")
+_LABEL = "/datastore/label"
 _WBITS = 31
 _GZIP = b"\x1f\x8b"
 _DAMAGED: Any = (isal_zlib.error, zlib.error)
@@ -35,7 +36,8 @@ class Limits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = MOST_VOXEL_BYTES if set(_VOXELS) & set(scope["path"].split("/")) else MOST_JSON_BYTES
+        voxels = set(_VOXELS) & set(scope["path"].split("/")) or scope["path"].endswith(_LABEL)
+        most = MOST_VOXEL_BYTES if voxels else MOST_JSON_BYTES
         told = Headers(scope=scope).get("content-length", "0")
         received = 0
 

@@ -8,13 +8,13 @@ from isal import igzip
 from smiler.domain.provenance import tool_version
 from smiler.review.errors import Refused
 from smiler.review.masks import Mask
-from smiler.review.order import Candidate, Place, candidates, trusted_volumes
+from smiler.review.order import Candidate, Place
 from smiler.review.orientation import nifti_bytes, ras_shape, ras_spacing
 from smiler.review.progress import RECENT, progress_of
 from smiler.review.scans import FASTEST
 from smiler.review.server import shapes
-from smiler.review.server.room import CaseId, InRoom, Room, SignedIn, ThePair
-from smiler.review.states import OPEN, State
+from smiler.review.server.room import TO_DO, CaseId, InRoom, Room, SignedIn, ThePair
+from smiler.review.states import State
 from smiler.review.uncertainty import uncertainty_of, uncertainty_path
 
 router = APIRouter(prefix="/api")
@@ -50,10 +50,8 @@ def queue(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> shapes.QueueOut:
     """What to review next, in order, with reasons; without a state: what is open or flagged."""
-    all_of_them = _candidates(room)
-    wanted = OPEN | {State.FLAGGED} if state is None else {state}
-    chosen = [c for c in all_of_them if c.state in wanted and organ in (None, c.pair.organ)]
-    places = room.order(chosen, trusted_volumes(all_of_them), room.seed)
+    all_of_them = room.candidates()
+    places = room.places(all_of_them, TO_DO if state is None else frozenset({state}), organ)
     places = [place for place in places if lane in (None, place.lane)]
     return shapes.QueueOut(
         items=[_item(room, place) for place in places[:limit]],
@@ -80,14 +78,7 @@ def _item(room: Room, place: Place) -> shapes.QueueItem:
 @router.get("/progress")
 def progress(room: InRoom) -> shapes.Progress:
     """How far the review is."""
-    return _progress(room, _candidates(room))
-
-
-def _candidates(room: Room) -> list[Candidate]:
-    """Every organ of every volume as it is now."""
-    room.desk.sheet.follow()
-    cohort = room.desk.cohort
-    return candidates([case.id for case in cohort], cohort.organs, room.desk.ledger.heads())
+    return _progress(room, room.candidates())
 
 
 def _progress(room: Room, found: list[Candidate]) -> shapes.Progress:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -20,13 +21,15 @@ from smiler.review.errors import Pair, Refused
 from smiler.review.gain import Gain, learn
 from smiler.review.ledger import Asked
 from smiler.review.masks import Box, Mask, parse_box
-from smiler.review.order import Order, by_gain
+from smiler.review.order import Candidate, Order, Place, by_gain, candidates, trusted_volumes
 from smiler.review.orientation import ras_shape
 from smiler.review.server.guard import Session
 from smiler.review.server.limits import unpacked
-from smiler.review.states import State
+from smiler.review.states import OPEN, State
 
 _ID = re.compile(r"[0-9a-f]{16}")
+TO_DO = OPEN | {State.FLAGGED}
+"""What a queue shows unless it is asked for something else."""
 
 
 @dataclass
@@ -49,6 +52,14 @@ class Leases:
         return reviewer if reviewer and time.monotonic() < until else None
 
 
+@dataclass
+class Handed:
+    """What 3D Slicer was given, in memory: revisions in a reviewer's newest label map of a volume; volumes so far."""
+
+    numbers: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    cases: dict[str, list[str]] = field(default_factory=dict)
+
+
 class Room:
     """The server's state."""
 
@@ -56,7 +67,7 @@ class Room:
         self.desk, self.seed = desk, seed
         self._held_out = [row for folder in _rounds(desk) for row in read_judged(folder)]
         self._gain: tuple[int, Gain] = (-1, Gain())
-        self.leases, self.drafts = Leases(), Drafts(desk.folder)
+        self.leases, self.drafts, self.handed = Leases(), Drafts(desk.folder), Handed()
         self._secret = desk.ledger.secret
         self._ids: dict[str, str] = {}
 
@@ -81,6 +92,19 @@ class Room:
             if case is not None and any(case == known.id for known in self.desk.cohort):
                 return case
         raise Refused(404, "no such case", where="case", got=ascii(opaque[:40]), do="take an id from the queue")
+
+    def candidates(self) -> list[Candidate]:
+        """Every organ of every volume as it is now."""
+        self.desk.sheet.follow()
+        cohort = self.desk.cohort
+        return candidates([case.id for case in cohort], cohort.organs, self.desk.ledger.heads())
+
+    def places(
+        self, found: Sequence[Candidate], states: frozenset[State] = TO_DO, organ: str | None = None
+    ) -> list[Place]:
+        """What is in one of these states, in order."""
+        chosen = [c for c in found if c.state in states and organ in (None, c.pair.organ)]
+        return self.order(chosen, trusted_volumes(found), self.seed)
 
     def pair_of(self, opaque: str, organ: str) -> Pair:
         """The organ of the volume; 404 for any other."""
@@ -157,8 +181,7 @@ class Write:
 
     def asked(self, what: str) -> Asked:
         """Its identity; `what` tells the rest of it."""
-        words = (self.pair.case, self.pair.organ, str(self.base), what)
-        return Asked(self.session.reviewer, self.key, self.base, hashlib.sha256("\0".join(words).encode()).hexdigest())
+        return Asked.of(self.session.reviewer, self.key, self.pair, self.base, what)
 
 
 def write_of(

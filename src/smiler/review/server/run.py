@@ -9,7 +9,7 @@ import uvicorn
 from smiler.domain.errors import BadInput
 from smiler.review.desk import Desk
 from smiler.review.server.app import make_app
-from smiler.review.server.guard import Access
+from smiler.review.server.guard import LABEL, Access
 from smiler.review.server.page import BUILT
 from smiler.review.server.room import Room
 
@@ -18,22 +18,24 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where to listen, and for whom. port 0: any free one. page: the folder of another page."""
+    """Where to listen, and for whom. port 0: any free one. page: another page's folder. monailabel: 3D Slicer, too."""
 
     host: str = "127.0.0.1"
     port: int = 0
     reviewers: tuple[str, ...] = ("reviewer",)
     page: Path | None = None
     seed: int = 0
+    monailabel: bool = False
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A server whose socket listens already; urls: each reviewer's address with its token."""
+    """A server whose socket listens already; urls: each reviewer's address with its token; slicer: 3D Slicer's."""
 
     server: uvicorn.Server
     listener: socket.socket
     urls: dict[str, str]
+    slicer: dict[str, str]
 
     def run(self) -> None:
         """Serve until it is stopped."""
@@ -47,10 +49,13 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     port = listener.getsockname()[1]
     access = Access.fresh(options.reviewers, _names(options.host, port))
     shown = f"[{options.host}]" if ":" in options.host else options.host
-    urls = {name: f"http://{shown}:{port}/?token={token}" for name, token in access.tokens.items()}
-    app = make_app(Room(desk, options.seed), access, options.page or BUILT)
+    base = f"http://{shown}:{port}"
+    urls = {name: f"{base}/?token={token}" for name, token in access.tokens.items()}
+    slicer = {name: f"{base}{LABEL}{token}/" for name, token in access.tokens.items() if options.monailabel}
+    room, page = Room(desk, options.seed), options.page or BUILT
+    app = make_app(room, access, page, with_monailabel=options.monailabel)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
-    return Bound(uvicorn.Server(config), listener, urls)
+    return Bound(uvicorn.Server(config), listener, urls, slicer)
 
 
 def _listening(host: str, port: int) -> socket.socket:

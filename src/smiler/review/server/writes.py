@@ -1,6 +1,5 @@
 """What the page writes: decisions, masks, drafts, leases; and the tools, which write nothing."""
 
-import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -42,9 +41,7 @@ def decide(write: TheWrite, body: shapes.DecisionIn) -> Response:
 @router.put("/masks/{organ}", responses=STALE, response_model=shapes.RevisionOut, openapi_extra=VOXELS)
 def correct(write: TheWrite, body: TheBody, said: Said) -> Response:
     """A mask that the reviewer drew; the organ is corrected by it."""
-    drawn = hashlib.sha256(body.mask.inside.tobytes(order="F")).hexdigest()
-    asked = write.asked(f"{body.mask.box} {drawn}")
-    return _told(write, write.room.desk.correct(asked, write.pair, body.mask, said))
+    return _told(write, write.room.desk.correct(write.asked(body.mask.digest), write.pair, body.mask, said))
 
 
 def _told(write: Write, answer: Answer) -> Response:
