@@ -190,6 +190,7 @@ def test_a_page_that_is_not_built_says_so(folder: Path, tmp_path: Path) -> None:
         (gzip.compress(b"\xff" + b"\0" * 719), "voxels are 0 or 1"),
         (zlib.compress(b"\0" * 720), "the body is not gzip"),
     ],
+    ids=["nothing", "no-gzip", "too-few", "too-many", "cut-off", "more-behind", "all-2", "one-255", "zlib"],
 )
 def test_a_mask_of_another_size_or_kind_is_refused(anna: Reviewer, folder: Path, body: bytes, what: str) -> None:
     before = cells(folder)
