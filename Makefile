@@ -13,7 +13,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review lint bench bench-volumes bench-audit bench-memory bench-review bench-peers bench-report check-machines real setup clean help
+.PHONY: page demo test test-review lint bench bench-volumes bench-audit bench-memory bench-review bench-peers bench-loop bench-report check-machines real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -70,6 +70,9 @@ bench-review: $(READY)   ## the review under load, killed again and again, and o
 
 bench-peers: $(PEERS)/.ready   ## smiler, MONAI and nnU-Net side by side on the same network and data, about an hour
 	$(PEERS)/bin/python -m benchmarks.peers.run
+
+bench-loop: $(READY)   ## train, relabel, review, train again on the phantom; what the queue saves, about ten minutes
+	$(BIN)/python -m benchmarks.review_loop
 
 bench-report: $(READY)   ## one page that compares the kept runs of make bench: results/bench/report.html
 	$(BIN)/python -m benchmarks.report
