@@ -13,7 +13,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review lint bench bench-volumes bench-audit bench-memory bench-review bench-peers bench-loop bench-report check-machines real setup clean help
+.PHONY: page demo test test-review lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-peers bench-loop bench-report check-machines real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -55,6 +55,9 @@ lint: $(READY)   ## style, types, and who may import whom
 
 bench: $(READY)   ## speed of the pieces, as shares of the network's own time
 	$(BIN)/python -m benchmarks.bench
+
+bench-gpu: $(READY)   ## the same on a GPU, in bf16, about five minutes: results/bench/gpu.json
+	$(BIN)/python -m benchmarks.gpu
 
 bench-volumes: $(READY)   ## speed of the 3-D network beside the bare network
 	$(BIN)/python -m benchmarks.volumes

@@ -33,14 +33,14 @@ class Painted(SegmentationNet):
     def __init__(self, inner: SegmentationNet, masks: NDArray[np.bool_]) -> None:
         nn.Module.__init__(self)
         self.inner, self.stride, self.axes, self.at = inner, inner.stride, 2, 0
-        self.masks = torch.from_numpy(masks).float()
+        self.register_buffer("masks", torch.from_numpy(masks).float(), persistent=False)
 
     def extract(self, image: Tensor) -> Tensor:
         return self.inner.extract(image)
 
     def head(self, features: Tensor, size: tuple[int, ...]) -> Tensor:
         said = self.inner.classifier(features)
-        here = self.masks[torch.arange(self.at, self.at + len(said)) % len(self.masks)]
+        here = self.masks.roll(-self.at, 0)[: len(said)]
         self.at += len(said)
         paint = F.interpolate(here, size=said.shape[2:], mode="area") * 16 - 8
         return F.interpolate(said * 0 + paint, size=size, mode="bilinear", align_corners=False)
@@ -60,7 +60,7 @@ class Subject:
         return to_working(self.model.facts.data, self.ct.hu, self.ct.geometry).hu
 
 
-def subject(cohort: Cohort, spacing_mm: float | str, depth: int = 34) -> Subject:
+def subject(cohort: Cohort, spacing_mm: float | str, depth: int = 34, precision: str = "32") -> Subject:
     """The cohort's first CT and a painted DeepLab of this backbone on this working grid."""
     case = cohort.cases[0]
     ct = read_ct(cohort.image_path(case))
@@ -72,4 +72,4 @@ def subject(cohort: Cohort, spacing_mm: float | str, depth: int = 34) -> Subject
     organs = OrganSet.of(*cohort.organs.keys[:ORGANS])
     grey, data = Normalisation(0.0, 100.0, -160.0), DataOptions(spacing_xy_mm=spacing_mm)  # type: ignore[arg-type]
     facts = ModelFacts(organs, network, LossOptions(name="bce"), data, grey)
-    return Subject(cohort, ct, as_model(facts, painted, make_fabric(precision="32"), "benchmark"))
+    return Subject(cohort, ct, as_model(facts, painted, make_fabric(precision=precision), "benchmark"))

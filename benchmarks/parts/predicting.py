@@ -24,11 +24,11 @@ BATCH = PredictionOptions().batch_size
 def alone(subject: Subject) -> Callable[[], None]:
     """The network on slices that are already there."""
     shape = [-(-n // 16) * 16 for n in subject.image.shape[1:]]
-    slices = torch.randn(BATCH, 1, *shape).contiguous(memory_format=torch.channels_last)
-    network, count = subject.model.network.inner, len(subject.image)
+    fabric, network, count = subject.model.fabric, subject.model.network.inner, len(subject.image)
+    slices = torch.randn(BATCH, 1, *shape, device=fabric.device).contiguous(memory_format=torch.channels_last)
 
     def run() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), fabric.autocast():
             for start in range(0, count, BATCH):
                 network(slices[: min(BATCH, count - start)])
 

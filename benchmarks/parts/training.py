@@ -1,6 +1,8 @@
 """A training step as a run takes it, against the network's own step on a batch that is already there."""
 
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,16 +18,29 @@ from smiler.store.store import Store
 from smiler.training.fit import Stage, _Trainer
 from smiler.verbs.train import plan_of
 
-SIZE = ["sampling.batch_size=8", "sampling.patch_size=256", "training.steps=100000"]
+
+@dataclass(frozen=True)
+class Steps:
+    """How steps are timed: `burst` of them together, so that a GPU, or a reader, can run ahead as it does in a run."""
+
+    batch: int = 8
+    precision: str = "32"
+    burst: int = 1
+    repeats: int = 9
+    patch: int = 256
 
 
-def training_step(store: Store, method: str, network: str, repeats: int = 9) -> dict[str, float]:
-    """Seconds of a step of 8 slices of 256x256: the network alone, everything, and the pieces around the network."""
-    plan = plan_of(load_recipe(method, None, [*SIZE, f"network.name={network}"]))
-    fabric = make_fabric(precision="32")
+USUAL = Steps()
+
+
+def training_step(store: Store, method: str, network: str, how: Steps = USUAL) -> dict[str, float]:
+    """Seconds of a step of slices of 256x256: the network alone, everything, and the pieces around the network."""
+    sizes = [f"sampling.batch_size={how.batch}", f"sampling.patch_size={how.patch}", "training.steps=100000"]
+    plan = plan_of(load_recipe(method, None, [*sizes, f"network.name={network}"]))
+    fabric = make_fabric(precision=how.precision)
     objective = make_objective(plan, store)
     batches = Batches(store, plan.sampling, 0, 0)
-    stream = enumerate(batches.steps(0, 10_000, fabric.device))
+    stream = enumerate(batches.steps(0, 100_000, fabric.device))
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(Path(folder), Path(folder), 0, plan.training.steps, plan.training)
         trainer = _Trainer(fabric, fresh_network(plan, store), stage)
@@ -50,11 +65,21 @@ def training_step(store: Store, method: str, network: str, repeats: int = 9) -> 
 
         slices = SlicePlan.of(store)
         raw = batches._read(slices, 0)
-        works = {
+        works: dict[str, Callable[[], object]] = {
             "bare_step": bare,
+            "resident_step": lambda: trainer.step(0, batch, objective),
             "whole_step": whole,
             "targets_and_loss": targets_and_loss,
             "read": lambda: batches._read(slices, 1),
             "augment": lambda: batches._batch(raw, batches.normalisation(), fabric.device),
         }
-        return in_turn(works, repeats)
+        seconds = in_turn({name: _often(work, how.burst) for name, work in works.items()}, how.repeats)
+        return {name: value / how.burst for name, value in seconds.items()}
+
+
+def _often(work: Callable[[], object], times: int) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(times):
+            work()
+
+    return run

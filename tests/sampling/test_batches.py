@@ -220,8 +220,9 @@ def test_smaller_slices_of_a_batch_are_surrounded_by_air(store: Store) -> None:
         around = np.ones((48, 56), dtype=bool)
         around[:y, :x] = False
         assert (slices.image[i, 0][around] == NATIVE.window_hu[0]).all()
-        for bits in (slices.drawn, slices.known, slices.pseudo):
-            assert not bits[i][around].any()
+        assert slices.pseudo is None  # nothing is proposed
+        assert slices.known[i] == store.cases[draw.case].known[6]
+        assert not slices.drawn[i][around].any()
 
 
 def test_grey_values_are_normalised_by_what_experts_drew(store: Store) -> None:
@@ -249,3 +250,15 @@ def test_an_organ_is_also_drawn_where_it_was_proposed(store: Store) -> None:
     assert set(map(tuple, plan.positive[0].tolist())) == set(map(tuple, plain.positive[0].tolist())) | {(2, 2), (2, 5)}
     assert [len(plan.positive[k]) for k in (1, 2, 4)] == [len(plain.positive[k]) for k in (1, 2, 4)]
     assert np.array_equal(plan.trainable, plain.trainable)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_what_stays_in_memory_changes_no_batch(store: Store, share: float) -> None:
+    size = sum(case.image.nbytes + case.drawn.nbytes for case in store)
+    kept = store.in_memory(int(size * share))
+    for wanted, got in zip(batches(store).steps(0, 6, CPU), batches(kept).steps(0, 6, CPU), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(wanted.tensors, got.tensors, strict=True))
+    arrays = [array for case in kept for array in (case.image, case.drawn) if isinstance(array, np.ndarray)]
+    assert sum(array.nbytes for array in arrays) <= size * share
+    assert (len(arrays) == 2 * len(kept)) == (share == 1)
+    assert bool(arrays) == (share > 0)

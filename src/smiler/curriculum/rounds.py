@@ -28,6 +28,10 @@ from smiler.store.store import Store
 from smiler.training.events import Events
 from smiler.training.fit import Objective, Stage, fit
 from smiler.training.options import TrainingOptions
+from smiler.workers.memory import available_bytes
+
+SHARE = 4
+"""Of so many parts of the available memory one may hold voxels for a GPU, of all processes of a training."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,9 @@ class _Rounds:
     """The network that goes through the rounds."""
 
     def __init__(self, fabric: Fabric, store: Store, plan: Plan, run: Path, progress: Progress | None) -> None:
-        self.fabric, self.store, self.plan, self.run, self.progress = fabric, store, plan, run, progress
+        self.fabric, self.plan, self.run, self.progress = fabric, plan, run, progress
+        waits = fabric.device.type == "cuda"  # a GPU is faster than slices can be unpacked
+        self.store = store.in_memory(available_bytes() // SHARE // fabric.world_size) if waits else store
         self.loss = build_loss(plan.loss, store.organs)
         self.network = self.fresh_network()
         self.held = hold_out(store, plan.curriculum.held_out, plan.training.seed)

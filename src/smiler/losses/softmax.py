@@ -7,6 +7,7 @@ positive, -log p of the most specific positive organ (plus parts of it about whi
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import torch
@@ -90,12 +91,7 @@ class SoftmaxLoss:
 
     def _members(self, like: Tensor) -> Tensor | None:
         """(K, K + 1): an organ's own class and those of its parts, if any organ has parts."""
-        if not any(self.relations.parts):
-            return None
-        members = torch.zeros(len(self.relations.parts), self.outputs, device=like.device)
-        for k, parts in enumerate(self.relations.parts):
-            members[k, [k + 1, *_channels(parts)]] = 1
-        return members
+        return _membership(self.relations.parts, like.device) if any(self.relations.parts) else None
 
     def _counted(self, costs: Tensor, told: Tensor, specific: Tensor) -> Terms:
         if self.options.positive_share is None:
@@ -126,6 +122,15 @@ class SoftmaxDiceLoss(SoftmaxLoss):
     def total(self, terms: Terms) -> Tensor:
         """The sum of both, weighted."""
         return super().total(terms) + self.options.dice_weight * soft_dice(terms)
+
+
+@cache
+def _membership(parts: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        members = torch.zeros(len(parts), len(parts) + 1)
+        for k, mask in enumerate(parts):
+            members[k, [k + 1, *_channels(mask)]] = 1
+        return members.to(device)
 
 
 def _bits(mask: int) -> list[int]:

@@ -79,7 +79,7 @@ class _SigmoidSums(torch.autograd.Function):
         """With r the probability of the right word: (1 - r) times d cost, with its sign, and r times d claim."""
         right, yes, no = ctx.saved_tensors
         slope = torch.empty_like(right)
-        signed = cost * cost.new_tensor([1.0, -1.0])
+        signed = torch.stack([cost[..., 0], -cost[..., 1]], dim=2)
         for part in _parts(right):
             told, r = _told(yes[part], no[part], right.shape[1]), right[part]
             of_cost, of_claim = (_mixed(told, each[part]) for each in (signed, claim))

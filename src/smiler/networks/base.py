@@ -15,22 +15,29 @@ class ChannelDropout(nn.Module):
     """Drops whole channels of each image in train mode (Tompson et al. 2015, arXiv:1411.4280).
 
     The draws come from the CPU's generator, the same on every device. `part`: which of so many equal parts of the batch
-    the images are, where several processes share it; the draws are those of the whole batch.
+    the images are, where several processes share it; the draws are those of the whole batch. `held`: draws (B, F) to
+    use instead of new ones, for a step that is recorded and replayed; `drawn`: the shape of the last ones.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p, self.part = p, (0, 1)
+        self.held: Tensor | None = None
+        self.drawn = (0, 0)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, F, *space), with some channels 0 and the others divided by 1 - p."""
         if not self.training or not self.p:
             return features
+        kept = self.draw(features.shape[0], features.shape[1]) if self.held is None else self.held
+        return features * kept.to(features).view(*features.shape[:2], *([1] * (features.ndim - 2)))
+
+    def draw(self, images: int, channels: int) -> Tensor:
+        """(images, channels), anew: 0 for what is dropped, 1 / (1 - p) for the rest."""
         mine, parts = self.part
-        images, channels = features.shape[:2]
+        self.drawn = (images, channels)
         draws = torch.rand(parts * images, channels)[mine * images : (mine + 1) * images]
-        kept = ((draws >= self.p) / (1 - self.p)).to(features)
-        return features * kept.view(images, channels, *([1] * (features.ndim - 2)))
+        return (draws >= self.p) / (1 - self.p)
 
 
 class SegmentationNet(nn.Module, ABC):

@@ -3,10 +3,13 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from smiler.domain.evidence import Relations
 from smiler.domain.geometry import Geometry
@@ -14,6 +17,7 @@ from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.prediction.compose import Patch, bounding_box, compose, patches
 from smiler.prediction.model import Model
+from smiler.prediction.on_device import restored_blocks
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Said, Scores, slice_scores
 from smiler.store.options import DataOptions
@@ -77,7 +81,7 @@ def _upsample(scores: Scores, resampler: Resampler, start: int, stop: int) -> li
     return found
 
 
-def each_slice(blocks: Iterator[Said], options: PredictionOptions) -> Iterator[Scores]:
+def each_slice(blocks: Iterator[Said], options: PredictionOptions) -> Iterator[Any]:
     """Scores (K, y, x) of one slice after the other, above 0 where the organ's probability is above the threshold."""
     for said in blocks:
         yield from said.score - options.score_threshold if options.score_threshold else said.score
@@ -115,20 +119,31 @@ class Grids:
 
 
 def restored(
-    stream: Iterator[Scores],
+    stream: Iterator[Any],
     grids: Grids,
     organs: OrganSet,
     options: PredictionOptions,
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
-    """Bit field (z, y, x) on the native grid from scores (K, y, x) of one working slice after the other."""
-    depth, *plane = grids.native.shape
+    """Bit field (z, y, x) on the native grid from scores (K, y, x) of one working slice after the other.
+
+    Scores in a GPU's memory stay there until masks are made of them.
+    """
     bits = np.empty(grids.native.shape, dtype=np.int32)
-    relations = Relations.of(organs)
-    blocks = native_blocks(stream, grids.working, grids.native)
-    for start, stop, found in (progress or Silent()).track(blocks, "predicting", -(-depth // BLOCK)):
-        bits[start:stop] = compose(found, (stop - start, *plane), relations)
+    blocks = _masks(stream, grids, Relations.of(organs))
+    for start, stop, found in (progress or Silent()).track(blocks, "predicting", -(-len(bits) // BLOCK)):
+        bits[start:stop] = found
     return keep_largest(bits, len(organs)) if options.largest_component else bits
+
+
+def _masks(stream: Iterator[Any], grids: Grids, relations: Relations) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
+    one = next(stream)
+    stream = chain([one], stream)
+    if isinstance(one, Tensor):
+        yield from restored_blocks(stream, Resampler(grids.working.shape, grids.native.shape), relations)
+        return
+    for start, stop, found in native_blocks(stream, grids.working, grids.native):
+        yield start, stop, compose(found, (stop - start, *grids.native.shape[1:]), relations)
 
 
 def mask_of(bits: NDArray[np.int32], k: int) -> NDArray[np.uint8]:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from smiler.domain.geometry import Geometry
 from smiler.prediction.compose import bounding_box
-from smiler.prediction.scores import Opinions, Said
+from smiler.prediction.scores import Opinions, Said, host
 from smiler.store.resample import Resampler
 
 BLOCK = 8
@@ -46,8 +47,8 @@ class Votes:
         for said in stream:
             here = slice(at, at + len(said.score))
             if said.mean is not None:
-                found = np.rint(said.mean[:, list(self.channels)] * self.passes)
-                self.counts[:, here] = found.astype(np.uint8).swapaxes(0, 1)
+                found = said.mean[:, list(self.channels)].swapaxes(0, 1) * self.passes
+                self.counts[:, here] = host(found + 0.5, torch.uint8)  # rounded: votes are whole numbers
             at = here.stop
             yield said
 

@@ -5,6 +5,7 @@ take the nearest. What lies outside the slice is invented: its evidence is UNKNO
 """
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +21,15 @@ from smiler.sampling.options import AugmentOptions
 class Slices:
     """Raw slices of a batch, padded to one size: image int16 (B, C, Y, X) in HU, with air, bit fields int32 (B, Y, X).
 
-    In 3-D a patch's slices are the channels, (B, D, Y, X), and the bit fields have them, too.
+    In 3-D a patch's slices are the channels, (B, D, Y, X), and the bit fields have them, too. A bit field that is the
+    same all over a slice may be (B, 1, 1); `pseudo` and `cleared` may be left out where nothing is proposed.
 
     `extent`: (B, 2), the size (y, x) of each slice before padding; `centre`: (B, 2), where its patch is centred.
     """
 
     image: NDArray[np.int16]
     drawn: NDArray[np.int32]
-    pseudo: NDArray[np.int32]
+    pseudo: NDArray[np.int32] | None
     known: NDArray[np.int32]
     extent: NDArray[np.int64]
     centre: NDArray[np.float64]
@@ -55,6 +57,12 @@ class Batch:
 
     image: Tensor
     fields: Fields
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that it is made of, always in the same order."""
+        bits = (self.fields.drawn, self.fields.known, self.fields.pseudo, self.fields.cleared)
+        return [self.image, *(each for each in bits if each is not None)]
 
 
 def sample(rng: np.random.Generator, centre: NDArray[np.float64], patch: int, options: AugmentOptions) -> Changes:
@@ -97,16 +105,23 @@ class Normalisation:
 
 def apply(slices: Slices, changes: Changes, patch: int, normalisation: Normalisation, device: torch.device) -> Batch:
     """Cut and change a batch of slices into patches of `patch` x `patch`, on the device."""
-    y, x = _positions(torch.from_numpy(changes.matrix).to(device), patch)
-    height, width = torch.from_numpy(slices.extent.astype(np.float32)).to(device)[:, :, None, None].unbind(1)
+    y, x = _positions(on(device, changes.matrix), patch)
+    height, width = on(device, slices.extent.astype(np.float32))[:, :, None, None].unbind(1)
     row, column = ((each + 0.5).floor() for each in (y, x))
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     index = (row.long() * slices.image.shape[3] + column.long()) * inside
-    drawn, known, pseudo = (_gather(bits, index, inside) for bits in (slices.drawn, slices.known, slices.pseudo))
+    drawn, known = (_gather(bits, index, inside) for bits in (slices.drawn, slices.known))
+    pseudo = torch.zeros_like(drawn) if slices.pseudo is None else _gather(slices.pseudo, index, inside)
     cleared = None if slices.cleared is None else _gather(slices.cleared, index, inside)
-    image = torch.from_numpy(slices.image).to(device).float() - normalisation.air
+    image = on(device, slices.image).float() - normalisation.air
     image = (_interpolate(image, y, x) + (normalisation.air - normalisation.mean)) / normalisation.sd
     return Batch(_grey(image, changes), Fields(drawn, known, pseudo, cleared))
+
+
+def on(device: torch.device, array: NDArray[Any]) -> Tensor:
+    """An array on the device. From page-locked memory a GPU takes it while the CPU goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _positions(matrix: Tensor, patch: int) -> tuple[Tensor, Tensor]:
@@ -125,7 +140,9 @@ def _interpolate(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 def _gather(bits: NDArray[np.int32], index: Tensor, inside: Tensor) -> Tensor:
     """(B, [D,] Y, X) -> (B, [D,] patch, patch): each slice at the same places, 0 outside."""
-    flat = torch.from_numpy(bits).to(index.device).flatten(-2)
+    if bits.shape[-2:] == (1, 1):
+        return on(index.device, bits) * inside
+    flat = on(index.device, bits).flatten(-2)
     if flat.ndim == 3:
         index, inside = (part[:, None].expand(-1, flat.shape[1], -1, -1) for part in (index, inside))
     return flat.gather(-1, index.flatten(-2)).view_as(index) * inside
@@ -133,7 +150,7 @@ def _gather(bits: NDArray[np.int32], index: Tensor, inside: Tensor) -> Tensor:
 
 def _grey(image: Tensor, changes: Changes) -> Tensor:
     def column(values: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(values).to(image.device)[:, None, None, None]
+        return on(image.device, values)[:, None, None, None]
 
     changed = image * column(changes.contrast) + column(changes.brightness)
     if not changes.noise.any():
@@ -141,5 +158,6 @@ def _grey(image: Tensor, changes: Changes) -> Tensor:
     rng = torch.Generator(device=image.device)
     for one, seed, strength in zip(changed, changes.noise_seed, changes.noise, strict=True):
         if strength:
-            one += torch.randn(one.shape, generator=rng.manual_seed(int(seed)), device=image.device) * float(strength)
+            grain = torch.randn(one.shape, generator=rng.manual_seed(int(seed)), device=image.device)
+            one.add_(grain, alpha=float(strength))
     return changed

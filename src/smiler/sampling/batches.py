@@ -1,4 +1,4 @@
-"""Batches of a training stage: each a pure function of (seed, stage, step), read ahead by one thread."""
+"""Batches of a training stage: each a pure function of (seed, stage, step), read ahead."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,8 @@ from smiler.sampling.options import SamplingOptions
 from smiler.sampling.patches import centres, first_voxel, read_patches
 from smiler.store.store import Store
 
-READ_AHEAD = 2
+READERS, READ_AHEAD = 3, 2
+"""Threads that make batches for a GPU; and how many batches wait, of each thread."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,37 @@ class Batches:
     def steps(self, start: int, stop: int, device: torch.device) -> Iterator[Batch]:
         """The batches of steps [start, stop). The network thread never waits for the disk."""
         plan, normalisation = Plan.of(self.store, self.proposed), self.normalisation()
+        if device.type == "cuda":
+            yield from self._beside(plan, range(start, stop), device)
+            return
         with ThreadPoolExecutor(1) as reader:
             coming = (reader.submit(self._read, plan, step) for step in range(start, stop))
             ahead = deque(islice(coming, READ_AHEAD))
             while ahead:
                 batch = self._batch(ahead.popleft().result(), normalisation, device)
                 ahead.extend(islice(coming, 1))  # only now: two threads that run Python wait for each other
+                yield batch
+
+    def _beside(self, plan: Plan, steps: range, device: torch.device) -> Iterator[Batch]:
+        """Batches for a GPU: read by several threads, and changed on the GPU beside the network's own work."""
+        normalisation = self.normalisation()
+        lane: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+        def make(step: int) -> tuple[Batch, torch.cuda.Event]:
+            read = self._read(plan, step)
+            with torch.cuda.stream(lane):
+                return self._batch(read, normalisation, device), lane.record_event()
+
+        with ThreadPoolExecutor(READERS) as readers:
+            coming = (readers.submit(make, step) for step in steps)
+            ahead = deque(islice(coming, READERS * READ_AHEAD))
+            while ahead:
+                batch, made = ahead.popleft().result()
+                ahead.extend(islice(coming, 1))
+                here = torch.cuda.current_stream(device)
+                here.wait_event(made)
+                for tensor in batch.tensors:
+                    tensor.record_stream(here)
                 yield batch
 
     def _batch(self, read: tuple[Slices, Changes], normalisation: Normalisation, device: torch.device) -> Batch:
@@ -89,18 +115,18 @@ def read_slices(batches: Batches, draws: list[Draw], rngs: list[np.random.Genera
     count, channels = len(draws), 2 * batches.context + 1
     air = batches.store.data.window_hu[0]
     image = np.full((count, channels, height, width), air, dtype=np.int16)
-    drawn, pseudo, known = (np.zeros((count, height, width), dtype=np.int32) for _ in range(3))
-    cleared = np.zeros((count, height, width), dtype=np.int32) if batches.cleared else None
+    known = np.array([cases[draw.case].known[draw.z] for draw in draws], dtype=np.int32).reshape(-1, 1, 1)
+    drawn = np.zeros((count, height, width), dtype=np.int32)
+    pseudo, cleared = (np.zeros_like(drawn) if some else None for some in (batches.proposals, batches.cleared))
     for i, draw in enumerate(draws):
         case, (y, x) = cases[draw.case], extent[i]
         image[i, :, :y, :x] = neighbours(case.image, draw.z, batches.context)
         drawn[i, :y, :x] = case.drawn[draw.z]
-        known[i, :y, :x] = case.known[draw.z]
-        if case.case.id in batches.proposals:
+        if pseudo is not None and case.case.id in batches.proposals:
             pseudo[i, :y, :x] = batches.proposals[case.case.id][draw.z]
         if cleared is not None and case.case.id in batches.cleared:
             cleared[i, :y, :x] = batches.cleared[case.case.id][draw.z]
-    shown = (drawn & known) | pseudo
+    shown = drawn & known if pseudo is None else (drawn & known) | pseudo
     centre = np.stack(
         [
             _centre(bits, draw, size, batches.options, rng)
@@ -126,6 +152,7 @@ def _centre(
     room = np.maximum(0, extent - options.patch_size) / 2
     wanted = middle + rng.uniform(-1, 1, 2) * room
     if draw.organ >= 0 and room.any():
-        voxels = np.argwhere(shown >> draw.organ & 1)
-        wanted = voxels[rng.integers(len(voxels))] + rng.uniform(-0.25, 0.25, 2) * options.patch_size
+        voxels = np.flatnonzero(shown & np.int32(1 << draw.organ) != 0)
+        voxel = np.unravel_index(voxels[rng.integers(len(voxels))], shown.shape)
+        wanted = np.array(voxel) + rng.uniform(-0.25, 0.25, 2) * options.patch_size
     return np.clip(wanted, middle - room, middle + room)

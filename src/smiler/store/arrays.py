@@ -1,6 +1,7 @@
 """Compressed arrays on disk, read by the slice (blosc2, lz4)."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import blosc2
@@ -9,6 +10,21 @@ from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import as_os_error, replacing
+
+
+class Room:
+    """So many bytes of memory for arrays that are wanted again and again: each is read whole until no room is left."""
+
+    def __init__(self, size: int) -> None:
+        self.left, self._lock = size, Lock()
+
+    def hold(self, array: Any) -> Any:
+        """The array on disk in memory, or as it is where it does not fit."""
+        with self._lock:
+            if array.nbytes > self.left:
+                return array
+            self.left -= array.nbytes
+        return array[:]
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:

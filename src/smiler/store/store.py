@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.formats.labels import LabelOptions, read_case_labels
 from smiler.formats.volumes import ReadOptions, content, read_ct
-from smiler.store.arrays import open_array, save_array
+from smiler.store.arrays import Room, open_array, save_array
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
 
@@ -42,7 +42,7 @@ class StoredCase:
 
     `image`: int16 HU, windowed; `drawn`: int32, bit k where an expert drew organ k; `known`: int32 (z,), bit k on the
     slices where an expert's word about organ k counts. `voxels`: (z, K) drawn voxels a slice. `moments`: count, sum and
-    sum of squares of the HU of drawn voxels.
+    sum of squares of the HU of drawn voxels. `room`: memory in which voxels may stay once they are read.
     """
 
     case: Case
@@ -53,16 +53,17 @@ class StoredCase:
     known: NDArray[np.int32]
     voxels: NDArray[np.int64]
     moments: tuple[float, float, float]
+    room: Room = field(default=Room(0), compare=False, repr=False)
 
     @cached_property
     def image(self) -> Any:
-        """HU on disk, read by the slice."""
-        return open_array(self.folder / f"{self.image_key}.b2nd")
+        """HU on disk, read by the slice, or in memory."""
+        return self.room.hold(open_array(self.folder / f"{self.image_key}.b2nd"))
 
     @cached_property
     def drawn(self) -> Any:
-        """Expert masks on disk, read by the slice."""
-        return open_array(self.folder / f"{self.label_key}.b2nd")
+        """Expert masks on disk, read by the slice, or in memory."""
+        return self.room.hold(open_array(self.folder / f"{self.label_key}.b2nd"))
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.cases)
+
+    def in_memory(self, size: int) -> "Store":
+        """The same store, which keeps up to `size` bytes of voxels in memory from their first use on."""
+        room = Room(size)
+        return replace(self, cases=tuple(replace(case, room=room) for case in self.cases))
 
     @cached_property
     def normalisation(self) -> tuple[float, float]:

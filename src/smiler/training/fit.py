@@ -36,6 +36,7 @@ from smiler.sampling.batches import Batches
 from smiler.training.events import Events
 from smiler.training.options import TrainingOptions
 from smiler.training.plot import plot_progress
+from smiler.training.recorded import Recorded, recordable
 
 LOG_EVERY = 10
 
@@ -131,13 +132,16 @@ class _Trainer:
         self.fabric, self.stage, self.options = fabric, stage, stage.options
         self.plain = network.to(memory_format=channels_last(network.axes))  # type: ignore[call-overload]
         join(self.plain, fabric)
+        on_gpu = fabric.device.type == "cuda"
         optimizer = torch.optim.AdamW(
             self.plain.parameters(),
-            lr=self.options.learning_rate,
+            lr=torch.tensor(self.options.learning_rate, device=fabric.device) if on_gpu else self.options.learning_rate,
             weight_decay=self.options.weight_decay,
-            fused=fabric.device.type == "cpu" or None,  # on a CPU four times faster
+            fused=fabric.device.type in {"cpu", "cuda"} or None,  # on a CPU four times faster
+            capturable=on_gpu,
         )
         self.network, self.optimizer = fabric.setup(self.plain, optimizer)
+        self.recorded: Recorded | None = None
         self.events = Events(stage.run / "events.jsonl")
         self.saved = time.monotonic()
         self.losses: list[Tensor] = []
@@ -167,15 +171,30 @@ class _Trainer:
         torch.manual_seed(hash((self.options.seed, stage, first + step)) & 0x7FFFFFFF)
         rate = self.stage.learning_rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss = objective(self.network, batch, self.fabric)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
-        self._clip(step)
-        self.optimizer.step()
-        self.losses.append(loss.detach())
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        self.losses.append(self._work(step, objective)(batch))
         if (step + 1) % LOG_EVERY == 0 or step + 1 == self.stage.steps:
             self._log(step + 1, rate)
+
+    def _work(self, step: int, objective: Objective) -> Callable[[Batch], Tensor]:
+        """One step on a batch, recorded where that can be."""
+
+        def work(batch: Batch) -> Tensor:
+            loss = objective(self.network, batch, self.fabric)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.fabric.backward(loss)
+            self._clip(step)
+            self.optimizer.step()
+            return loss.detach()
+
+        fabric, precision = self.fabric, str(self.fabric._precision.precision)
+        if not self.options.graph or not recordable(self.plain, fabric.device, precision, fabric.world_size):
+            return work
+        self.recorded = self.recorded or Recorded(self.plain, work)
+        return self.recorded
 
     def _clip(self, step: int) -> None:
         """Scale gradients down to the norm; on a CPU those that are small enough are not gone through again."""

@@ -31,6 +31,9 @@ class TrainingOptions(BaseModel):
     compile: bool = Field(
         default=False, description="compile the trunk (torch.compile; needs a C++ compiler, a minute or so at first)"
     )
+    graph: bool = Field(
+        default=True, description="on one GPU, record a step as a CUDA graph: the same results, less waiting for Python"
+    )
     tensorboard: bool = Field(default=False, description="also write TensorBoard events (needs the extra 'tracking')")
 
     @field_validator("precision", mode="before")
