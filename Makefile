@@ -13,7 +13,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-peers bench-loop bench-report check-machines real setup clean help
+.PHONY: page demo test test-review test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-peers bench-loop bench-report check-machines real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -46,6 +46,9 @@ test: $(READY) $(if $(NPM),$(NODE_MODULES) $(PAGE))   ## all tests that need nei
 
 test-review: $(READY) $(PAGE)   ## the tests of the review alone; those of its page need chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/review tests/review_page
+
+test-gpu: $(READY)   ## what a GPU makes, against what the CPU makes
+	$(BIN)/python -m pytest tests/gpu
 
 lint: $(READY)   ## style, types, and who may import whom
 	$(BIN)/ruff check .

@@ -12,10 +12,12 @@ from smiler.curriculum.rounds import fresh_network, make_objective
 from smiler.domain.evidence import planes
 from smiler.networks.device import make_fabric
 from smiler.recipe.recipe import load_recipe
+from smiler.sampling.augment import Batch
 from smiler.sampling.batches import Batches
 from smiler.sampling.draws import Plan as SlicePlan
 from smiler.store.store import Store
 from smiler.training.fit import Stage, _Trainer
+from smiler.training.recorded import Recorded
 from smiler.verbs.train import plan_of
 
 
@@ -39,7 +41,8 @@ def training_step(store: Store, method: str, network: str, how: Steps = USUAL) -
     plan = plan_of(load_recipe(method, None, [*sizes, f"network.name={network}"]))
     fabric = make_fabric(precision=how.precision)
     objective = make_objective(plan, store)
-    batches = Batches(store, plan.sampling, 0, 0)
+    at_hand = store.in_memory(1 << 34) if fabric.device.type == "cuda" else store
+    batches = Batches(at_hand, plan.sampling, 0, 0)
     stream = enumerate(batches.steps(0, 100_000, fabric.device))
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(Path(folder), Path(folder), 0, plan.training.steps, plan.training)
@@ -54,6 +57,16 @@ def training_step(store: Store, method: str, network: str, how: Steps = USUAL) -
             fabric.backward(trainer.network(image).float().mean())
             trainer.optimizer.step()
 
+        def bare_on(given: Batch) -> torch.Tensor:
+            trainer.optimizer.zero_grad(set_to_none=True)
+            loss = trainer.network(given.image).float().mean()
+            fabric.backward(loss)
+            trainer.optimizer.step()
+            return loss.detach()
+
+        floor = Recorded(trainer.plain, bare_on) if fabric.device.type == "cuda" else None
+        laid = Batch(image, batch.fields)
+
         def whole() -> None:
             number, batch = next(stream)
             trainer.step(number, batch, objective)
@@ -63,7 +76,7 @@ def training_step(store: Store, method: str, network: str, how: Steps = USUAL) -
             leaf = logits.requires_grad_()
             objective.loss.total(objective.loss.terms(leaf, targets)).backward()
 
-        slices = SlicePlan.of(store)
+        slices = SlicePlan.of(at_hand)
         raw = batches._read(slices, 0)
         works: dict[str, Callable[[], object]] = {
             "bare_step": bare,
@@ -73,6 +86,8 @@ def training_step(store: Store, method: str, network: str, how: Steps = USUAL) -
             "read": lambda: batches._read(slices, 1),
             "augment": lambda: batches._batch(raw, batches.normalisation(), fabric.device),
         }
+        if floor:
+            works["bare_recorded"] = lambda: floor(laid)
         seconds = in_turn({name: _often(work, how.burst) for name, work in works.items()}, how.repeats)
         return {name: value / how.burst for name, value in seconds.items()}
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from smiler.domain.errors import BadInput
+from smiler.store.resample import axis_weights
 
 
 class ChannelDropout(nn.Module):
@@ -128,4 +130,20 @@ class SegmentationNet(nn.Module, ABC):
 def _enlarged(logits: Tensor, size: tuple[int, ...]) -> Tensor:
     if logits.shape[2:] == size:
         return logits
+    if logits.device.type == "cuda" and len(size) == 2:
+        return _enlarged_by_matrices(logits, size)
     return F.interpolate(logits, size=size, mode="bilinear" if len(size) == 2 else "trilinear", align_corners=False)
+
+
+def _enlarged_by_matrices(logits: Tensor, size: tuple[int, ...]) -> Tensor:
+    """The same, in float32: the gradient of PyTorch's own interpolation took a GPU a fifth of a DeepLab's step."""
+    (height, width), (rows, columns) = logits.shape[2:], size
+    down, along = _weights(height, rows, logits.device), _weights(width, columns, logits.device)
+    with torch.autocast(logits.device.type, enabled=False):
+        return down @ logits.float() @ along.mT
+
+
+@lru_cache(64)
+def _weights(inputs: int, outputs: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.from_numpy(axis_weights(inputs, outputs)).to(device)

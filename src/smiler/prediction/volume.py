@@ -148,9 +148,11 @@ def _masks(stream: Iterator[Any], grids: Grids, relations: Relations) -> Iterato
 
 def mask_of(bits: NDArray[np.int32], k: int) -> NDArray[np.uint8]:
     """One organ (z, y, x), slice by slice: what is in between stays small."""
-    mask = np.empty(bits.shape, dtype=np.uint8)
+    mask = np.zeros(bits.shape, dtype=np.uint8)
     for z, plane in enumerate(bits):
-        mask[z] = plane >> k & 1
+        mine = plane & np.int32(1 << k)
+        if mine.any():
+            np.not_equal(mine, 0, out=mask[z].view(bool))
     return mask
 
 

@@ -191,7 +191,7 @@ class _Trainer:
             return loss.detach()
 
         fabric, precision = self.fabric, str(self.fabric._precision.precision)
-        if not self.options.graph or not recordable(self.plain, fabric.device, precision, fabric.world_size):
+        if not self.options.graph or not recordable(fabric.device, precision, fabric.world_size):
             return work
         self.recorded = self.recorded or Recorded(self.plain, work)
         return self.recorded

@@ -22,13 +22,9 @@ Work = Callable[[Batch], Tensor]
 """One optimiser step on a batch; its loss, a scalar."""
 
 
-def recordable(network: nn.Module, device: torch.device, precision: str, processes: int) -> bool:
+def recordable(device: torch.device, precision: str, processes: int) -> bool:
     """Whether a step can be recorded: on one GPU, and without a scale of gradients that Python looks at."""
-    return device.type == "cuda" and processes == 1 and not precision.startswith("16") and not _compiled(network)
-
-
-def _compiled(network: nn.Module) -> bool:
-    return "extract" in network.__dict__
+    return device.type == "cuda" and processes == 1 and not precision.startswith("16")
 
 
 @dataclass
