@@ -14,7 +14,7 @@ from smiler.domain.evidence import Code, Fields, Relations, derive
 from smiler.domain.files import read_json, write_json
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
-from smiler.prediction.compose import compose, patches
+from smiler.prediction.compose import bounding_box, compose, patches
 from smiler.prediction.model import Model
 from smiler.prediction.scores import Opinions, Prediction, predict_working
 from smiler.selection import NEEDS, RULES
@@ -204,6 +204,22 @@ def accept(
     lowest: Sequence[float] = (),
 ) -> NDArray[np.int32]:
     """The safest share of a prediction that knowledge leaves open, as a bit field (z, y, x)."""
+    box = bounding_box(np.asarray((prediction.score > 0).any(axis=0)))
+    bits = np.zeros(prediction.score.shape[1:], dtype=np.int32)
+    if box:  # nothing is predicted elsewhere
+        inside = Fields(fields.drawn[box], fields.known[box], fields.pseudo[box])
+        bits[box] = _accept(prediction.within(box), inside, organs, rule, selection, lowest)
+    return bits
+
+
+def _accept(
+    prediction: Prediction,
+    fields: Fields,
+    organs: OrganSet,
+    rule: str,
+    selection: Selection,
+    lowest: Sequence[float],
+) -> NDArray[np.int32]:
     relations = _subset(Relations.of(organs), prediction.channels)
     codes = derive(fields, Relations.of(organs), np)[list(prediction.channels)]
     ranks = RULES[rule](prediction)

@@ -166,6 +166,8 @@ class _Reader:
         unseen = drawn.table(ignored) if ignored else np.zeros(size, dtype=bool)
         counts = np.zeros((len(claims), 2), dtype=np.int64)
         for z, part in enumerate(drawn.codes):
+            if not part.any():
+                continue
             voxels = tables @ np.bincount(part.ravel(), minlength=size)
             for which, target in ((False, self.drawn), (True, self.proposed)):
                 bits = np.zeros(size, dtype=np.uint32)

@@ -118,7 +118,10 @@ class SegmentationNet(nn.Module, ABC):
         draws = torch.rand(features.shape[:2], generator=generator, device=generator.device)
         if not p:
             return self.head(features, size)
-        mask = ((draws >= p) / (1 - p)).to(features)
+        mask = (draws >= p) / (1 - p)
+        if features.device.type == "cuda" and mask.device.type == "cpu":  # the GPU need not be waited for
+            mask = mask.pin_memory().to(features.device, non_blocking=True)
+        mask = mask.to(features)
         weight, bias = self.classifier.weight.to(features), self.classifier.bias
         each = weight.flatten(1).T * mask[:, :, None]  # (B, F, outputs)
         said = features.flatten(2).mT @ each  # no copy where channels are last

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from smiler.domain.geometry import Geometry
 from smiler.losses.confidence import WithConfidence
 from smiler.networks.device import channels_last
 from smiler.networks.several import Ensemble
+from smiler.prediction.compose import Box
 from smiler.prediction.model import Model
 from smiler.prediction.sliding import slide
 from smiler.sampling.batches import neighbours
@@ -65,6 +66,12 @@ class Prediction:
     mean: Half | None = None
     spread: Half | None = None
     confidence: Half | None = None
+
+    def within(self, box: Box) -> "Prediction":
+        """The same of a box (z, y, x) alone; `geometry` stays the whole volume's."""
+        parts = (self.score, self.mean, self.spread, self.confidence)
+        score, *others = (None if part is None else part[:, *box] for part in parts)
+        return Prediction(self.channels, cast(Half, score), self.geometry, self.made_by, *others)
 
 
 def slice_scores(

@@ -38,6 +38,8 @@ class WorkingImage:
 def to_working(data: DataOptions, hu: NDArray[np.int16], geometry: Geometry) -> WorkingImage:
     """Bring a CT in canonical order to the working grid of a model with these options."""
     working = working_geometry(geometry, data.spacing_zyx_mm)
+    if working.shape == geometry.shape:
+        return WorkingImage(window(hu, data), working)
     out = np.empty(working.shape, dtype=np.int16)
     resampler = Resampler(geometry.shape, working.shape)
     for start in range(0, working.shape[0], BLOCK):

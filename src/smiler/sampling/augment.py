@@ -121,7 +121,9 @@ def apply(slices: Slices, changes: Changes, patch: int, normalisation: Normalisa
 def on(device: torch.device, array: NDArray[Any]) -> Tensor:
     """An array on the device. From page-locked memory a GPU takes it while the CPU goes on."""
     tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
 
 
 def _positions(matrix: Tensor, patch: int) -> tuple[Tensor, Tensor]:

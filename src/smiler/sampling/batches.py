@@ -1,9 +1,10 @@
 """Batches of a training stage: each a pure function of (seed, stage, step), read ahead."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import islice
 from typing import Any
 
@@ -66,7 +67,7 @@ class Batches:
         lane: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
         def make(step: int) -> tuple[Batch, torch.cuda.Event]:
-            read = self._read(plan, step)
+            read = self._read(plan, step, locked=True)
             with torch.cuda.stream(lane):
                 return self._batch(read, normalisation, device), lane.record_event()
 
@@ -86,7 +87,7 @@ class Batches:
         batch = apply(*read, self.options.patch_size, normalisation, device)
         return Batch(batch.image[:, None], batch.fields) if self.axes == 3 else batch
 
-    def _read(self, plan: Plan, step: int) -> tuple[Slices, Changes]:
+    def _read(self, plan: Plan, step: int, *, locked: bool = False) -> tuple[Slices, Changes]:
         rng = generator(self.seed, self.stage, self.first + step)
         draws = plan.draw(rng, self.options)
         mine, parts = self.part
@@ -97,7 +98,7 @@ class Batches:
             first = np.stack([first_voxel(self, draw, one) for draw, one in zip(draws[own], rngs[own], strict=True)])
             changes = self._changes(rng, centres(first, self.options.patch_size), own, len(draws))
             return read_patches(self, draws[own], first, changes)
-        slices = read_slices(self, draws[own], rngs[own])
+        slices = read_slices(self, draws[own], rngs[own], locked=locked)
         return slices, self._changes(rng, slices.centre, own, len(draws))
 
     def _changes(self, rng: np.random.Generator, centre: NDArray[np.float64], own: slice, count: int) -> Changes:
@@ -107,33 +108,44 @@ class Batches:
         return sample(rng, everywhere, self.options.patch_size, self.options.augment).part(own)
 
 
-def read_slices(batches: Batches, draws: list[Draw], rngs: list[np.random.Generator]) -> Slices:
-    """Read the drawn slices with their neighbours, padded to the largest; choose where each patch is centred."""
+def read_slices(
+    batches: Batches, draws: list[Draw], rngs: list[np.random.Generator], *, locked: bool = False
+) -> Slices:
+    """Read the drawn slices with their neighbours, padded to the largest; choose where each patch is centred.
+
+    `locked`: into page-locked memory, from which a GPU reads by itself.
+    """
     cases = batches.store.cases
     extent = np.array([cases[draw.case].geometry.shape[1:] for draw in draws], dtype=np.int64)
-    height, width = extent.max(axis=0)
+    height, width = extent.max(axis=0).tolist()
     count, channels = len(draws), 2 * batches.context + 1
-    air = batches.store.data.window_hu[0]
-    image = np.full((count, channels, height, width), air, dtype=np.int16)
+
+    def bits() -> NDArray[np.int32]:
+        return _filled((count, height, width), torch.int32, 0, locked)
+
+    image = _filled((count, channels, height, width), torch.int16, batches.store.data.window_hu[0], locked)
     known = np.array([cases[draw.case].known[draw.z] for draw in draws], dtype=np.int32).reshape(-1, 1, 1)
-    drawn = np.zeros((count, height, width), dtype=np.int32)
-    pseudo, cleared = (np.zeros_like(drawn) if some else None for some in (batches.proposals, batches.cleared))
-    for i, draw in enumerate(draws):
+    drawn, pseudo, cleared = bits(), bits() if batches.proposals else None, bits() if batches.cleared else None
+    centre = np.empty((count, 2))
+    for i, (draw, rng) in enumerate(zip(draws, rngs, strict=True)):
         case, (y, x) = cases[draw.case], extent[i]
         image[i, :, :y, :x] = neighbours(case.image, draw.z, batches.context)
-        drawn[i, :y, :x] = case.drawn[draw.z]
-        if pseudo is not None and case.case.id in batches.proposals:
-            pseudo[i, :y, :x] = batches.proposals[case.case.id][draw.z]
-        if cleared is not None and case.case.id in batches.cleared:
-            cleared[i, :y, :x] = batches.cleared[case.case.id][draw.z]
-    shown = drawn & known if pseudo is None else (drawn & known) | pseudo
-    centre = np.stack(
-        [
-            _centre(bits, draw, size, batches.options, rng)
-            for bits, draw, size, rng in zip(shown, draws, extent, rngs, strict=True)
-        ]
-    )
+        for array, found in (
+            (drawn, case.drawn),
+            (pseudo, batches.proposals.get(case.case.id)),
+            (cleared, batches.cleared.get(case.case.id)),
+        ):
+            if array is not None and found is not None:
+                array[i, :y, :x] = found[draw.z]
+        shown = [drawn[i, :y, :x]] if draw.organ >= 0 and case.known[draw.z] >> draw.organ & 1 else []
+        shown += [] if pseudo is None else [pseudo[i, :y, :x]]
+        centre[i] = _centre(shown, draw, extent[i], batches.options, rng)
     return Slices(image, drawn, pseudo, known, extent, centre, cleared)
+
+
+def _filled(shape: tuple[int, ...], kind: torch.dtype, value: int, locked: bool) -> NDArray[Any]:
+    array: NDArray[Any] = torch.full(shape, value, dtype=kind, pin_memory=locked).numpy()
+    return array
 
 
 def neighbours(image: Any, z: int, context: int) -> NDArray[np.int16]:
@@ -141,18 +153,30 @@ def neighbours(image: Any, z: int, context: int) -> NDArray[np.int16]:
     depth = image.shape[0]
     first, last = max(0, z - context), min(depth - 1, z + context)
     block: NDArray[np.int16] = image[first : last + 1]
+    if not context:
+        return block
     return block[np.clip(np.arange(z - context, z + context + 1), 0, depth - 1) - first]
 
 
 def _centre(
-    shown: NDArray[np.int32], draw: Draw, extent: NDArray[np.int64], options: SamplingOptions, rng: np.random.Generator
+    shown: Sequence[NDArray[np.int32]],
+    draw: Draw,
+    extent: NDArray[np.int64],
+    options: SamplingOptions,
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Where the patch is centred: the slice's middle where it fits, else at random, on the organ that was drawn."""
+    """Where the patch is centred: the slice's middle where it fits, else at random, on the organ that was drawn.
+
+    `shown`: bit fields (y, x) of what the slice shows.
+    """
     middle = (extent - 1) / 2
     room = np.maximum(0, extent - options.patch_size) / 2
+    if not room.any():
+        return middle
     wanted = middle + rng.uniform(-1, 1, 2) * room
-    if draw.organ >= 0 and room.any():
-        voxels = np.flatnonzero(shown & np.int32(1 << draw.organ) != 0)
-        voxel = np.unravel_index(voxels[rng.integers(len(voxels))], shown.shape)
+    if draw.organ >= 0:
+        there = reduce(np.bitwise_or, shown) & np.int32(1 << draw.organ) != 0
+        voxels = np.flatnonzero(there)
+        voxel = np.unravel_index(voxels[rng.integers(len(voxels))], there.shape)
         wanted = np.array(voxel) + rng.uniform(-0.25, 0.25, 2) * options.patch_size
     return np.clip(wanted, middle - room, middle + room)

@@ -200,9 +200,13 @@ def _build(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> No
     write_json(cache / f"{label_key}.json", about)
 
 
-def window(hu: NDArray[np.float32], data: DataOptions) -> NDArray[np.int16]:
+def window(hu: NDArray[Any], data: DataOptions) -> NDArray[np.int16]:
     """HU clipped to the window and rounded, (z, y, x)."""
-    return np.rint(np.clip(hu, *data.window_hu)).astype(np.int16)
+    low, high = data.window_hu
+    whole = hu.dtype == np.int16
+    clipped: NDArray[np.int16]
+    clipped = np.clip(hu, np.int16(low), np.int16(high)) if whole else np.rint(np.clip(hu, low, high)).astype(np.int16)
+    return clipped
 
 
 def resample_bits(
