@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import write_text
 from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.formats.volumes import content
 from smiler.store.store import Store
-from smiler.verbs.predict import PredictRequest, predict
+from smiler.verbs.predict import PredictImage, PredictRequest, predict
 from smiler.workers.base import InProcess
 from smiler.workers.pipelined import Pipelined
 
@@ -51,14 +53,30 @@ def limits() -> dict[str, float]:
 
 
 def training(store: Store) -> dict[str, dict[str, float]]:
-    """Steps of both networks, of small and of large batches."""
-    return {
-        f"train_{network}_{batch}": training_step(
-            store, "smile", network, Steps(batch=batch, precision="auto", burst=BURST, repeats=REPEATS)
-        )
-        for network in ("unet", "deeplab")
-        for batch in BATCHES
+    """Steps of both networks, of small and of large batches; `compiled_step`: with `training.compile`."""
+    found = {}
+    for network in ("unet", "deeplab"):
+        for batch in BATCHES:
+            how = Steps(batch=batch, precision="auto", burst=BURST, repeats=REPEATS)
+            found[f"train_{network}_{batch}"] = training_step(store, "smile", network, how)
+        compiled = training_step(store, "smile", network, replace(how, compile=True))
+        found[f"train_{network}_{batch}"]["compiled_step"] = compiled["whole_step"]
+    return found
+
+
+def stages(one: Subject, place: Path) -> dict[str, float]:
+    """Where the time of one CT goes: reading, the network and what is made of its scores, writing."""
+    path = one.cohort.image_path(one.cohort.cases[0])
+    work, item = PredictImage(one.model, PredictRequest(place)), ("ct", path)
+    read = work.read(item)
+    made = work.compute(read)
+    works = {
+        "hash": lambda: content(path),
+        "read": lambda: work.read(item),
+        "compute": lambda: work.compute(read),
+        "write": lambda: work.write(made),
     }
+    return in_turn(works, 5)
 
 
 def several(one: Subject, place: Path) -> dict[str, float]:
@@ -85,6 +103,8 @@ def predicted(large: Cohort, place: Path) -> dict[str, dict[str, float]]:
         "relabel": predicting.relabelling(usual, place / "out", 3),
         "monte_carlo": predicting.monte_carlo(usual, 5),
         "several": several(usual, place),
+        "stages_native": stages(native, place / "native"),
+        "stages_1.5mm": stages(usual, place / "usual"),
         "files": predicting.files(usual, place, 3),
     }
 
@@ -99,10 +119,16 @@ def ratios(seconds: dict[str, dict[str, float]]) -> dict[str, float]:
         for name, step in seconds.items()
         if name.startswith("train_")
     }
+    compiled = {
+        f"{name}_compiled": step["bare_step"] / step["compiled_step"]
+        for name, step in seconds.items()
+        if "compiled_step" in step
+    }
     native, usual, mc = seconds["predict_native"], seconds["predict_1.5mm"], seconds["monte_carlo"]
     return (
         found
         | recorded
+        | compiled
         | {
             "predict_over_unpacking_and_network": native["end_to_end"]
             / (native["network"] + seconds["files"]["unpack_isal"]),

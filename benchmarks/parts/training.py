@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from benchmarks.parts.timing import in_turn
 
 from smiler.curriculum.rounds import fresh_network, make_objective
 from smiler.domain.evidence import planes
+from smiler.networks.compiled import trunk_compiled
 from smiler.networks.device import make_fabric
 from smiler.recipe.recipe import load_recipe
 from smiler.sampling.augment import Batch
@@ -30,6 +32,7 @@ class Steps:
     burst: int = 1
     repeats: int = 9
     patch: int = 256
+    compile: bool = False
 
 
 USUAL = Steps()
@@ -44,9 +47,11 @@ def training_step(store: Store, method: str, network: str, how: Steps = USUAL) -
     at_hand = store.in_memory(1 << 34) if fabric.device.type == "cuda" else store
     batches = Batches(at_hand, plan.sampling, 0, 0)
     stream = enumerate(batches.steps(0, 100_000, fabric.device))
-    with tempfile.TemporaryDirectory() as folder:
+    made = fresh_network(plan, store)
+    compiling = trunk_compiled(made, fabric) if how.compile else nullcontext()
+    with tempfile.TemporaryDirectory() as folder, compiling:
         stage = Stage(Path(folder), Path(folder), 0, plan.training.steps, plan.training)
-        trainer = _Trainer(fabric, fresh_network(plan, store), stage)
+        trainer = _Trainer(fabric, made, stage)
         trainer.network.train()
         _, batch = next(stream)
         image = batch.image.contiguous(memory_format=torch.channels_last)
@@ -88,6 +93,8 @@ def training_step(store: Store, method: str, network: str, how: Steps = USUAL) -
         }
         if floor:
             works["bare_recorded"] = lambda: floor(laid)
+        if how.compile:
+            works = {"whole_step": whole}
         seconds = in_turn({name: _often(work, how.burst) for name, work in works.items()}, how.repeats)
         return {name: value / how.burst for name, value in seconds.items()}
 
