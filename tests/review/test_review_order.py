@@ -58,6 +58,16 @@ def test_an_eighth_are_random_picks_spread_over_the_queue() -> None:
     assert [p.candidate.pair for p in other] != [p.candidate.pair for p in places]
 
 
+def test_who_always_takes_the_first_comes_by_random_picks_too() -> None:
+    left, picks = many("liver", 200), []
+    for number in range(120):
+        first = ORDER(left, {"liver": number}, 3)[0]
+        if "random pick" in first.reason:
+            picks.append(number)
+        left = [one for one in left if one.pair != first.candidate.pair]
+    assert picks == list(range(7, 120, 8))
+
+
 def test_lanes_and_reasons() -> None:
     given = {
         ("fast", 0.95, State.PROPOSED),

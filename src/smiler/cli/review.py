@@ -22,6 +22,11 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     verify: Annotated[bool, typer.Option("--verify", help="Check history, masks and cases.csv, then end.")] = False,
     backup: Annotated[Path | None, typer.Option(help="Copy database and masks into a folder, then end.")] = None,
     history: Annotated[Path | None, typer.Option(help="Write every revision to a CSV file, then end.")] = None,
+    simulate: Annotated[
+        Path | None,
+        typer.Option(help="The same cases fully annotated: what would the queue's order save a perfect reviewer?"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for what --simulate finds.")] = Path("simulation"),
     page: Annotated[Path | None, typer.Option(hidden=True, help="Folder of another page.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -33,6 +38,9 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
 
     if verify or backup is not None or history is not None:
         review_view.look_after(cohort, backup, history, verify=verify, as_json=as_json)
+        return
+    if simulate is not None:
+        review_view.show_simulation(cohort, simulate, out, as_json=as_json)
         return
     where = review_view.Where(host, port, page, not no_browser, as_json, monailabel)
     reviewers = review_view.names(host, reviewer, users, allow_remote=allow_remote)

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from smiler.cli.console import Bars, out, print_json
 from smiler.domain.errors import BadInput, CheckFailed
 
@@ -129,3 +131,25 @@ def _show(told: Mapping[str, Any]) -> None:
         number = len(found["faults"])
         wrong = f"{number} fault{'s' * (number != 1)}" if number else "all whole"
         out.print(f"{counts}: {wrong}; newest event {found['last']}", markup=False, soft_wrap=True)
+
+
+def show_simulation(cohort: Path, truth: Path, folder: Path, *, as_json: bool) -> None:
+    """Replay a perfect reviewer; a table, and files in the folder."""
+    from smiler.domain.cohort import Cohort
+    from smiler.evaluation.truth import Truth
+    from smiler.experiments.review_simulation import LEVELS, ORDERS, simulate
+
+    found = simulate(Cohort.open(cohort), Truth.open(truth), progress=Bars(quiet=as_json))
+    found.save(folder)
+    told = found.summary()
+    if as_json:
+        print_json(told)
+        return
+    table = Table("order", *(f"{level:.0%} of the gain" for level in LEVELS), "over random, half the gain")
+    for order in ORDERS:
+        minutes = told["minutes"][order]
+        table.add_row(
+            order, *(f"{minutes[str(level)]:.0f} min" for level in LEVELS), f"{told['over_random'][order]['0.5']:.2f}"
+        )
+    out.print(table)
+    out.print(f"{told['pairs']} proposals, {told['all_minutes']:.0f} minutes for all; {folder / 'simulation.png'}")

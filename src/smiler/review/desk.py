@@ -11,6 +11,7 @@ from smiler.domain.cells import Cell, parse_cell
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
+from smiler.domain.judged import Judged, read_judged
 from smiler.domain.locks import writing
 from smiler.domain.provenance import Provenance, beside
 from smiler.formats.nifti_grid import Grid
@@ -55,6 +56,13 @@ class Desk:
     def cohort(self) -> Cohort:
         """The cohort as it is now."""
         return self.sheet.cohort
+
+    def held_out(self) -> list[Judged]:
+        """What the models of these proposals are worth on experts' masks that they did not learn from."""
+        heads = self.ledger.heads().values()
+        paths = {parse_cell(head.cell).path for head in heads if head.state is State.PROPOSED}
+        folders = sorted({(self.cohort.folder / path).parent for path in paths})
+        return [row for folder in folders for row in read_judged(folder)]
 
     def grid(self, case: str) -> Grid:
         """The CT's grid."""

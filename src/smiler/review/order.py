@@ -75,7 +75,7 @@ def by_gain(gain: Gain) -> Order:
         rest = [place for _, place in sorted(weighed, key=lambda row: (row[0], draws[row[1].candidate.pair]))]
         why = _doubt(gain) if gain.doubted else "random pick, to check the order against chance"
         random = [replace(_place(c, gain, trusted)[1], reason=why) for c in picks]
-        return _mixed(rest, random)
+        return _mixed(rest, random, sum(trusted.values()))
 
     return order
 
@@ -108,12 +108,15 @@ def _place(candidate: Candidate, gain: Gain, trusted: Mapping[str, int]) -> tupl
     return (0, -value), Place(candidate, lane, reason, dice if gain.curve else None, round(minutes, 2))
 
 
-def _mixed(places: list[Place], random: list[Place]) -> list[Place]:
-    """Every tenth place to a random pick, as long as there are any."""
+def _mixed(places: list[Place], random: list[Place], before: int) -> list[Place]:
+    """Every eighth place to a random pick, as long as there are any, counted on from those that were decided `before`.
+
+    So a reviewer who always takes the first one, from a queue that is made anew, comes by them, too.
+    """
     every, mixed = round(1 / RANDOM_SHARE), list[Place]()
     waiting = iter(random)
     for place in places:
-        if len(mixed) % every == every - 1:
+        if (before + len(mixed)) % every == every - 1:
             mixed += [pick for pick in [next(waiting, None)] if pick]
         mixed.append(place)
     open_ones = [place for place in mixed if place.candidate.state in OPEN]

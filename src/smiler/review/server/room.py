@@ -6,15 +6,12 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
 
-from smiler.domain.cells import parse_cell
-from smiler.domain.judged import read_judged
 from smiler.review.desk import Desk, Remark
 from smiler.review.drafts import Drafts
 from smiler.review.errors import Pair, Refused
@@ -65,7 +62,7 @@ class Room:
 
     def __init__(self, desk: Desk, seed: int = 0) -> None:
         self.desk, self.seed = desk, seed
-        self._held_out = [row for folder in _rounds(desk) for row in read_judged(folder)]
+        self._held_out = desk.held_out()
         self._gain: tuple[int, Gain] = (-1, Gain())
         self.leases, self.drafts, self.handed = Leases(), Drafts(desk.folder), Handed()
         self._secret = desk.ledger.secret
@@ -113,13 +110,6 @@ class Room:
             do = f"choose among {', '.join(self.desk.cohort.organs.keys)}"
             raise Refused(404, "no such organ", where="organ", got=ascii(organ[:40]), do=do)
         return Pair(case, organ)
-
-
-def _rounds(desk: Desk) -> list[Path]:
-    """Folders in which the proposals lie, and beside them what they are worth."""
-    heads = desk.ledger.heads().values()
-    paths = {parse_cell(head.cell).path for head in heads if head.state is State.PROPOSED}
-    return sorted({(desk.cohort.folder / path).parent for path in paths})
 
 
 def room_of(request: Request) -> Room:
