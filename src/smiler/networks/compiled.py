@@ -16,8 +16,7 @@ def trunk_compiled(network: SegmentationNet, fabric: Fabric) -> Iterator[None]:
     """Compile the trunk for as long as it is trained; afterwards the network is as it was, and so are its keys always.
 
     Dropout, head and loss stay as they are, so that every draw is the one of a training without. The first step waits
-    for the compiler. Run on CPUs alone, for want of a GPU: there it would be the same call, without CUDA graphs, whose
-    outputs the next step overwrites.
+    for the compiler. Without the compiler's own CUDA graphs: the whole step is recorded as one (`training.recorded`).
     """
     if fabric.world_size > 1:
         got, do = f"{fabric.world_size} processes", "leave it false: shared batch statistics can't be compiled"
