@@ -3,7 +3,7 @@
 python -m benchmarks.parts.pipelined COHORT     # of CT of 512x512 or so; prints its own seconds and ratios
 
 Twice: with the network on the CPU, where reading and writing compete with it for the cores; and with a stand-in for a
-GPU, which is a wait as long as the network took, and no more than that (`make bench-gpu` has one). What the wait leaves of
+GPU, which is a wait as long as the network took, and no more than that (see `make bench-gpu`). What the wait leaves of
 the network is its last layer; all else is the real thing on the CPU. A ResNet-18: the ends weigh more than beside a 34.
 """
 
