@@ -6,8 +6,9 @@ positive, -log p of the most specific positive organ (plus parts of it about whi
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from typing import Self
 
 import torch
@@ -52,8 +53,7 @@ class SoftmaxLoss:
         scores = logits[:, 1:] - logits[:, :1]
         for k, (parts, wholes) in enumerate(zip(self.relations.parts, self.relations.wholes, strict=True)):
             if parts or wholes:
-                inside = torch.logsumexp(logits[:, [k + 1, *_channels(parts)]], dim=1)
-                scores[:, k] = inside - torch.logsumexp(logits[:, [0, *_channels(wholes)]], dim=1)
+                scores[:, k] = _log_sum(logits, [k + 1, *_channels(parts)]) - _log_sum(logits, [0, *_channels(wholes)])
         return scores
 
     def probability(self, logits: Tensor) -> Tensor:
@@ -122,6 +122,11 @@ class SoftmaxDiceLoss(SoftmaxLoss):
     def total(self, terms: Terms) -> Tensor:
         """The sum of both, weighted."""
         return super().total(terms) + self.options.dice_weight * soft_dice(terms)
+
+
+def _log_sum(logits: Tensor, channels: Sequence[int]) -> Tensor:
+    """(B, *space): log of the sum of exp over some channels; one by one, which for two or three is much faster."""
+    return reduce(torch.logaddexp, (logits[:, channel] for channel in channels))
 
 
 @cache
