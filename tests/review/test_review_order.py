@@ -35,15 +35,46 @@ def test_of_equal_gain_the_quicker_one_comes_first() -> None:
     assert [place.candidate.pair.case for place in ORDER(found, {}, 0)] == ["b", "a"]
 
 
-def test_a_calibrated_queue_tells_expected_dice_and_an_unfounded_one_is_random_and_says_so() -> None:
+def test_a_calibrated_queue_tells_expected_dice_and_an_unfounded_one_says_that_it_is() -> None:
     seen = [Judged("liver", i / 30, 10.0, (i / 30) ** 2) for i in range(31)]
     (place,) = by_gain(learn(seen))([candidate("a", "liver", agreement=0.5)], {}, 0)
     assert abs((place.expected_dice or 0) - 0.25) < 0.05
     assert place.lane == "redo"
     doubted = by_gain(learn([Judged("liver", i / 30, 10.0, 1 - i / 30) for i in range(31)]))
     places = doubted(many("liver", 40), {}, 0)
-    assert all("random: the model's agreement says nothing" in place.reason for place in places)
-    assert [p.candidate.pair for p in places] != [c.pair for c in many("liver", 40)]
+    sure = [place for place in places if "random pick" not in place.reason]
+    assert all("the organ's usual one: agreement tells nothing here" in place.reason for place in sure)
+    assert {place.expected_dice for place in sure} == {sure[0].expected_dice}
+    draws = [p.candidate.pair.case for p in sure]
+    assert draws not in (sorted(draws), sorted(draws)[::-1])
+
+
+def test_where_agreement_tells_nothing_the_worse_organ_comes_first() -> None:
+    rows = [Judged(organ, i / 30, 10.0, dice) for organ, dice in (("liver", 0.9), ("spleen", 0.2)) for i in range(30)]
+    rows += [Judged("liver", 0.0, 10.0, 1.0)] * 9
+    gain = learn(rows)
+    assert gain.doubted
+    places = by_gain(gain)([*many("liver", 20), *many("spleen", 20)], {}, 0)
+    sure = [place.candidate.pair.organ for place in places if "random pick" not in place.reason]
+    assert sure == sorted(sure, reverse=True)
+
+
+def test_an_organ_that_takes_long_waits() -> None:
+    rows = [Judged(organ, 0.5, 10.0, 0.5, seconds) for organ, seconds in (("liver", 300), ("spleen", 20))] * 10
+    order = by_gain(learn(rows))
+    found = [candidate("a", "liver", agreement=0.5), candidate("a", "spleen", agreement=0.5)]
+    assert [place.candidate.pair.organ for place in order(found, {}, 0)] == ["spleen", "liver"]
+
+
+def test_where_nothing_is_proposed_what_was_found_and_how_long_it_took_counts() -> None:
+    there = [Judged("aorta", None, 0.0, 0.0, 60)] * 10
+    absent = [Judged("gallbladder", None, 0.0, 1.0, 60)] * 10
+    (aorta, gallbladder) = by_gain(learn([*there, *absent]))(
+        [candidate("b", organ, State.MISSING) for organ in ("gallbladder", "aorta")], {}, 0
+    )
+    assert (aorta.candidate.pair.organ, gallbladder.candidate.pair.organ) == ("aorta", "gallbladder")
+    assert (aorta.expected_dice or 0) < 0.2 < 0.7 < (gallbladder.expected_dice or 0)
+    assert (aorta.minutes or 0) < 3
 
 
 def test_an_eighth_are_random_picks_spread_over_the_queue() -> None:

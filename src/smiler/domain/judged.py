@@ -13,13 +13,14 @@ ENDING = ".judged.json"
 
 @dataclass(frozen=True)
 class Judged:
-    """agreement: of the model with itself, 0 to 1. unsure_cm2: area on which it does not agree. dice: with the expert.
+    """agreement: of the model with itself, 0 to 1; None where it proposed nothing. unsure_cm2: area on which it does
+    not agree. dice: with the expert; of nothing proposed 1 where the organ is absent, else 0.
 
     seconds: what the expert's decision took, None where nobody measured it.
     """
 
     organ: str
-    agreement: float
+    agreement: float | None
     unsure_cm2: float
     dice: float
     seconds: float | None = None

@@ -30,7 +30,7 @@ from smiler.review.desk import at_desk
 from smiler.review.errors import Pair
 from smiler.review.gain import learn
 from smiler.review.order import Candidate, by_gain, candidates, trusted_volumes
-from smiler.review.states import OPEN
+from smiler.review.states import OPEN, State
 
 OURS, UNSURE, RANDOM, BEST = "expected gain", "least agreement", "random", "best possible"
 ORDERS = (OURS, UNSURE, RANDOM, BEST)
@@ -71,10 +71,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Simulation:
-    """The curves by order (random: several draws), of so many pairs; `untold`: pairs whose truth is not known."""
+    """The curves by order (random: several draws); `untold`: pairs whose truth is not known."""
 
     curves: Mapping[str, tuple[Curve, ...]]
-    pairs: int
+    known: Mapping[Pair, Known]
     untold: int = 0
     reviewer: Reviewer = field(default_factory=Reviewer)
 
@@ -91,7 +91,7 @@ class Simulation:
         }
         first = self.curves[OURS][0]
         return {
-            "pairs": self.pairs,
+            "pairs": len(self.known),
             "untold": self.untold,
             "reviewer": {"look_seconds": self.reviewer.look_seconds, "per_cm2": self.reviewer.seconds_per_cm2},
             "all_minutes": round(first.minutes[-1], 1),
@@ -165,7 +165,7 @@ def simulate(
         order: tuple(replay(chosen, known, _pick(order, chosen, known, trusted, n), judged) for n in range(times))
         for order, times in replays.items()
     }
-    return Simulation(curves, len(chosen), len(open_ones) - len(chosen), reviewer)
+    return Simulation(curves, known, len(open_ones) - len(chosen), reviewer)
 
 
 def _each_case(
@@ -217,8 +217,9 @@ def replay(found: Sequence[Candidate], known: Mapping[Pair, Known], pick: Pick, 
         chosen = pick(left, told)
         left.remove(chosen)
         one, head = known[chosen.pair], chosen.head
-        if head is not None and head.agreement is not None:
-            told.append(Judged(chosen.pair.organ, head.agreement, head.unsure_cm2 or 0.0, one.dice, one.minutes * 60))
+        agreement, area = (head.agreement, head.unsure_cm2 or 0.0) if head is not None else (None, 0.0)
+        if agreement is not None or chosen.state is State.MISSING:
+            told.append(Judged(chosen.pair.organ, agreement, area, one.dice, one.minutes * 60))
         minutes.append(minutes[-1] + one.minutes)
         dice.append(dice[-1] + (1 - one.dice) / organs[chosen.pair.organ] / len(organs))
     return Curve(tuple(minutes), tuple(dice))

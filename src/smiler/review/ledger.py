@@ -120,17 +120,21 @@ class Ledger:
         return [float(row["active_seconds"]) for row in rows]
 
     def judged(self) -> list[Judged]:
-        """What reviewers made of proposals that told their agreement: each proposal's first decision."""
+        """What reviewers made of proposals that told their agreement, and of organs that nothing proposed: each one's
+        first decision.
+        """
         rows = self.database.rows(
-            'SELECT p."case", p.organ, p.number, p.agreement, p.unsure_cm2, r.state, r.dice, r.active_seconds '
-            'FROM revision r JOIN revision p ON p."case" = r."case" AND p.organ = r.organ AND p.number = r.parent '
-            "WHERE r.source = 'review' AND NOT r.kept AND p.state = 'proposed' AND p.agreement IS NOT NULL "
-            "ORDER BY r.rowid"
+            'SELECT r."case", r.organ, p.number, p.agreement, p.unsure_cm2, r.state, r.dice, r.active_seconds '
+            'FROM revision r LEFT JOIN revision p ON p."case" = r."case" AND p.organ = r.organ AND p.number = r.parent '
+            "WHERE r.source = 'review' AND NOT r.kept AND (p.state IS NULL OR p.state = 'missing' "
+            "OR (p.state = 'proposed' AND p.agreement IS NOT NULL)) ORDER BY r.rowid"
         )
-        dice = {State.ACCEPTED: 1.0, State.REJECTED: 0.0, State.ABSENT: 0.0}
+        proposed = {State.ACCEPTED: 1.0, State.REJECTED: 0.0, State.ABSENT: 0.0}
+        nothing = {State.CORRECTED: 0.0, State.ABSENT: 1.0}
         found: dict[tuple[object, ...], Judged] = {}
         for row in rows:
-            told = row["dice"] if row["state"] == State.CORRECTED else dice.get(row["state"])
+            known = nothing if row["agreement"] is None else proposed
+            told = known.get(row["state"], row["dice"] if row["state"] == State.CORRECTED else None)
             if told is not None:
                 one = Judged(row["organ"], row["agreement"], row["unsure_cm2"] or 0.0, told, row["active_seconds"])
                 found.setdefault((row["case"], row["organ"], row["number"]), one)

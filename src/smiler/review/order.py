@@ -3,7 +3,8 @@
     (1 - expected Dice) x organ weight / expected minutes        organ weight = 1 / trusted volumes of the organ
 
 Every eighth place goes to a seeded random pick, so that the order can be checked against chance and the calibration
-does not feed on itself alone. Where agreement is seen to tell nothing of Dice, all places are random, and say so.
+does not feed on itself alone. Where agreement is seen to tell nothing of Dice, an organ's usual Dice stands for it,
+and places say so.
 """
 
 import zlib
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from smiler.domain.organs import OrganSet
 from smiler.review.errors import Pair
-from smiler.review.gain import REDRAW_MINUTES, Gain
+from smiler.review.gain import Gain
 from smiler.review.revisions import Revision
 from smiler.review.states import OPEN, TRUSTED, State
 
@@ -68,21 +69,15 @@ def by_gain(gain: Gain) -> Order:
     def order(found: Sequence[Candidate], trusted: Mapping[str, int], seed: int = 0) -> list[Place]:
         draws = {candidate.pair: _draw(seed, candidate.pair) for candidate in found}
         free = [candidate for candidate in found if candidate.state in OPEN]
-        share = 1.0 if gain.doubted else RANDOM_SHARE
-        picks = sorted((c for c in free if draws[c.pair] < share), key=lambda c: draws[c.pair])
+        picks = sorted((c for c in free if draws[c.pair] < RANDOM_SHARE), key=lambda c: draws[c.pair])
         chosen = {candidate.pair for candidate in picks}
         weighed = [_place(c, gain, trusted) for c in found if c.pair not in chosen]
         rest = [place for _, place in sorted(weighed, key=lambda row: (row[0], draws[row[1].candidate.pair]))]
-        why = _doubt(gain) if gain.doubted else "random pick, to check the order against chance"
+        why = "random pick, to check the order against chance"
         random = [replace(_place(c, gain, trusted)[1], reason=why) for c in picks]
         return _mixed(rest, random, sum(trusted.values()))
 
     return order
-
-
-def _doubt(gain: Gain) -> str:
-    told = "none" if gain.correlation is None else f"{gain.correlation:.2f}"
-    return f"random: the model's agreement says nothing of its Dice (rank correlation {told}, {gain.pairs} proposals)"
 
 
 def _place(candidate: Candidate, gain: Gain, trusted: Mapping[str, int]) -> tuple[tuple[int, float], Place]:
@@ -95,15 +90,20 @@ def _place(candidate: Candidate, gain: Gain, trusted: Mapping[str, int]) -> tupl
     if candidate.state not in OPEN:
         return (1, 1.0), Place(candidate, "other", f"{candidate.state} already")
     if head is None or candidate.state is State.MISSING:
-        value = 1 / max(1, count) / REDRAW_MINUTES
-        return (0, -value), Place(candidate, "redo", f"{known}; nothing is proposed here", 0.0, REDRAW_MINUTES)
+        dice, minutes = gain.dice(candidate.pair.organ, None), gain.redraw_minutes(candidate.pair.organ)
+        value = (1 - dice) / max(1, count) / minutes
+        return (0, -value), Place(candidate, "redo", f"{known}; nothing is proposed here", dice, round(minutes, 2))
     if head.agreement is None:
-        value = (1 - UNTOLD) / max(1, count) / gain.minutes(0)
+        value = (1 - UNTOLD) / max(1, count) / gain.minutes(0, candidate.pair.organ)
         return (0, -value), Place(candidate, "correct", f"{known}; the proposal does not tell how sure it is")
-    dice, minutes = gain.dice(candidate.pair.organ, head.agreement), gain.minutes(head.unsure_cm2 or 0.0)
+    organ = candidate.pair.organ
+    dice, minutes = gain.dice(organ, head.agreement), gain.minutes(head.unsure_cm2 or 0.0, organ)
     value = (1 - dice) / max(1, count) / minutes
     lane = "fast" if dice >= SURE else "correct" if dice >= UNSURE else "redo"
     expected = f"expected Dice {dice:.2f}" if gain.curve else f"the model agrees with itself to {head.agreement:.2f}"
+    if gain.doubted:
+        told = "none" if gain.correlation is None else f"{gain.correlation:.2f}"
+        expected += f", the organ's usual one: agreement tells nothing here (rank correlation {told})"
     reason = f"{expected}, about {minutes:.1f} min; {known}"
     return (0, -value), Place(candidate, lane, reason, dice if gain.curve else None, round(minutes, 2))
 
