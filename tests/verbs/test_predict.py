@@ -241,3 +241,10 @@ def test_masks_of_an_earlier_prediction_do_not_stay_beside_new_ones(tiny: Any, t
     (folder / "mine.txt").write_text("kept")
     predict(tiny.model, [tiny.image], PredictRequest(tmp_path, organs=("liver",)))
     assert {path.name for path in folder.iterdir()} == {"liver.nii.gz", "provenance.json", "mine.txt"}
+
+
+def test_a_file_where_the_masks_folder_should_be_is_told_in_a_sentence(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "case0").write_text("mine")
+    with pytest.raises(BadInput, match=r"case0.*cannot write the file \(Not a directory\)|case0.*Not a directory"):
+        predict(tiny.model, [tiny.image], PredictRequest(tmp_path))
+    assert (tmp_path / "case0").read_text() == "mine"

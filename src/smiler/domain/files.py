@@ -70,6 +70,14 @@ def forget_unfinished(path: Path) -> None:
             old.unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> BadInput:
     """The one sentence for a full disk, a read-only folder or a failing device."""
     return BadInput(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.fetching import fetched
-from smiler.domain.files import forget_unfinished, hash_json, read_json
+from smiler.domain.files import forget_unfinished, hash_json, read_json, remove
 from smiler.domain.organs import OrganSet
 from smiler.domain.provenance import Provenance
 from smiler.formats.dicom.client import write_masks
@@ -156,7 +156,7 @@ def _footprint(request: PredictRequest, organs: int) -> Footprint:
 def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[str]) -> None:
     """Without its note an image is not finished; what an earlier prediction wrote and this one doesn't write goes."""
     old = read_json(about) if about.exists() else None
-    about.unlink(missing_ok=True)
+    remove(about)
     for path in (about, *_files(name, request, organs)):
         forget_unfinished(path)
     if isinstance(old, dict) and old.get("made_by") == "predict":
@@ -166,7 +166,7 @@ def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[st
                 path.name.endswith((".nii.gz", *(end for end in KINDS.values() if end != ".nii.gz")))
                 and path not in wanted
             ):
-                path.unlink()
+                remove(path)
 
 
 def _finished(about: Path, parents: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, float] | None:

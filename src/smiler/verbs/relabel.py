@@ -15,7 +15,7 @@ from smiler.domain.cells import Cell, Status, proposed
 from smiler.domain.cohort import LEDGER, Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, planes
-from smiler.domain.files import forget_unfinished, hash_json, read_json, write_text
+from smiler.domain.files import forget_unfinished, hash_json, read_json, remove, write_text
 from smiler.domain.judged import Judged, JudgedCase
 from smiler.domain.ledger import ledger_text
 from smiler.domain.locks import writing
@@ -280,7 +280,7 @@ def _write(made: _Made, key: str, channel: int, request: RelabelRequest) -> None
     mask, array, grid = made.wanted.masks[key], mask_of(made.bits, channel), made.grid
     voxels = int(np.count_nonzero(array))
     for path in (_about(mask), mask, _unsure(mask)):
-        path.unlink(missing_ok=True)
+        remove(path)
         forget_unfinished(path)
     if voxels:
         write_labels(mask, array, grid)
