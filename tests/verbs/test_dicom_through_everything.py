@@ -1,22 +1,34 @@
 """A DICOM series as a case: predicted and written as all kinds, trained on, relabelled, evaluated, hidden."""
 
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from smiler.audit.audit import audit_cohort
-from smiler.domain.cells import parse_cell
+from smiler.domain.cells import parse_cell, proposed
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
+from smiler.domain.provenance import Provenance
 from smiler.evaluation.truth import Truth
 from smiler.experiments.hide import hide
+from smiler.export.dicom import NAME
+from smiler.export.export import export
+from smiler.export.pieces import ExportRequest
 from smiler.formats.dicom.client import write_masks
 from smiler.formats.dicom.segments import segments_of
 from smiler.formats.labels import read_case_labels
+from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import is_nifti, read_ct, read_header, read_labels
+from smiler.review.desk import Remark, at_desk
+from smiler.review.errors import Pair
+from smiler.review.ledger import Asked
+from smiler.review.masks import Mask
+from smiler.review.states import Decision
 from smiler.store.store import build_store
 from smiler.verbs.evaluate import evaluate
 from smiler.verbs.predict import KINDS, PredictRequest, predict
@@ -91,3 +103,33 @@ def test_a_cohort_of_a_series_with_a_segmentation_goes_through_everything(
     again = read_case_labels(hidden, hidden.cases[0], grid.geometry)
     assert np.array_equal(again.drawn, labels.drawn)
     assert np.array_equal(again.known, labels.known)
+
+
+def test_a_review_tells_in_the_segmentation_who_drew_what(tiny: Any, series: Path, tmp_path: Path) -> None:
+    grid, truth = read_header(series), tiny.truth[tiny.cohort.cases[0].id]
+    for key in ("liver", "spleen"):
+        write_labels(tmp_path / f"c/completed/one_{key}.nii.gz", truth[key].astype(np.uint8), grid)
+        Provenance("relabel", {"model": "0f" * 32}, {"voxels": 1}).save(tmp_path / f"c/completed/one_{key}.json")
+    cells = {key: proposed(f"completed/one_{key}.nii.gz") for key in ("liver", "spleen")}
+    Cohort(tmp_path / "c", tiny.cohort.organs, (Case("one", "p", str(series), cells),)).save()
+    with at_desk(tmp_path / "c", lambda _: None) as desk:
+        heads = {pair.organ: head for pair, head in desk.ledger.heads().items()}
+
+        def asked(key: str) -> Asked:
+            return Asked("anna", uuid.uuid4().hex, heads[key].number if key in heads else 0, key)
+
+        less = desk.mask(heads["spleen"], "one").array.copy(order="F")
+        less[tuple(np.argwhere(less)[0])] = 0
+        new = np.zeros_like(less, order="F")
+        new[tuple(np.argwhere((less == 0) & (desk.mask(heads["liver"], "one").array == 0))[0])] = 1
+        answers = [
+            desk.decide(asked("liver"), Pair("one", "liver"), Decision.ACCEPT, Remark()),
+            desk.correct(asked("spleen"), Pair("one", "spleen"), Mask.of(less, less.shape), Remark()),
+            desk.correct(asked("stomach"), Pair("one", "stomach"), Mask.of(new, new.shape), Remark()),
+        ]
+    assert [answer.status for answer in answers] == [200] * 3, answers
+    export(Cohort.open(tmp_path / "c"), "dicom", ExportRequest(tmp_path / "out"))
+    (file,) = (tmp_path / "out").rglob(NAME)
+    segments = pydicom.dcmread(file).SegmentSequence
+    told = {segment.TrackingID.removeprefix("smiler:"): segment.SegmentAlgorithmType for segment in segments}
+    assert told == {"liver": "AUTOMATIC", "spleen": "SEMIAUTOMATIC", "stomach": "MANUAL"}

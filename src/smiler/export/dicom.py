@@ -17,7 +17,12 @@ from smiler.formats.dicom.segments import Drawn, segment_of
 from smiler.formats.kept import Origin
 from smiler.formats.volumes import is_nifti
 
-KINDS: dict[Origin, Drawn] = {"expert": "MANUAL", "accepted": "AUTOMATIC", "proposed": "AUTOMATIC"}
+KINDS: dict[Origin, Drawn] = {
+    "expert": "MANUAL",
+    "corrected": "SEMIAUTOMATIC",
+    "accepted": "AUTOMATIC",
+    "proposed": "AUTOMATIC",
+}
 """Who drew: a proposal accepted as it is was drawn by the model."""
 NAME = "organs_seg.dcm"
 

@@ -93,7 +93,9 @@ def origin_of(cohort: Cohort, case: Case, key: str) -> tuple[Origin, Any]:
         raise BadInput("not a mask's provenance", where=str(about), got=type(told).__name__, do="remove the file")
     if cell.auto:
         return "proposed", told
-    return ("accepted" if _by_a_model(told) else "expert"), told
+    if _by_a_model(told):
+        return "accepted", told
+    return ("corrected" if _corrects_a_model(told) else "expert"), told
 
 
 def _by_a_model(told: Any) -> bool:
@@ -103,5 +105,12 @@ def _by_a_model(told: Any) -> bool:
     return isinstance(told, dict) and (told.get("made_by") == "relabel" or _by_a_model(was))
 
 
+def _corrects_a_model(told: Any) -> bool:
+    """Whether a reviewer drew upon what a model had made."""
+    parents = told.get("parents") if isinstance(told, dict) else None
+    return isinstance(parents, dict) and told.get("made_by") == "review" and {"mask", "model"} <= parents.keys()
+
+
 def _wanted(origin: Origin, include: Include) -> bool:
-    return list(INCLUDES).index(include) >= ("expert", "accepted", "proposed").index(origin)
+    levels = {"expert": 0, "corrected": 0, "accepted": 1, "proposed": 2}
+    return list(INCLUDES).index(include) >= levels[origin]

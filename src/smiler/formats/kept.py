@@ -14,7 +14,8 @@ from smiler.domain.files import read_json
 from smiler.domain.organs import Organ
 
 KEPT = "smiler.json"
-Origin = Literal["expert", "accepted", "proposed"]
+Origin = Literal["expert", "corrected", "accepted", "proposed"]
+"""Who drew a mask: an expert, an expert upon a model's proposal, a model with an expert's consent, a model."""
 
 
 @dataclass(frozen=True)
