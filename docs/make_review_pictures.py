@@ -1,7 +1,7 @@
 """The pictures of docs/review-page.md: python docs/make_review_pictures.py COHORT CASE ORGAN [FOLDER]
 
-COHORT has proposals (`smiler relabel --round`). Needs chromium, and the page (`make page`). Says how long the first view
-took, from the address to the moment in which the reviewer can work. Nothing is saved in the cohort but a draft.
+COHORT has proposals (`smiler relabel --round`). Needs chromium, and the page (`make page`). Says how long the first
+view took, from the address to the moment in which the reviewer can work. Nothing is saved in the cohort but a draft.
 """
 
 import json

@@ -18,6 +18,10 @@ class Room:
     def __init__(self, size: int) -> None:
         self.left, self._lock = size, Lock()
 
+    def __reduce__(self) -> tuple[type["Room"], tuple[int]]:
+        """To another process goes the size, not the lock."""
+        return Room, (self.left,)
+
     def hold(self, array: Any) -> Any:
         """The array on disk in memory, or as it is where it does not fit."""
         with self._lock:

@@ -36,7 +36,7 @@ from smiler.sampling.batches import Batches
 from smiler.training.events import Events
 from smiler.training.options import TrainingOptions
 from smiler.training.plot import plot_progress
-from smiler.training.recorded import Recorded, recordable
+from smiler.training.recorded import WARM_UP, Recorded, recordable
 
 LOG_EVERY = 10
 
@@ -176,6 +176,8 @@ class _Trainer:
             else:
                 group["lr"] = rate
         self.losses.append(self._work(step, objective)(batch))
+        if self.recorded is not None and self.recorded.steps == WARM_UP + 1 and self.recorded.why:
+            self.events.add("note", stage=self.stage.number, step=step + 1, text=f"not recorded: {self.recorded.why}")
         if (step + 1) % LOG_EVERY == 0 or step + 1 == self.stage.steps:
             self._log(step + 1, rate)
 
