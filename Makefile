@@ -77,7 +77,7 @@ bench-review: $(READY)   ## the review under load, killed again and again, and o
 bench-peers: $(PEERS)/.ready   ## smiler, MONAI and nnU-Net side by side on the same network and data, about an hour
 	$(PEERS)/bin/python -m benchmarks.peers.run
 
-bench-loop: $(READY)   ## train, relabel, review, train again on the phantom; what the queue saves, about ten minutes
+bench-loop: $(READY)   ## train, relabel, review, train again on the phantom; what the queue saves, about half an hour
 	$(BIN)/python -m benchmarks.review_loop
 
 bench-report: $(READY)   ## one page that compares the kept runs of make bench: results/bench/report.html
