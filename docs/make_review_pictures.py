@@ -44,11 +44,14 @@ def _take(url: str, case: str, organ: str, target: Path) -> None:
         page.goto(url)
         page.wait_for_function("() => window.smiler && smiler.state().phase === 'reviewing'")
         print(f"first view after {time.monotonic() - begin:.1f} s")
-        page.locator(".item").filter(has_text=case).filter(has_text=organ).first.click()
+        page.get_by_label("Organ", exact=True).select_option(organ)
+        page.wait_for_timeout(1500)  # the queue comes anew
+        page.locator(".item").filter(has_text=case).click()
         page.wait_for_function(
             f"() => {{ const s = smiler.state(); return s.info?.title === {json.dumps(case)}"
             f" && s.task?.organ === {json.dumps(organ)} && s.phase === 'reviewing' }}"
         )
+        page.wait_for_timeout(1500)
         _look_at_the_middle(page)
         page.screenshot(path=target / "review.png")
         for key in ("1", "m", "t"):

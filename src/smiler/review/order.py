@@ -92,7 +92,8 @@ def _place(candidate: Candidate, gain: Gain, trusted: Mapping[str, int]) -> tupl
     if head is None or candidate.state is State.MISSING:
         dice, minutes = gain.dice(candidate.pair.organ, None), gain.redraw_minutes(candidate.pair.organ)
         value = (1 - dice) / max(1, count) / minutes
-        return (0, -value), Place(candidate, "redo", f"{known}; nothing is proposed here", dice, round(minutes, 2))
+        reason = f"nothing is proposed here, about {minutes:.1f} min; {known}"
+        return (0, -value), Place(candidate, "redo", reason, dice, round(minutes, 2))
     if head.agreement is None:
         value = (1 - UNTOLD) / max(1, count) / gain.minutes(0, candidate.pair.organ)
         return (0, -value), Place(candidate, "correct", f"{known}; the proposal does not tell how sure it is")

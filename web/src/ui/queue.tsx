@@ -66,14 +66,7 @@ function Item({ item, reviewer, state }: Part & { item: QueueItem }) {
       <span class="what">{organ.title}</span>
       <span class={`badge ${item.state}`}>{item.state}</span>
       <span class="where">{item.title}</span>
-      <span class="why">{item.reason}{costs(item)}</span>
+      <span class="why">{item.reason}</span>
     </button>
   );
-}
-
-function costs({ minutes, expected_dice }: QueueItem): string {
-  const parts = [];
-  if (expected_dice !== null) parts.push(`Dice ~${expected_dice.toFixed(2)}`);
-  if (minutes !== null) parts.push(`~${minutes < 1 ? "<1" : Math.round(minutes)} min`);
-  return parts.length ? ` · ${parts.join(" · ")}` : "";
 }
