@@ -83,7 +83,7 @@ def _of(values: Mapping[str, float], organ: str, otherwise: float) -> float:
 
 
 def learn(judged: Sequence[Judged]) -> Gain:
-    """Fit both."""
+    """Fit all of it to what was judged, in any order."""
     proposed = [row for row in judged if row.agreement is not None]
     nothing = [row for row in judged if row.agreement is None]
     start, per_cm2 = _speed(proposed)
