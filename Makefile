@@ -13,7 +13,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-peers bench-loop bench-report check-machines real setup clean help
+.PHONY: page demo test test-review test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-report check-machines real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -73,6 +73,9 @@ bench-memory: $(READY)   ## peak memory for 10, 100 and 1,000 volumes
 
 bench-review: $(READY)   ## the review under load, killed again and again, and one large CT
 	$(BIN)/python -m benchmarks.review_load
+
+bench-page: $(READY) page   ## one large CT in a browser without a graphics card: first view, stroke saved
+	$(BIN)/python -m benchmarks.review_page
 
 bench-peers: $(PEERS)/.ready   ## smiler, MONAI and nnU-Net side by side on the same network and data, about an hour
 	$(PEERS)/bin/python -m benchmarks.peers.run

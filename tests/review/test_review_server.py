@@ -51,6 +51,16 @@ def test_image_and_masks_come_on_the_ras_grid(anna: Reviewer, folder: Path, case
         assert np.array_equal(anna.mask(case, organ), mask * (case != "d"))
 
 
+def test_only_a_browser_elsewhere_gets_volumes_packed(anna: Reviewer) -> None:
+    """A reverse proxy on this machine says whom it asks for."""
+    for what in ("image", "masks/liver"):
+        url = f"/api/cases/{anna.ids['b']}/{what}"
+        here, there = anna.http.get(url), anna.http.get(url, headers={"x-forwarded-for": "203.0.113.9"})
+        assert "content-encoding" not in here.headers
+        assert there.headers["content-encoding"] == "gzip"
+        assert there.content == here.content
+
+
 def test_accept_makes_the_proposal_knowledge(anna: Reviewer, folder: Path) -> None:
     answer = anna.decide("b", "liver", "accept", note="fine", active_seconds=4.5)
     assert answer.status_code == 200
@@ -255,6 +265,19 @@ def test_a_draft_comes_back_after_the_server_was_gone(folder: Path) -> None:
         anna.http.put(url, content=body, headers={"if-match": '"1"'})  # stale, and kept all the same
         assert anna.http.delete(url).status_code == 204
         assert anna.http.get(url).status_code == 404
+
+
+def test_a_save_that_is_asked_for_again_does_not_take_the_draft_drawn_since(anna: Reviewer) -> None:
+    """The answer was lost on the way; by the time it is asked for again the reviewer has drawn on."""
+    body = gzip.compress(box_mask(3, 3, 3, 5, 5, 5).tobytes(order="F"))
+    url = f"/api/cases/{anna.ids['b']}/drafts/liver"
+    anna.http.put(url, content=body, headers={"if-match": '"1"'})
+    made = anna.put("b", "liver", box_mask(2, 2, 2, 5, 5, 4), key="same-key-12345678").json()
+    assert anna.http.get(url).status_code == 404
+    anna.http.put(url, content=body, headers={"if-match": f'"{made["revision"]}"'})
+    again = anna.put("b", "liver", box_mask(2, 2, 2, 5, 5, 4), base=1, key="same-key-12345678")
+    assert again.json() == made
+    assert anna.http.get(url).content == body
 
 
 def test_a_lease_is_a_hint(anna: Reviewer, ben: Reviewer) -> None:

@@ -17,7 +17,15 @@ PAGE = REPOSITORY / "src/smiler/review/page"
 CHROMIUM = shutil.which("chromium")
 CASES = {
     **{"ras": "RAS", "lps": "LPS", "las": "LAS", "shaped": "LAS"},
-    **{"decided": "LPS", "contested": "LAS", "drafted": "RAS", "broken": "LPS", "dark": "LPS", "away": "RAS"},
+    **{
+        "decided": "LPS",
+        "contested": "LAS",
+        "drafted": "RAS",
+        "broken": "LPS",
+        "dark": "LPS",
+        "away": "RAS",
+        "seen": "LAS",
+    },
 }
 
 

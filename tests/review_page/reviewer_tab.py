@@ -1,13 +1,20 @@
 """One reviewer's browser tab, driven as a person would: keys, mouse, and what can be read on the page."""
 
+import io
 import json
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import Locator, Page
 from review_cohort import Voxel
 
 PATIENCE_MS = 60_000
+
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -74,3 +81,16 @@ class Tab:
     def stay(self) -> None:
         """Don't go on to the next task after a decision."""
         self.page.get_by_label("Go on to the next after a decision").uncheck()
+
+    def colours(self, voxels: Mapping[str, Voxel]) -> dict[str, Colour]:
+        """What the screen shows where these voxels of the slice lie, without the crosshair over it."""
+        points = {name: self.point(voxel) for name, voxel in voxels.items()}
+        self.page.evaluate("voxel => smiler.look(voxel)", [0, 0, next(iter(voxels.values()))[2]])
+        picture = np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB"))
+        return {name: tuple(map(int, picture[round(y), round(x)])) for name, (x, y) in points.items()}
+
+    def wait_for_colours(self, voxels: Mapping[str, Voxel], right: Callable[[dict[str, Colour]], bool]) -> None:
+        """Until the screen shows them so; what it shows is told when it never does."""
+        until = time.monotonic() + PATIENCE_MS / 1000
+        while not right(seen := self.colours(voxels)):
+            assert time.monotonic() < until, f"the screen shows {seen}"

@@ -52,6 +52,12 @@ class Drafts:
         """Forget it."""
         self._path(pair, reviewer).unlink(missing_ok=True)
 
+    def saved(self, pair: Pair, reviewer: str, revision: int) -> None:
+        """Forget it, unless it was drawn over this revision or a later one: the save was then asked for again."""
+        found = self.get(pair, reviewer)
+        if found is None or found.base < revision:
+            self.drop(pair, reviewer)
+
     def _path(self, pair: Pair, reviewer: str) -> Path:
         name = hashlib.sha256("\0".join((pair.case, pair.organ, reviewer)).encode()).digest()
         return self.folder / f"{base64.b32encode(name).decode().rstrip('=').lower()}.draft"

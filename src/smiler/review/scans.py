@@ -1,16 +1,16 @@
-"""The CTs of a cohort for the page: their grid without voxels, and the RAS+ volume, packed once and kept a while."""
+"""The CTs of a cohort for the page: their grid without voxels, and the RAS+ volume, made once and kept a while."""
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
 
-from isal import igzip
-
 from smiler.domain.cohort import Case, Cohort
+from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json
 from smiler.formats.nifti import ct_bytes
 from smiler.formats.nifti_grid import Grid
@@ -18,33 +18,29 @@ from smiler.formats.volumes import CT, read_ct, read_header
 from smiler.review.orientation import nifti_bytes, ras
 
 KEPT_IMAGES = 3
-FASTEST = 0
-"""isal's level for what only crosses to the browser."""
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A gzipped NIfTI file and the hash of it."""
+class Made:
+    """A NIfTI file of a CT.
+
+    etag: tells it from the same CT when the cohort's file has changed.
+    """
 
     content: bytes
-    sha256: str
+    etag: str
 
-    @classmethod
-    def of(cls, content: bytes) -> "Packed":
-        """With its hash."""
-        return cls(content, hashlib.sha256(content).hexdigest())
-
-    @property
-    def etag(self) -> str:
-        """A short of the hash."""
-        return self.sha256[:32]
+    @cached_property
+    def sha256(self) -> str:
+        """Of the content."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 class Scans:
     """CTs by case."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str, str], Packed] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], Made] = OrderedDict()
         self._lock = Lock()
 
     def grid(self, cohort: Cohort, case: Case) -> Grid:
@@ -52,20 +48,25 @@ class Scans:
         path = cohort.image_path(case)
         return _grid(path, _state(path))
 
-    def image(self, cohort: Cohort, case: Case) -> Packed:
-        """The CT, int16 HU on the RAS+ grid."""
-        return self._packed(cohort, case, _on_ras)
+    def image(self, cohort: Cohort, case: Case) -> Made:
+        """The CT, int16 HU on the RAS+ grid, not compressed."""
+        return self._made(cohort, case, _on_ras)
 
-    def own_image(self, cohort: Cohort, case: Case) -> Packed:
-        """The CT, int16 HU on its file's own grid."""
-        return self._packed(cohort, case, _on_own)
+    def expect(self, cohort: Cohort, case: Case) -> None:
+        """Have the CT at hand for whoever asks next; what is wrong with it he is told then."""
+        with suppress(BadInput, OSError):
+            self.image(cohort, case)
 
-    def _packed(self, cohort: Cohort, case: Case, pack: Callable[[CT], bytes]) -> Packed:
+    def own_image(self, cohort: Cohort, case: Case) -> Made:
+        """The CT, int16 HU on its file's own grid, gzipped."""
+        return self._made(cohort, case, _on_own)
+
+    def _made(self, cohort: Cohort, case: Case, make: Callable[[CT], bytes]) -> Made:
         path = cohort.image_path(case)
-        key = (str(path), _state(path), pack.__name__)
+        key = (str(path), _state(path), make.__name__)
         with self._lock:  # one at a time: a volume is large
             if key not in self._kept:
-                self._kept[key] = Packed.of(pack(read_ct(path)))
+                self._kept[key] = Made(make(read_ct(path)), hash_json(key))
             self._kept.move_to_end(key)
             while len(self._kept) > KEPT_IMAGES:
                 self._kept.popitem(last=False)
@@ -73,7 +74,7 @@ class Scans:
 
 
 def _on_ras(ct: CT) -> bytes:
-    return igzip.compress(nifti_bytes(ras(ct.hu), ct.geometry), FASTEST)
+    return nifti_bytes(ras(ct.hu), ct.geometry)
 
 
 def _on_own(ct: CT) -> bytes:

@@ -58,9 +58,11 @@ export class Opening {
     const { desk } = this;
     const info = await desk.ask(() => desk.server.caseInfo(task.case), stale);
     if (stale()) return;
-    const image = await this.showImage(info, stale);
     const organ = organOf(info, task);
-    const bytes = await this.maskBytes(task, organ, stale);
+    const mask = this.maskBytes(task, organ, stale); // on its way while the CT comes
+    mask.catch(() => undefined);
+    const image = await this.showImage(info, stale);
+    const bytes = await mask;
     const draft = organ.draft ? await this.draftOf(task, image.grid, stale) : null;
     if (stale()) return;
     // from here to the end of the draft nothing waits, so that no stroke can come between

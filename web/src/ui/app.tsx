@@ -15,7 +15,7 @@ export function App({ reviewer }: { reviewer: Reviewer }) {
   const state = useReview(reviewer);
   const part = { reviewer, state };
   return (
-    <div class="page" data-phase={state.phase} data-pen={state.settings.pen}>
+    <div class="page" data-phase={state.phase} data-pen={state.settings.pen} data-view={state.settings.view}>
       <TopBar {...part} />
       <Queue {...part} />
       <main>

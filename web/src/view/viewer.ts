@@ -1,12 +1,14 @@
-// The only file that knows niivue (0.69.0): the CT, the mask as its drawing layer, overlays, and where a pixel lies.
+// The only file, beside lean.ts, that knows niivue (0.69.0): the CT, the mask as its drawing layer, overlays, and where a pixel lies.
 //
 // niivue's own pen, undo, slice interpolation and grow-cut are not used: the page paints into the very array that niivue
 // shows (`drawBitmap`, first axis fastest), so that what is seen and what is saved are one array.
-import { DRAG_MODE, MULTIPLANAR_TYPE, Niivue, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
+import { DRAG_MODE, MULTIPLANAR_TYPE, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
 import type { HuWindow, ViewName } from "../review/settings";
 import type { Box } from "../voxels/box";
 import { boxSize } from "../voxels/box";
 import type { Axis, Grid, Voxel } from "../voxels/grid";
+import { LeanNiivue } from "./lean";
+import { ofLabels, ofShare, ofWindow, Tints } from "./tints";
 
 const DRAWING_TEXTURE = 33991; // gl.TEXTURE7, niivue's drawing layer
 
@@ -45,7 +47,7 @@ export class Viewer {
   private lost = false;
 
   private constructor(
-    private readonly nv: Niivue,
+    private readonly nv: LeanNiivue,
     readonly canvas: HTMLCanvasElement,
   ) {}
 
@@ -54,9 +56,13 @@ export class Viewer {
     canvas.setAttribute("aria-label", "CT viewer");
     canvas.setAttribute("role", "img");
     host.replaceChildren(canvas);
-    const viewer = new Viewer(new Niivue(OPTIONS), canvas);
+    const viewer = new Viewer(new LeanNiivue(OPTIONS), canvas);
     viewer.watch(events);
     await viewer.nv.attachToCanvas(canvas, false);
+    if (viewer.nv.hasNoCard) {
+      viewer.nv.opts.multiplanarShowRender = SHOW_RENDER.NEVER;
+      host.dataset.flat = "";
+    }
     return viewer;
   }
 
@@ -79,6 +85,7 @@ export class Viewer {
     this.nv.volumes = [];
     if (this.nv.drawBitmap) this.nv.closeDrawing();
     const image = await NVImage.loadFromUrl({ url: bytes, name: "ct.nii", cal_min: window.low, cal_max: window.high });
+    this.nv.tint(image, this.greys(window));
     this.nv.addVolume(image);
     const dims = this.nv.back?.dims ?? [];
     if (grid.shape.some((n, axis) => dims[axis + 1] !== n)) throw new RangeError("the viewer sees another grid than the server");
@@ -88,13 +95,13 @@ export class Viewer {
 
   /** Let niivue show this very array as its drawing layer. */
   showMask(voxels: Uint8Array, [red, green, blue]: Colour): void {
-    if (!this.nv.drawBitmap) this.nv.createEmptyDrawing();
-    this.nv.clickToSegmentGrowingBitmap = null;
-    this.nv.drawUndoBitmaps = [];
+    const dims = this.nv.back?.dims;
+    if (!dims) return;
+    if (!this.nv.drawBitmap) this.nv.drawTexture = this.nv.r8Tex(this.nv.drawTexture, DRAWING_TEXTURE, dims);
     this.nv.drawLut = drawingColours([red, green, blue]);
     this.nv.drawBitmap = voxels;
     this.nv.refreshColormaps();
-    this.nv.refreshDrawing(true);
+    this.refresh(null);
   }
 
   hideMask(): void {
@@ -110,8 +117,7 @@ export class Viewer {
   /** Send voxels that changed to the graphics card: those of a box, or all. */
   refresh(box: Box | null): void {
     if (!this.nv.drawBitmap || !this.grid) return;
-    if (box) this.upload(this.nv.drawBitmap, this.grid, box);
-    else this.nv.refreshDrawing(false);
+    this.upload(this.nv.drawBitmap, this.grid, box ?? { low: [0, 0, 0], high: this.grid.shape });
     this.nv.drawScene();
   }
 
@@ -132,38 +138,40 @@ export class Viewer {
 
   /** Show a file of labels (0 is nothing, n has the nth colour); null takes it away. */
   async showLabels(bytes: ArrayBuffer | null, colours: readonly Colour[], opacity: number): Promise<void> {
-    const layer = await this.replace("labels", bytes, { colormap: "gray", opacity });
-    if (!layer) return;
-    layer.setColormapLabel(labelColours(colours));
-    this.nv.updateGLVolume();
+    await this.replace("labels", bytes, ofLabels(colours, opacity));
   }
 
+  /** Show a file of 0 to 255, of which little is not worth a look; null takes it away. */
   async showUncertainty(bytes: ArrayBuffer | null, opacity: number): Promise<void> {
-    const options = { colormap: "inferno", opacity, cal_min: 25, cal_max: 255 };
-    if (await this.replace("uncertainty", bytes, options)) this.nv.updateGLVolume();
+    await this.replace("uncertainty", bytes, ofShare(this.nv.colormap("inferno"), 25, 255, opacity));
   }
 
-  private async replace(name: Layer, bytes: ArrayBuffer | null, options: object): Promise<NVImage | null> {
+  private async replace(name: Layer, bytes: ArrayBuffer | null, tints: Tints): Promise<void> {
+    const { grid } = this;
+    const layer = bytes && (await NVImage.loadFromUrl({ url: bytes, name: `${name}.nii`, cal_min: 0, cal_max: 1 }));
+    if (this.grid !== grid) return; // another CT came meanwhile
     const before = this.layers[name];
-    if (before) this.nv.removeVolume(before);
     delete this.layers[name];
-    if (!bytes) return null;
-    const layer = await NVImage.loadFromUrl({ url: bytes, name: `${name}.nii`, ...options });
+    if (before) this.nv.removeVolume(before);
+    if (!layer) return;
+    this.nv.tint(layer, tints);
     this.layers[name] = layer;
     this.nv.addVolume(layer);
-    return layer;
   }
 
   setView(view: ViewName): void {
     this.nv.setSliceType(SLICES[view]);
   }
 
-  setWindow({ low, high }: HuWindow): void {
+  setWindow(window: HuWindow): void {
     const image = this.nv.volumes[0];
-    if (!image || (image.cal_min === low && image.cal_max === high)) return;
-    image.cal_min = low;
-    image.cal_max = high;
+    if (!image) return;
+    this.nv.tint(image, this.greys(window));
     this.nv.updateGLVolume();
+  }
+
+  private greys({ low, high }: HuWindow): Tints {
+    return ofWindow(this.nv.colormap("gray"), low, high);
   }
 
   setMaskOpacity(opacity: number): void {
@@ -253,13 +261,6 @@ const OPTIONS = {
   maxDrawUndoBitmaps: 1,
   tileMargin: 4,
 };
-
-function labelColours(colours: readonly Colour[]) {
-  const all: readonly Colour[] = [[0, 0, 0], ...colours];
-  const channel = (c: 0 | 1 | 2) => all.map((colour) => colour[c]);
-  const A = all.map((_, n) => (n ? 255 : 0));
-  return { R: channel(0), G: channel(1), B: channel(2), A, I: all.map((_, n) => n), labels: all.map(String) };
-}
 
 function drawingColours(colour: Colour) {
   const lut = new Uint8ClampedArray(256 * 4);

@@ -1,8 +1,9 @@
 """What the page reads: session, queue, progress, volumes, masks, history."""
 
+from ipaddress import ip_address
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from isal import igzip
 
 from smiler.domain.provenance import tool_version
@@ -11,15 +12,21 @@ from smiler.review.masks import Mask
 from smiler.review.order import Candidate, Place
 from smiler.review.orientation import nifti_bytes, ras_shape, ras_spacing
 from smiler.review.progress import RECENT, progress_of
-from smiler.review.scans import FASTEST
 from smiler.review.server import shapes
 from smiler.review.server.room import TO_DO, CaseId, InRoom, Room, SignedIn, ThePair
 from smiler.review.states import State
 from smiler.review.uncertainty import uncertainty_of, uncertainty_path
 
 router = APIRouter(prefix="/api")
+COMING = 2
+"""So many of the queue's first CTs are read before anybody asks for them."""
+FASTEST = 0
+"""isal's level for what only crosses to the browser."""
 NIFTI: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {}}, "description": "NIfTI-1 on the RAS+ grid, gzip-encoded."}
+    200: {
+        "content": {"application/octet-stream": {}},
+        "description": "NIfTI-1 on the RAS+ grid; gzip-encoded to another machine.",
+    }
 }
 
 
@@ -44,6 +51,7 @@ def session(room: InRoom, who: SignedIn) -> shapes.SessionOut:
 @router.get("/queue")
 def queue(
     room: InRoom,
+    behind: BackgroundTasks,
     organ: Annotated[str | None, Query(max_length=64)] = None,
     state: State | None = None,
     lane: Annotated[str | None, Query(pattern="^(fast|correct|redo|other)$")] = None,
@@ -53,6 +61,8 @@ def queue(
     all_of_them = room.candidates()
     places = room.places(all_of_them, TO_DO if state is None else frozenset({state}), organ)
     places = [place for place in places if lane in (None, place.lane)]
+    for name in list(dict.fromkeys(place.candidate.pair.case for place in places))[:COMING]:
+        behind.add_task(room.desk.scans.expect, room.desk.cohort, room.desk.cohort.case(name))
     return shapes.QueueOut(
         items=[_item(room, place) for place in places[:limit]],
         matching=len(places),
@@ -115,8 +125,8 @@ def case(room: InRoom, who: SignedIn, case: CaseId) -> shapes.CaseOut:
 def image(room: InRoom, request: Request, case: CaseId) -> Response:
     """The CT, int16 HU."""
     cohort = room.desk.cohort
-    packed = room.desk.scans.image(cohort, cohort.case(room.case_of(case)))
-    return _packed(request, packed.content, packed.etag, "private, max-age=0, must-revalidate")
+    made = room.desk.scans.image(cohort, cohort.case(room.case_of(case)))
+    return _sent(request, made.content, made.etag, "private, max-age=0, must-revalidate")
 
 
 @router.get("/cases/{case}/masks/{organ}", responses=NIFTI, response_class=Response)
@@ -132,8 +142,8 @@ def mask(
 
 
 def _mask(room: Room, request: Request, case: str, mask: Mask, revision: int) -> Response:
-    content = igzip.compress(nifti_bytes(mask.array, room.desk.grid(case).geometry), FASTEST)
-    answer = _packed(request, content, f"{revision}-{mask.voxels}", "no-store")
+    content = nifti_bytes(mask.array, room.desk.grid(case).geometry)
+    answer = _sent(request, content, f"{revision}-{mask.voxels}", "no-store")
     answer.headers["x-revision"] = str(revision)
     return answer
 
@@ -144,8 +154,7 @@ def uncertainty(room: InRoom, request: Request, pair: ThePair) -> Response:
     found = uncertainty_of(room.desk, pair)
     if found is None:
         raise Refused(404, "the proposal says nothing of its uncertainty", where=str(pair))
-    content = igzip.compress(nifti_bytes(found, room.desk.grid(pair.case).geometry), FASTEST)
-    return _packed(request, content, "", "no-store")
+    return _sent(request, nifti_bytes(found, room.desk.grid(pair.case).geometry), "", "no-store")
 
 
 @router.get("/cases/{case}/history/{organ}")
@@ -154,8 +163,18 @@ def history(room: InRoom, pair: ThePair) -> shapes.History:
     return shapes.History(revisions=[shapes.RevisionOut.of(found) for found in room.desk.ledger.history(pair)])
 
 
-def _packed(request: Request, content: bytes, etag: str, cache: str) -> Response:
-    headers = {"content-encoding": "gzip", "cache-control": cache, **({"etag": f'"{etag}"'} if etag else {})}
+def _sent(request: Request, content: bytes, etag: str, cache: str) -> Response:
+    headers = {"cache-control": cache, **({"etag": f'"{etag}"'} if etag else {})}
     if etag and request.headers.get("if-none-match") == f'"{etag}"':
-        return Response(status_code=304, headers={"etag": headers["etag"], "cache-control": cache})
+        return Response(status_code=304, headers=headers)
+    if not _is_here(request):
+        content, headers["content-encoding"] = igzip.compress(content, FASTEST), "gzip"
     return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+def _is_here(request: Request) -> bool:
+    """Does the browser run on this machine? Then packing and unpacking take longer than the way."""
+    try:
+        return request.client is not None and ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False

@@ -46,8 +46,8 @@ def correct(write: TheWrite, body: TheBody, said: Said) -> Response:
 
 def _told(write: Write, answer: Answer) -> Response:
     if answer.status == 200:
-        write.room.drafts.drop(write.pair, write.session.reviewer)
         made = Revision.from_row(answer.body)
+        write.room.drafts.saved(write.pair, write.session.reviewer, made.number)
         return JSONResponse(shapes.RevisionOut.of(made).model_dump(mode="json"))
     what = "somebody else decided first: the organ has another revision by now"
     error = shapes.Fault(
