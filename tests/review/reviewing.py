@@ -150,12 +150,16 @@ class Served:
 
 @contextmanager
 def serving(
-    folder: Path, reviewers: tuple[str, ...] = ("anna", "ben"), page: Path | None = None, monailabel: bool = False
+    folder: Path,
+    reviewers: tuple[str, ...] = ("anna", "ben"),
+    page: Path | None = None,
+    monailabel: bool = False,
+    repeats: float = 0.0,
 ) -> Iterator[Served]:
     """The real server on a free port, in a thread of this process."""
     told: list[str] = []
     with at_desk(folder, told.append) as desk:
-        bound = bind(desk, ServeOptions(reviewers=reviewers, page=page, monailabel=monailabel))
+        bound = bind(desk, ServeOptions(reviewers=reviewers, page=page, monailabel=monailabel, repeats=repeats))
         thread = threading.Thread(target=bound.run)
         thread.start()
         served = Served(folder, desk, bound, told)

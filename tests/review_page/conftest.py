@@ -56,7 +56,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     users = folder.parent / "users.txt"
     users.write_text("anna\nben\n")
     command = [sys.executable, "-m", "smiler", "review", str(folder), "--no-browser", "--json"]
-    command += ["--users", str(users), "--page", str(PAGE)]
+    command += ["--users", str(users), "--page", str(PAGE), "--repeats", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Served(folder, json.loads(_first_page(process))["urls"])

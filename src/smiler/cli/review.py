@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from smiler.cli.cohorts import CohortArgument, Json
+from smiler.review.repeats import SHARE
 
 
 def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with the ledger
@@ -19,6 +20,10 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     monailabel: Annotated[
         bool, typer.Option("--monailabel", help="Let 3D Slicer's MONAI Label extension connect, too.")
     ] = False,
+    repeats: Annotated[
+        float,
+        typer.Option(min=0, max=0.5, help="Share of decided proposals that come a second time, unannounced."),
+    ] = SHARE,
     verify: Annotated[bool, typer.Option("--verify", help="Check history, masks and cases.csv, then end.")] = False,
     backup: Annotated[Path | None, typer.Option(help="Copy database and masks into a folder, then end.")] = None,
     history: Annotated[Path | None, typer.Option(help="Write every revision to a CSV file, then end.")] = None,
@@ -42,6 +47,6 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     if simulate is not None:
         review_view.show_simulation(cohort, simulate, out, as_json=as_json)
         return
-    where = review_view.Where(host, port, page, not no_browser, as_json, monailabel)
+    where = review_view.Where(host, port, page, not no_browser, as_json, monailabel, repeats)
     reviewers = review_view.names(host, reviewer, users, allow_remote=allow_remote)
     review_view.serve_page(cohort, where, reviewers)

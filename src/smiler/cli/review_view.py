@@ -12,6 +12,7 @@ from rich.table import Table
 
 from smiler.cli.console import Bars, out, print_json
 from smiler.domain.errors import BadInput, CheckFailed
+from smiler.review.repeats import SHARE
 
 MOST_NAME = 64
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -64,6 +65,7 @@ class Where:
     browser: bool
     as_json: bool
     monailabel: bool = False
+    repeats: float = SHARE
 
 
 def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
@@ -75,7 +77,9 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
         raise BadInput("the page's server is not installed", where="review", got=str(error), do=do) from error
     from smiler.review.desk import at_desk
 
-    options = ServeOptions(where.host, where.port, reviewers, where.page, monailabel=where.monailabel)
+    options = ServeOptions(
+        where.host, where.port, reviewers, where.page, monailabel=where.monailabel, repeats=where.repeats
+    )
     with at_desk(cohort, Bars(quiet=where.as_json).note) as desk:
         bound = bind(desk, options)
         announce(bound.urls, bound.slicer, where)

@@ -22,7 +22,7 @@ from smiler.review.errors import Pair, Refused
 from smiler.review.ledger import MADE_HERE, Answer, Asked, Ledger
 from smiler.review.masks import Mask
 from smiler.review.orientation import ras, ras_shape
-from smiler.review.revisions import Revision
+from smiler.review.revisions import REPEAT, Revision
 from smiler.review.scans import Scans, grid_hash
 from smiler.review.sheet import Sheet, Told
 from smiler.review.states import ALLOWED, OUTCOME, TRUSTED, Decision, State
@@ -137,6 +137,41 @@ class Desk:
                 self._remember((pair, answer.body["number"]), mask)  # the next stroke needs it
         return answer
 
+    def repeat(self, asked: Asked, pair: Pair, said: Decision | Mask, remark: Remark) -> Answer:
+        """A second answer to a proposal (the revision that it is based on), kept beside the first; see `repeats`."""
+        with self._alone(pair.case):
+            answer = self.ledger.answered(asked)
+            first, shown = self.ledger.head(pair), self.ledger.revision(pair, asked.expected)
+            if answer is not None or first is None or shown is None:
+                return answer or Answer(412, {"head": first.number if first else 0, "kept": None})
+            if said is Decision.FLAG:
+                return self._done(replace(asked, expected=first.number), pair, self._said(pair, first, said), remark)
+            made, mask = self._again(shown, said)
+            made = replace(made, source=REPEAT, agreement=self._alike(first, made, mask))
+            return self.ledger.write_beside(asked, _signed(made, asked, remark))
+
+    def _again(self, shown: Revision, said: Decision | Mask) -> tuple[Revision, Mask | None]:
+        """The second answer and its mask, if it says that there is one."""
+        pair, proposal = shown.pair, self.mask(shown, shown.case)
+        if isinstance(said, Mask):
+            if not said.voxels:
+                raise _empty(pair)
+            made = replace(self._new(pair, State.CORRECTED), mask=self.blobs.put(said, self.grid(pair.case)))
+            return made.changed(said.change_from(proposal)), said
+        if said not in OUTCOME or State.PROPOSED not in ALLOWED[said]:
+            raise _not_now(pair, said, State.PROPOSED)
+        made = self._new(pair, OUTCOME[said])
+        if said is Decision.ABSENT:
+            return replace(made, voxels=0), None
+        made = replace(made, mask=self.keep(shown), voxels=proposal.voxels)
+        return made, proposal if said is Decision.ACCEPT else None
+
+    def _alike(self, first: Revision, made: Revision, mask: Mask | None) -> float:
+        """Dice of two answers; without masks 1 if they are the same and 0 if not."""
+        if mask is not None and first.state in (State.ACCEPTED, State.CORRECTED):
+            return mask.change_from(self.mask(first, first.case)).dice or 0.0
+        return float(first.state is made.state)
+
     @contextmanager
     def _alone(self, case: str) -> Iterator[None]:
         self.sheet.follow()
@@ -147,9 +182,7 @@ class Desk:
         self.sheet.follow()
 
     def _done(self, asked: Asked, pair: Pair, made: Revision | None, remark: Remark) -> Answer:
-        if made is not None:
-            made = replace(made, reviewer=asked.reviewer, note=remark.note, active_seconds=remark.active_seconds)
-        return self.ledger.write(asked, pair, made)
+        return self.ledger.write(asked, pair, _signed(made, asked, remark) if made else None)
 
     def _decision(self, asked: Asked, pair: Pair, decision: Decision) -> Revision | None:
         """What the decision makes of the organ; None if it is stale."""
@@ -242,6 +275,10 @@ class Desk:
                 shared = mask.shared_voxels(self.mask(head, pair.case))
                 if shared:
                     raise _overlap(pair, organ, shared)
+
+
+def _signed(made: Revision, asked: Asked, remark: Remark) -> Revision:
+    return replace(made, reviewer=asked.reviewer, note=remark.note, active_seconds=remark.active_seconds)
 
 
 def _not_now(pair: Pair, decision: Decision, state: State) -> Refused:

@@ -13,7 +13,7 @@ from smiler.domain.judged import Judged
 from smiler.review import events
 from smiler.review.database import Database
 from smiler.review.errors import Pair, Refused
-from smiler.review.revisions import COLUMNS, Revision, canonical
+from smiler.review.revisions import COLUMNS, REPEAT, Revision, canonical
 from smiler.review.states import State
 
 FILE = "ledger.sqlite"
@@ -140,6 +140,16 @@ class Ledger:
                 found.setdefault((row["case"], row["organ"], row["number"]), one)
         return list(found.values())
 
+    def decided_by(self, reviewer: str) -> list[Revision]:
+        """What a reviewer decided, and decided again, oldest first."""
+        mine = "reviewer = ? AND (source = ? OR (source = 'review' AND NOT kept)) ORDER BY rowid"
+        return self._revisions(f"WHERE {mine}", reviewer, REPEAT)
+
+    def repeats(self) -> list[float]:
+        """How far reviewers agreed with themselves, repeat by repeat."""
+        rows = self.database.rows("SELECT agreement FROM revision WHERE source = ? ORDER BY rowid", REPEAT)
+        return [float(row["agreement"]) for row in rows]
+
     def last_event(self) -> int:
         """The newest event's number; it changes with everything that happens."""
         return int(self.database.rows("SELECT coalesce(max(number), 0) AS last FROM event")[0]["last"])
@@ -166,11 +176,24 @@ class Ledger:
                 answer = Answer(200, stored.to_json())
             else:
                 answer = Answer(412, {"head": number, "kept": self._kept(asked, made)})
-            self.database.run(
-                "INSERT INTO answer VALUES (?, ?, ?, ?, ?)",
-                asked.reviewer, asked.key, asked.what, answer.status, canonical(answer.body),
-            )  # fmt: skip
+            self._answer(asked, answer)
         return answer
+
+    def write_beside(self, asked: Asked, made: Revision) -> Answer:
+        """Keep `made` beside the head. A repeated key gets the first answer again."""
+        with self.database.writing():
+            before = self.answered(asked)
+            if before is not None:
+                return before
+            answer = Answer(200, self.append(replace(made, parent=asked.expected, kept=True)).to_json())
+            self._answer(asked, answer)
+        return answer
+
+    def _answer(self, asked: Asked, answer: Answer) -> None:
+        self.database.run(
+            "INSERT INTO answer VALUES (?, ?, ?, ?, ?)",
+            asked.reviewer, asked.key, asked.what, answer.status, canonical(answer.body),
+        )  # fmt: skip
 
     def answered(self, asked: Asked) -> Answer | None:
         """The answer that the key got before, or None; Refused if it was another request."""

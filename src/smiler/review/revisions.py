@@ -20,14 +20,19 @@ class Change:
     dice: float | None
 
 
+REPEAT = "repeat"
+"""The source of a second answer to a proposal, see `repeats`."""
+
+
 @dataclass(frozen=True)
 class Revision:
-    """number: 1, 2, ... within its organ of its volume. source: cohort, relabel, review or verify.
+    """number: 1, 2, ... within its organ of its volume. source: cohort, relabel, review, verify or repeat.
 
     cell: what the cohort's cell says while this revision is the head.
     mask: sha256 of the stored mask, empty where there is none; a cohort's own mask is stored at the first decision.
     content: sha256 of the file that a cohort's cell names.
-    kept: a stale write; it never became the head.
+    agreement: of a proposal, how far the model agrees with itself; of a repeat, its Dice to the reviewer's first answer.
+    kept: a stale write, or a repeat; it never became the head.
     """
 
     case: str

@@ -56,7 +56,7 @@ export class Opening {
 
   private async load(task: Task, stale: () => boolean): Promise<void> {
     const { desk } = this;
-    const info = await desk.ask(() => desk.server.caseInfo(task.case), stale);
+    const info = await desk.ask(() => desk.server.caseInfo(task), stale);
     if (stale()) return;
     const organ = organOf(info, task);
     const mask = this.maskBytes(task, organ, stale); // on its way while the CT comes

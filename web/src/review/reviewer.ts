@@ -98,7 +98,7 @@ export class Reviewer {
       const text = "Your strokes have not reached the server yet: the page stays here until they have.";
       return this.desk.say("warn", text);
     }
-    await this.opening.open({ case: task.case, organ: task.organ });
+    await this.opening.open({ case: task.case, organ: task.organ, revision: task.revision });
     this.editor.lock();
   }
 

@@ -45,8 +45,9 @@ export class ReviewServer {
     return this.json("progress");
   }
 
-  caseInfo(id: string): Promise<CaseInfo> {
-    return this.json(`cases/${id}`);
+  caseInfo(task: Task): Promise<CaseInfo> {
+    const { revision, organ } = task;
+    return this.json(`cases/${task.case}${revision === undefined ? "" : `?organ=${organ}&revision=${revision}`}`);
   }
 
   image(id: string): Promise<ArrayBuffer> {
@@ -62,7 +63,8 @@ export class ReviewServer {
   }
 
   async history(task: Task): Promise<Revision[]> {
-    return (await this.json<{ revisions: Revision[] }>(`cases/${task.case}/history/${task.organ}`)).revisions;
+    const upTo = task.revision === undefined ? "" : `?revision=${task.revision}`;
+    return (await this.json<{ revisions: Revision[] }>(`cases/${task.case}/history/${task.organ}${upTo}`)).revisions;
   }
 
   async decide(task: Task, decision: Decision, write: Write): Promise<Revision> {

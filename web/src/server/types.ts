@@ -22,10 +22,11 @@ export interface Session {
   readonly version: string;
 }
 
-/** One organ of one case. */
+/** One organ of one case; from the queue with the revision that is to be looked at. */
 export interface Task {
   readonly case: string;
   readonly organ: string;
+  readonly revision?: number;
 }
 
 export interface QueueItem extends Task {
@@ -45,6 +46,9 @@ export interface Progress {
   readonly flagged: number;
   readonly per_hour: number | null;
   readonly hours_left: number | null;
+  /** Proposals that came a second time, and how far the second answers agree with the first. */
+  readonly repeated: number;
+  readonly alike: number | null;
   /** Why cases.csv can't follow now, or null. */
   readonly trouble: string | null;
   readonly by_organ: Readonly<Record<string, { readonly total: number; readonly verified: number }>>;

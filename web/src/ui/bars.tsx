@@ -34,9 +34,10 @@ function Current({ reviewer, state }: Part) {
 function ProgressLine({ state }: { state: State }) {
   const { progress } = state;
   if (!progress) return <span />;
-  const { verified, total, left, per_hour, hours_left } = progress;
+  const { verified, total, left, per_hour, hours_left, repeated, alike } = progress;
+  const again = alike === null ? undefined : `${repeated} came a second time; the answers agree to ${alike.toFixed(2)}`;
   return (
-    <p class="progress">
+    <p class="progress" title={again}>
       <progress max={Math.max(total, 1)} value={verified} aria-label="Organs verified" />
       <span>{verified} of {total} verified</span>
       <span class="quiet">{left} left{per_hour ? ` · ${Math.round(per_hour)} per hour` : ""}{hours_left ? ` · ${hours(hours_left)}` : ""}</span>

@@ -1,13 +1,14 @@
 """What the page reads: session, queue, progress, volumes, masks, history."""
 
 from ipaddress import ip_address
+from statistics import fmean
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from isal import igzip
 
 from smiler.domain.provenance import tool_version
-from smiler.review.errors import Refused
+from smiler.review.errors import Pair, Refused
 from smiler.review.masks import Mask
 from smiler.review.order import Candidate, Place
 from smiler.review.orientation import nifti_bytes, ras_shape, ras_spacing
@@ -18,6 +19,8 @@ from smiler.review.states import State
 from smiler.review.uncertainty import uncertainty_of, uncertainty_path
 
 router = APIRouter(prefix="/api")
+AnOrgan = Annotated[str | None, Query(max_length=64)]
+ARevision = Annotated[int | None, Query(ge=0, le=10**9)]
 COMING = 2
 """So many of the queue's first CTs are read before anybody asks for them."""
 FASTEST = 0
@@ -51,15 +54,17 @@ def session(room: InRoom, who: SignedIn) -> shapes.SessionOut:
 @router.get("/queue")
 def queue(
     room: InRoom,
+    who: SignedIn,
     behind: BackgroundTasks,
-    organ: Annotated[str | None, Query(max_length=64)] = None,
+    organ: AnOrgan = None,
     state: State | None = None,
     lane: Annotated[str | None, Query(pattern="^(fast|correct|redo|other)$")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> shapes.QueueOut:
     """What to review next, in order, with reasons; without a state: what is open or flagged."""
     all_of_them = room.candidates()
-    places = room.places(all_of_them, TO_DO if state is None else frozenset({state}), organ)
+    again = [Candidate(pair, shown) for pair, shown in room.repeats(who.reviewer).items()][:1]
+    places = room.places(all_of_them, TO_DO if state is None else frozenset({state}), organ, again)
     places = [place for place in places if lane in (None, place.lane)]
     for name in list(dict.fromkeys(place.candidate.pair.case for place in places))[:COMING]:
         behind.add_task(room.desk.scans.expect, room.desk.cohort, room.desk.cohort.case(name))
@@ -94,14 +99,24 @@ def progress(room: InRoom) -> shapes.Progress:
 def _progress(room: Room, found: list[Candidate]) -> shapes.Progress:
     desk = room.desk
     told = progress_of(found, desk.cohort.organs.keys, desk.ledger.recent_seconds(RECENT))
-    return shapes.Progress(**told, trouble=desk.sheet.trouble or None)
+    alike = desk.ledger.repeats()
+    return shapes.Progress(
+        **told,
+        repeated=len(alike),
+        alike=round(fmean(alike), 3) if alike else None,
+        trouble=desk.sheet.trouble or None,
+    )
 
 
 @router.get("/cases/{case}")
-def case(room: InRoom, who: SignedIn, case: CaseId) -> shapes.CaseOut:
-    """A volume: its grid, and the state of each organ."""
+def case(
+    room: InRoom, who: SignedIn, case: CaseId, organ: AnOrgan = None, revision: ARevision = None
+) -> shapes.CaseOut:
+    """A volume: its grid, and the state of each organ; the one that is opened as the queue's item tells it."""
     name, desk = room.case_of(case), room.desk
     geometry, heads = desk.grid(name).geometry, desk.ledger.heads_of(name)
+    shown = room.repeated(who.reviewer, Pair(name, organ), revision) if organ else None
+    heads |= {shown.organ: shown} if shown else {}
     organs = []
     for pair in (room.pair_of(case, key) for key in desk.cohort.organs.keys):
         head = heads.get(pair.organ)
@@ -130,9 +145,7 @@ def image(room: InRoom, request: Request, case: CaseId) -> Response:
 
 
 @router.get("/cases/{case}/masks/{organ}", responses=NIFTI, response_class=Response)
-def mask(
-    room: InRoom, request: Request, pair: ThePair, revision: Annotated[int | None, Query(ge=0, le=10**9)] = None
-) -> Response:
+def mask(room: InRoom, request: Request, pair: ThePair, revision: ARevision = None) -> Response:
     """A revision's mask, the newest one's without a number; all zero where nothing is there."""
     ledger = room.desk.ledger
     found = ledger.head(pair) if revision is None else ledger.revision(pair, revision)
@@ -158,9 +171,12 @@ def uncertainty(room: InRoom, request: Request, pair: ThePair) -> Response:
 
 
 @router.get("/cases/{case}/history/{organ}")
-def history(room: InRoom, pair: ThePair) -> shapes.History:
-    """Every revision, oldest first."""
-    return shapes.History(revisions=[shapes.RevisionOut.of(found) for found in room.desk.ledger.history(pair)])
+def history(room: InRoom, who: SignedIn, pair: ThePair, revision: ARevision = None) -> shapes.History:
+    """Every revision, oldest first; up to that of the queue's item where the organ is opened as it tells it."""
+    shown, found = room.repeated(who.reviewer, pair, revision), room.desk.ledger.history(pair)
+    return shapes.History(
+        revisions=[shapes.RevisionOut.of(one) for one in found if shown is None or one.number <= shown.number]
+    )
 
 
 def _sent(request: Request, content: bytes, etag: str, cache: str) -> Response:

@@ -20,6 +20,8 @@ from smiler.review.ledger import Asked
 from smiler.review.masks import Box, Mask, parse_box
 from smiler.review.order import Candidate, Order, Place, by_gain, candidates, trusted_volumes
 from smiler.review.orientation import ras_shape
+from smiler.review.repeats import SHARE, due
+from smiler.review.revisions import Revision
 from smiler.review.server.guard import Session
 from smiler.review.server.limits import unpacked
 from smiler.review.states import OPEN, State
@@ -60,8 +62,8 @@ class Handed:
 class Room:
     """The server's state."""
 
-    def __init__(self, desk: Desk, seed: int = 0) -> None:
-        self.desk, self.seed = desk, seed
+    def __init__(self, desk: Desk, seed: int = 0, repeats: float = SHARE) -> None:
+        self.desk, self.seed, self._repeats = desk, seed, repeats
         self._held_out = desk.held_out()
         self._gain: tuple[int, Gain] = (-1, Gain())
         self.leases, self.drafts, self.handed = Leases(), Drafts(desk.folder), Handed()
@@ -97,11 +99,33 @@ class Room:
         return candidates([case.id for case in cohort], cohort.organs, self.desk.ledger.heads())
 
     def places(
-        self, found: Sequence[Candidate], states: frozenset[State] = TO_DO, organ: str | None = None
+        self,
+        found: Sequence[Candidate],
+        states: frozenset[State] = TO_DO,
+        organ: str | None = None,
+        again: Sequence[Candidate] = (),
     ) -> list[Place]:
-        """What is in one of these states, in order."""
-        chosen = [c for c in found if c.state in states and organ in (None, c.pair.organ)]
-        return self.order(chosen, trusted_volumes(found), self.seed)
+        """What is in one of these states, in order; what comes again is told as if it came for the first time."""
+        chosen = [c for c in (*again, *found) if c.state in states and organ in (None, c.pair.organ)]
+        places = self.order(chosen, trusted_volumes(found), self.seed)
+        return sorted(places, key=lambda place: place.candidate not in again)
+
+    def repeats(self, reviewer: str) -> dict[Pair, Revision]:
+        """Proposals that come to this reviewer a second time, the oldest first."""
+        ledger, found = self.desk.ledger, dict[Pair, Revision]()
+        for one in due(ledger.decided_by(reviewer), self._repeats, self.seed):
+            head, shown = ledger.head(one.pair), ledger.revision(one.pair, one.parent or 0)
+            if head is not None and head.number == one.number and shown is not None and shown.state is State.PROPOSED:
+                found[one.pair] = shown
+        return found
+
+    def repeated(self, reviewer: str, pair: Pair, revision: int | None) -> Revision | None:
+        """The proposal, if it is one that comes to this reviewer a second time as this revision."""
+        head = self.desk.ledger.head(pair) if revision else None
+        if head is None or head.number == revision:
+            return None
+        shown = self.repeats(reviewer).get(pair)
+        return shown if shown is not None and shown.number == revision else None
 
     def pair_of(self, opaque: str, organ: str) -> Pair:
         """The organ of the volume; 404 for any other."""
@@ -168,6 +192,11 @@ class Write:
     pair: Pair
     base: int
     key: str
+
+    @property
+    def again(self) -> bool:
+        """Whether the proposal that it is based on comes to the reviewer a second time."""
+        return self.room.repeated(self.session.reviewer, self.pair, self.base) is not None
 
     def asked(self, what: str) -> Asked:
         """Its identity; `what` tells the rest of it."""

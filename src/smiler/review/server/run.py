@@ -8,6 +8,7 @@ import uvicorn
 
 from smiler.domain.errors import BadInput
 from smiler.review.desk import Desk
+from smiler.review.repeats import SHARE
 from smiler.review.server.app import make_app
 from smiler.review.server.guard import LABEL, Access
 from smiler.review.server.page import BUILT
@@ -18,7 +19,10 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where to listen, and for whom. port 0: any free one. page: another page's folder. monailabel: 3D Slicer, too."""
+    """Where to listen, and for whom. port 0: any free one. page: another page's folder. monailabel: 3D Slicer, too.
+
+    repeats: the share of decided proposals that come a second time, see `repeats`.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -26,6 +30,7 @@ class ServeOptions:
     page: Path | None = None
     seed: int = 0
     monailabel: bool = False
+    repeats: float = SHARE
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     base = f"http://{shown}:{port}"
     urls = {name: f"{base}/?token={token}" for name, token in access.tokens.items()}
     slicer = {name: f"{base}{LABEL}{token}/" for name, token in access.tokens.items() if options.monailabel}
-    room, page = Room(desk, options.seed), options.page or BUILT
+    room, page = Room(desk, options.seed, options.repeats), options.page or BUILT
     app = make_app(room, access, page, with_monailabel=options.monailabel)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
     return Bound(uvicorn.Server(config), listener, urls, slicer)

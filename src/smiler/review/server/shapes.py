@@ -66,7 +66,10 @@ class OrganProgress(_Out):
 
 
 class Progress(_Out):
-    """How far the review is. trouble: why cases.csv can't follow it now, or null."""
+    """How far the review is. trouble: why cases.csv can't follow it now, or null.
+
+    repeated: second answers to a proposal; alike: how far they agree with the first ones, 0 to 1.
+    """
 
     total: int
     verified: int
@@ -76,6 +79,8 @@ class Progress(_Out):
     per_hour: float | None
     hours_left: float | None
     by_organ: dict[str, OrganProgress]
+    repeated: int
+    alike: float | None
     trouble: str | None
 
 

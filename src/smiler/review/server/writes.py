@@ -34,14 +34,16 @@ GZIPPED: dict[int | str, dict[str, Any]] = {
 @router.post("/decisions/{organ}", responses=STALE, response_model=shapes.RevisionOut)
 def decide(write: TheWrite, body: shapes.DecisionIn) -> Response:
     """Accept, reject, absent, flag or reopen."""
-    remark = Remark(body.note, body.active_seconds)
-    return _told(write, write.room.desk.decide(write.asked(body.decision), write.pair, body.decision, remark))
+    remark, asked = Remark(body.note, body.active_seconds), write.asked(body.decision)
+    decide = write.room.desk.repeat if write.again else write.room.desk.decide
+    return _told(write, decide(asked, write.pair, body.decision, remark))
 
 
 @router.put("/masks/{organ}", responses=STALE, response_model=shapes.RevisionOut, openapi_extra=VOXELS)
 def correct(write: TheWrite, body: TheBody, said: Said) -> Response:
     """A mask that the reviewer drew; the organ is corrected by it."""
-    return _told(write, write.room.desk.correct(write.asked(body.mask.digest), write.pair, body.mask, said))
+    correct = write.room.desk.repeat if write.again else write.room.desk.correct
+    return _told(write, correct(write.asked(body.mask.digest), write.pair, body.mask, said))
 
 
 def _told(write: Write, answer: Answer) -> Response:
