@@ -27,7 +27,7 @@ def test_what_the_page_reads(anna: Reviewer) -> None:
     assert queue["matching"] == 12
     assert queue["progress"] | {"by_organ": {}} == {
         "total": 12, "verified": 0, "rejected": 0, "left": 12, "flagged": 0, "per_hour": None, "hours_left": None,
-        "by_organ": {}, "trouble": None,
+        "by_organ": {}, "repeated": 0, "alike": None, "trouble": None,
     }  # fmt: skip
     assert {item["lane"] for item in queue["items"]} == {"fast", "correct", "redo"}
     only = anna.http.get("/api/queue", params={"organ": "liver", "state": "proposed", "limit": 1}).json()
@@ -49,6 +49,7 @@ def test_image_and_masks_come_on_the_ras_grid(anna: Reviewer, folder: Path, case
     assert again.status_code == 304
     for organ, mask in MASKS.items():
         assert np.array_equal(anna.mask(case, organ), mask * (case != "d"))
+        assert np.array_equal(anna.box(case, organ), mask * (case != "d"))
 
 
 def test_only_a_browser_elsewhere_gets_volumes_packed(anna: Reviewer) -> None:
@@ -306,7 +307,7 @@ def test_tools_over_the_wire(anna: Reviewer) -> None:
 
 def test_everything_said_is_in_the_openapi_document(anna: Reviewer) -> None:
     document = anna.http.get("/api/openapi.json").json()
-    assert len(document["paths"]) == 12
+    assert len(document["paths"]) == 13
     assert "412" in document["paths"]["/api/cases/{case}/masks/{organ}"]["put"]["responses"]
     json.dumps(document)
 

@@ -117,12 +117,12 @@ def test_a_mask_of_wrong_size_blocks_editing(tab, served):
     anna = tab()
     anna.open("broken", "liver")
     assert not anna.state()["maskTrusted"]
-    wrong = anna.page.evaluate("""async () => {
-        const bytes = await (await fetch(`api/cases/${smiler.state().task.case}/masks/spleen`)).arrayBuffer();
-        new DataView(bytes).setInt16(42, 39, true);
-        return Array.from(new Uint8Array(bytes));
-    }""")
-    anna.page.route("**/masks/spleen*", lambda route: route.fulfill(body=bytes(wrong)))
+
+    def of_another_grid(route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, headers={**answer.headers, "x-shape": "39,36,20"})
+
+    anna.page.route("**/boxes/spleen*", of_another_grid)
     anna.open("broken", "spleen")
     assert "39 x 36 x 20 voxels, the CT has 40 x 36 x 20" in anna.page.locator('[data-banner="notice"]').inner_text()
     assert "blocked" in anna.page.locator('[data-banner="blocked"]').inner_text()

@@ -3,7 +3,8 @@ import { describe, expect, it, test } from "vitest";
 import { boxOf, boxText, crop, parseBox, place, union } from "../src/voxels/box";
 import { indexOf, inside, Voxel, voxelCount } from "../src/voxels/grid";
 import { gunzip, gzip } from "../src/voxels/gzip";
-import { readImage, readMask, withVoxels } from "../src/voxels/nifti";
+import { readBytes, readImage, withVoxels } from "../src/voxels/nifti";
+import { unpack } from "../src/voxels/parcel";
 import { boxOfRuns, count, difference, eachVoxel, fillRuns, flip, runsOf, runsOfMask } from "../src/voxels/runs";
 import { GRID, randomMask, randomOf, SEEDS } from "./random";
 
@@ -107,24 +108,43 @@ describe("a file", () => {
     new DataView(ct).setInt16(352 + 2 * indexOf(GRID, [3, 2, 1]), -700, true);
     expect(readImage(ct, GRID).voxels[indexOf(GRID, [3, 2, 1])]).toBe(-700);
     const mask = randomMask(3, 0.4);
-    expect(readMask(withVoxels(ct, mask), GRID)).toEqual(mask);
+    expect(readBytes(withVoxels(ct, mask), GRID).voxels).toEqual(mask);
   });
 
   it("of another size is refused, with both sizes", () => {
-    expect(() => readMask(file([7, 4, 5], 2, size), GRID)).toThrow("it has 7 x 4 x 5 voxels, the CT has 7 x 5 x 4");
+    expect(() => readBytes(file([7, 4, 5], 2, size), GRID)).toThrow("it has 7 x 4 x 5 voxels, the CT has 7 x 5 x 4");
   });
 
   it("that is cut off, of another type, or no file at all is refused", () => {
-    expect(() => readMask(file(GRID.shape, 2, size - 1), GRID)).toThrow(/cut off/);
-    expect(() => readMask(file(GRID.shape, 4, 2 * size), GRID)).toThrow(/data type is 4, not 2/);
-    expect(() => readMask(new ArrayBuffer(20), GRID)).toThrow(/20 bytes are no NIfTI-1 file/);
-    expect(() => readMask(new ArrayBuffer(500), GRID)).toThrow(/no NIfTI-1 header/);
+    expect(() => readBytes(file(GRID.shape, 2, size - 1), GRID)).toThrow(/cut off/);
+    expect(() => readBytes(file(GRID.shape, 4, 2 * size), GRID)).toThrow(/data type is 4, not 2/);
+    expect(() => readBytes(new ArrayBuffer(20), GRID)).toThrow(/20 bytes are no NIfTI-1 file/);
+    expect(() => readBytes(new ArrayBuffer(500), GRID)).toThrow(/no NIfTI-1 header/);
+  });
+});
+
+describe("a mask that comes as a box", () => {
+  const sent = async (part: Uint8Array, box: string, shape = GRID.shape.join(",")) => ({ gzip: await gzip(part), box, shape });
+
+  it("lies in the grid where the box says", async () => {
+    for (const seed of SEEDS) {
+      const mask = randomMask(seed, 0.1);
+      const box = boxOf(mask, GRID);
+      if (!box) continue;
+      expect(await unpack(await sent(crop(mask, GRID, box), boxText(box)), GRID)).toEqual(mask);
+    }
   });
 
-  it("with other values than 0 and 1 is no mask", () => {
-    const bytes = file(GRID.shape, 2, size);
-    new Uint8Array(bytes)[352 + 5] = 7;
-    expect(() => readMask(bytes, GRID)).toThrow("voxel 5 of the mask is 7, not 0 or 1");
+  it("of another grid is refused, with both sizes", async () => {
+    const other = await sent(new Uint8Array(1), "0,0,0,1,1,1", "7,4,5");
+    await expect(unpack(other, GRID)).rejects.toThrow("it has 7 x 4 x 5 voxels, the CT has 7 x 5 x 4");
+  });
+
+  it("with other values than 0 and 1, too few voxels, a box outside, or damaged is refused", async () => {
+    await expect(unpack(await sent(Uint8Array.of(0, 7), "0,0,0,2,1,1"), GRID)).rejects.toThrow("voxel 1 of the mask is 7, not 0 or 1");
+    await expect(unpack(await sent(new Uint8Array(3), "0,0,0,2,2,1"), GRID)).rejects.toThrow(/3 voxels do not fill/);
+    await expect(unpack(await sent(new Uint8Array(1), "7,0,0,8,1,1"), GRID)).rejects.toThrow(/does not lie in a grid/);
+    await expect(unpack({ gzip: new ArrayBuffer(9), box: "0,0,0,1,1,1", shape: "7,5,4" }, GRID)).rejects.toThrow(/cut off or damaged/);
   });
 });
 

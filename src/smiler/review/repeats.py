@@ -18,7 +18,9 @@ def due(made: Sequence[Revision], share: float, seed: int) -> list[Revision]:
     """Decisions whose proposal may come again, oldest first. made: all that the reviewer decided, oldest first."""
     again = {one.pair for one in made if one.source == REPEAT}
     decided = [one for one in made if one.source != REPEAT]
-    return [one for one in decided[: max(0, len(decided) - APART)] if one.pair not in again and _drawn(one, share, seed)]
+    return [
+        one for one in decided[: max(0, len(decided) - APART)] if one.pair not in again and _drawn(one, share, seed)
+    ]
 
 
 def _drawn(one: Revision, share: float, seed: int) -> bool:

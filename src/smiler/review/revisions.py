@@ -31,7 +31,7 @@ class Revision:
     cell: what the cohort's cell says while this revision is the head.
     mask: sha256 of the stored mask, empty where there is none; a cohort's own mask is stored at the first decision.
     content: sha256 of the file that a cohort's cell names.
-    agreement: of a proposal, how far the model agrees with itself; of a repeat, its Dice to the reviewer's first answer.
+    agreement: of a proposal, how far the model agrees with itself; of a repeat, the Dice to the first answer.
     kept: a stale write, or a repeat; it never became the head.
     """
 

@@ -3,7 +3,8 @@ import { explain, Unreachable } from "../server/errors";
 import type { CaseOrgan, Task } from "../server/types";
 import { boxOf } from "../voxels/box";
 import { Grid, Voxel, voxelCount } from "../voxels/grid";
-import { readBytes, readMask, withVoxels } from "../voxels/nifti";
+import { readBytes } from "../voxels/nifti";
+import { unpack } from "../voxels/parcel";
 import { channels } from "./colours";
 import type { Desk } from "./desk";
 import type { Settings } from "./settings";
@@ -11,8 +12,7 @@ import type { Settings } from "./settings";
 const PREVIOUS_COLOUR = [255, 255, 255] as const;
 
 export class Layers {
-  private header: ArrayBuffer | null = null;
-  private uncertainty: { task: Task; bytes: ArrayBuffer | null } | null = null;
+  private uncertainty: { task: Task; voxels: Uint8Array | null } | null = null;
   private previous: { task: Task; revision: number } | null = null;
   private queue: Promise<void> = Promise.resolve();
   /** Called when masks of other organs came, so that locks can follow. */
@@ -20,8 +20,7 @@ export class Layers {
 
   constructor(private readonly desk: Desk) {}
 
-  newCase(header: ArrayBuffer): void {
-    this.header = header;
+  newCase(): void {
     this.uncertainty = null;
     this.previous = null;
   }
@@ -57,7 +56,7 @@ export class Layers {
   private async fetchOther(id: string, { key, revision }: CaseOrgan, grid: Grid, stale: () => boolean): Promise<Uint8Array> {
     const { desk } = this;
     try {
-      return readMask(await desk.ask(() => desk.server.mask({ case: id, organ: key }, revision || undefined), stale), grid);
+      return await unpack(await desk.ask(() => desk.server.mask({ case: id, organ: key }, revision || undefined), stale), grid);
     } catch (error) {
       if (error instanceof Unreachable) throw error;
       const text = `${desk.organ(key).title} can't be shown or locked: ${explain(error)}`;
@@ -71,7 +70,7 @@ export class Layers {
     const { task, base, revisions } = desk.store.state;
     const parent = revisions.find((one) => one.revision === base)?.parent ?? null;
     if (!task || !desk.work || (this.previous?.task === task && this.previous.revision === parent)) return;
-    const mask = parent ? readMask(await desk.server.mask(task, parent), desk.work.grid) : null;
+    const mask = parent ? await unpack(await desk.server.mask(task, parent), desk.work.grid) : null;
     if (stale()) return;
     desk.neighbours?.setPrevious(mask);
     this.previous = { task, revision: parent ?? 0 };
@@ -96,14 +95,14 @@ export class Layers {
   }
 
   private async showLabels(): Promise<void> {
-    const { desk, header } = this;
+    const { desk } = this;
     const { settings } = desk.store.state;
-    if (!desk.viewer || !desk.neighbours || !header) return;
+    if (!desk.viewer || !desk.neighbours) return;
     const keys = settings.showOthers ? this.others().map(({ key }) => key).filter((key) => !settings.hidden.includes(key)) : [];
     if (!keys.length && !settings.showPrevious) return desk.viewer.showLabels(null, [], 0);
     const colours = [...keys.map((key) => channels(desk.organ(key).colour)), PREVIOUS_COLOUR];
     const labels = desk.neighbours.labels(keys, settings.showPrevious);
-    await desk.viewer.showLabels(withVoxels(header, labels), colours, settings.showPrevious ? 0.5 : 0.35);
+    await desk.viewer.showLabels(labels, colours, settings.showPrevious ? 0.5 : 0.35);
   }
 
   private async showUncertainty(stale: () => boolean): Promise<void> {
@@ -111,16 +110,16 @@ export class Layers {
     const { task, settings } = desk.store.state;
     if (!task || !desk.viewer || !desk.work) return;
     if (settings.showUncertainty && this.uncertainty?.task !== task) {
-      this.uncertainty = { task, bytes: await this.fetchUncertainty(task) };
+      this.uncertainty = { task, voxels: await this.fetchUncertainty(task) };
     }
-    if (!stale()) await desk.viewer.showUncertainty(settings.showUncertainty ? (this.uncertainty?.bytes ?? null) : null, 0.6);
+    if (!stale()) await desk.viewer.showUncertainty(settings.showUncertainty ? (this.uncertainty?.voxels ?? null) : null, 0.6);
   }
 
-  private async fetchUncertainty(task: Task): Promise<ArrayBuffer | null> {
+  private async fetchUncertainty(task: Task): Promise<Uint8Array | null> {
     const { desk } = this;
     const { info } = desk.store.state;
     const has = info?.organs.find(({ key }) => key === task.organ)?.has_uncertainty;
-    if (has && desk.work) return readBytes(await desk.server.uncertainty(task), desk.work.grid).bytes;
+    if (has && desk.work) return readBytes(await desk.server.uncertainty(task), desk.work.grid).voxels;
     desk.say("info", "There is no uncertainty for this organ.");
     return null;
   }

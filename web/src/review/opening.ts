@@ -4,7 +4,8 @@ import type { CaseInfo, CaseOrgan, Task } from "../server/types";
 import { parseBox, place } from "../voxels/box";
 import { Grid, voxelCount } from "../voxels/grid";
 import { gunzip } from "../voxels/gzip";
-import { readImage, readMask, Volume } from "../voxels/nifti";
+import { readImage, Volume } from "../voxels/nifti";
+import { unpack } from "../voxels/parcel";
 import type { Layers } from "./layers";
 import { channels } from "./colours";
 import type { Desk } from "./desk";
@@ -59,56 +60,56 @@ export class Opening {
     const info = await desk.ask(() => desk.server.caseInfo(task), stale);
     if (stale()) return;
     const organ = organOf(info, task);
-    const mask = this.maskBytes(task, organ, stale); // on its way while the CT comes
-    mask.catch(() => undefined);
-    const image = await this.showImage(info, stale);
-    const bytes = await mask;
+    const grid: Grid = { shape: info.shape, spacingMm: info.spacing_mm };
+    const coming = this.maskOf(task, organ, grid, stale); // while the CT comes
+    coming.catch(() => undefined);
+    const image = await this.showImage(info, grid, stale);
+    const mask = await coming;
     const draft = organ.draft ? await this.draftOf(task, image.grid, stale) : null;
     if (stale()) return;
     // from here to the end of the draft nothing waits, so that no stroke can come between
     desk.store.tell({ type: "opened", info, base: organ.revision, organState: organ.state });
-    if (!this.take(task, bytes, image)) return;
+    if (!this.take(task, mask, image)) return;
     if (draft) this.restore(draft, organ);
     this.settle(task, stale);
   }
 
   /** The CT of a case: fetched and shown once, however many of its organs are looked at. */
-  private async showImage(info: CaseInfo, stale: () => boolean): Promise<Shown> {
+  private async showImage(info: CaseInfo, grid: Grid, stale: () => boolean): Promise<Shown> {
     if (this.image?.id === info.case) return this.image;
     const { desk } = this;
-    const grid: Grid = { shape: info.shape, spacingMm: info.spacing_mm };
     const volume = readImage(await desk.ask(() => desk.server.image(info.case), stale), grid);
     if (!stale()) {
       this.image = null;
       await desk.viewer?.showImage(volume.bytes, grid, desk.store.state.settings.window);
       this.image = { id: info.case, grid, volume };
       desk.neighbours = new Neighbours(voxelCount(grid));
-      this.layers.newCase(volume.bytes);
+      this.layers.newCase();
     }
     return { id: info.case, grid, volume };
   }
 
-  /** The mask's file, or why the server can't give it. */
-  private async maskBytes(task: Task, organ: CaseOrgan, stale: () => boolean): Promise<ArrayBuffer | Refused> {
+  /** The mask, or why it can't be used: the server can't give it, or it does not fit. */
+  private async maskOf(task: Task, organ: CaseOrgan, grid: Grid, stale: () => boolean): Promise<Uint8Array | Error> {
     const { desk } = this;
-    return desk.ask(() => desk.server.mask(task, organ.revision || undefined), stale).catch((error: unknown) => {
-      if (error instanceof Refused) return error;
+    try {
+      return await unpack(await desk.ask(() => desk.server.mask(task, organ.revision || undefined), stale), grid);
+    } catch (error) {
+      if (error instanceof Refused || error instanceof RangeError) return error;
       throw error;
-    });
+    }
   }
 
   /** Make the mask the one in work; one that does not fit is refused, and editing stays blocked. */
-  private take(task: Task, bytes: ArrayBuffer | Refused, { grid, volume }: Shown): boolean {
+  private take(task: Task, mask: Uint8Array | Error, { grid, volume }: Shown): boolean {
     const { desk } = this;
-    try {
-      if (bytes instanceof Refused) throw bytes;
-      desk.work = new Work(grid, volume.voxels, readMask(bytes, grid));
-    } catch (error) {
-      const why = `This mask can't be used: ${explain(error)}. Editing is blocked: reject it, flag it, or go on.`;
+    if (mask instanceof Error) {
+      const why = `This mask can't be used: ${explain(mask)}. Editing is blocked: reject it, flag it, or go on.`;
       desk.viewer?.hideMask();
       desk.store.tell({ type: "mask-refused", why });
       return false;
     }
+    desk.work = new Work(grid, volume.voxels, mask);
     desk.viewer?.showMask(desk.work.voxels, channels(desk.organ(task.organ).colour));
     desk.changed();
     return true;

@@ -1,5 +1,6 @@
 // The review server, call by call; one method a line of its contract.
 import { Box, boxText } from "../voxels/box";
+import type { Sent } from "../voxels/parcel";
 import { refusal, Unreachable } from "./errors";
 import type { CaseInfo, Decision, Progress, QueueFilter, QueueItem, Revision, Session, Task, ToolName } from "./types";
 
@@ -54,8 +55,11 @@ export class ReviewServer {
     return this.bytes(`cases/${id}/image`);
   }
 
-  mask(task: Task, revision?: number): Promise<ArrayBuffer> {
-    return this.bytes(`cases/${task.case}/masks/${task.organ}${revision === undefined ? "" : `?revision=${revision}`}`);
+  async mask(task: Task, revision?: number): Promise<Sent> {
+    const which = revision === undefined ? "" : `?revision=${revision}`;
+    const response = await this.send(`cases/${task.case}/boxes/${task.organ}${which}`);
+    const [box, shape] = ["X-Box", "X-Shape"].map((name) => response.headers.get(name) ?? "");
+    return { gzip: await bodyOf(response), box, shape };
   }
 
   uncertainty(task: Task): Promise<ArrayBuffer> {
@@ -114,10 +118,7 @@ export class ReviewServer {
   }
 
   private async bytes(path: string): Promise<ArrayBuffer> {
-    const response = await this.send(path);
-    return response.arrayBuffer().catch((error: unknown) => {
-      throw new Unreachable(`the answer broke off: ${error}`);
-    });
+    return bodyOf(await this.send(path));
   }
 
   private async send(path: string, method = "GET", body: BodyInit | null = null, headers: Record<string, string> = {}) {
@@ -129,6 +130,12 @@ export class ReviewServer {
     if (!response.ok) throw await refusal(response);
     return response;
   }
+}
+
+function bodyOf(response: Response): Promise<ArrayBuffer> {
+  return response.arrayBuffer().catch((error: unknown) => {
+    throw new Unreachable(`the answer broke off: ${error}`);
+  });
 }
 
 const GZIP = { "Content-Type": "application/octet-stream" };

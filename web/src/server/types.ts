@@ -26,7 +26,7 @@ export interface Session {
 export interface Task {
   readonly case: string;
   readonly organ: string;
-  readonly revision?: number;
+  readonly revision?: number | undefined;
 }
 
 export interface QueueItem extends Task {

@@ -23,7 +23,8 @@ interface Tinted {
 
 export class LeanNiivue extends Niivue {
   private readonly tints = new WeakMap<NVImage, Tints>();
-  private shown: Tints | undefined;
+  /** What the textures of the CT and of the overlays were made of. */
+  private readonly made: [readonly unknown[], readonly unknown[]] = [[], []];
 
   /** Give a volume its colours; to be seen, it has to be in `volumes` and `updateGLVolume()` called. */
   tint(image: NVImage, tints: Tints): void {
@@ -33,17 +34,21 @@ export class LeanNiivue extends Niivue {
   /** Every change of a volume comes by here for all of them, the CT (layer 0) first. */
   override refreshLayers(image: NVImage, layer: number): void {
     const { gl } = this;
-    if (layer === 0 && this.shown === this.tints.get(image)) return this.countOverlays();
+    const which = layer === 0 ? 0 : 1;
+    const images = layer === 0 ? [image] : this.overlays;
+    const needed = images.flatMap((one) => [one.img, this.tints.get(one)]);
+    const made = this.made[which];
+    if (needed.length === made.length && needed.every((part, n) => part === made[n])) return this.countOverlays();
     if (layer === 1) gl.deleteTexture(this.overlayTexture);
     super.refreshLayers(oneVoxelOf(image), layer);
     if (layer === 0) {
-      this.shown = this.tints.get(image);
       gl.deleteTexture(this.volumeTexture);
-      this.volumeTexture = this.painted(CT_TEXTURE, this.volumes.slice(0, 1));
-    } else if (layer === this.overlays.length) {
+      this.volumeTexture = this.painted(CT_TEXTURE, images);
+    } else if (layer === images.length) {
       gl.deleteTexture(this.overlayTexture);
-      this.overlayTexture = this.overlayTextureID = this.painted(OVERLAY_TEXTURE, this.overlays);
-    }
+      this.overlayTexture = this.overlayTextureID = this.painted(OVERLAY_TEXTURE, images);
+    } else return;
+    this.made[which] = needed;
   }
 
   /** Where niivue would colour a volume itself a pixel a slice will do. */

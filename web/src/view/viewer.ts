@@ -5,8 +5,9 @@
 import { DRAG_MODE, MULTIPLANAR_TYPE, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
 import type { HuWindow, ViewName } from "../review/settings";
 import type { Box } from "../voxels/box";
-import { boxSize } from "../voxels/box";
+import { boxOf, boxSize, union } from "../voxels/box";
 import type { Axis, Grid, Voxel } from "../voxels/grid";
+import { withVoxels } from "../voxels/nifti";
 import { LeanNiivue } from "./lean";
 import { ofLabels, ofShare, ofWindow, Tints } from "./tints";
 
@@ -44,6 +45,10 @@ type Layer = "labels" | "uncertainty";
 export class Viewer {
   private layers: Partial<Record<Layer, NVImage>> = {};
   private grid: Grid | null = null;
+  /** The CT's file. */
+  private header: ArrayBuffer | null = null;
+  /** Where the card's mask may have voxels; outside it is empty. */
+  private drawn: Box | null = null;
   private lost = false;
 
   private constructor(
@@ -90,6 +95,7 @@ export class Viewer {
     const dims = this.nv.back?.dims ?? [];
     if (grid.shape.some((n, axis) => dims[axis + 1] !== n)) throw new RangeError("the viewer sees another grid than the server");
     this.fit();
+    this.header = bytes;
     this.grid = grid;
   }
 
@@ -97,11 +103,17 @@ export class Viewer {
   showMask(voxels: Uint8Array, [red, green, blue]: Colour): void {
     const dims = this.nv.back?.dims;
     if (!dims) return;
-    if (!this.nv.drawBitmap) this.nv.drawTexture = this.nv.r8Tex(this.nv.drawTexture, DRAWING_TEXTURE, dims);
+    if (!this.nv.drawBitmap) {
+      this.nv.drawTexture = this.nv.r8Tex(this.nv.drawTexture, DRAWING_TEXTURE, dims);
+      this.drawn = null;
+    }
+    const before = this.drawn;
+    this.drawn = this.grid && boxOf(voxels, this.grid);
     this.nv.drawLut = drawingColours([red, green, blue]);
     this.nv.drawBitmap = voxels;
     this.nv.refreshColormaps();
-    this.refresh(null);
+    for (const box of [before, this.drawn]) if (box) this.upload(box);
+    this.nv.drawScene();
   }
 
   hideMask(): void {
@@ -116,13 +128,17 @@ export class Viewer {
 
   /** Send voxels that changed to the graphics card: those of a box, or all. */
   refresh(box: Box | null): void {
-    if (!this.nv.drawBitmap || !this.grid) return;
-    this.upload(this.nv.drawBitmap, this.grid, box ?? { low: [0, 0, 0], high: this.grid.shape });
+    if (!this.grid) return;
+    const changed = box ?? { low: [0, 0, 0], high: this.grid.shape };
+    this.drawn = this.drawn ? union(this.drawn, changed) : changed;
+    this.upload(changed);
     this.nv.drawScene();
   }
 
-  private upload(voxels: Uint8Array, grid: Grid, box: Box): void {
-    const { gl } = this.nv;
+  private upload(box: Box): void {
+    const { gl, drawBitmap: voxels } = this.nv;
+    const { grid } = this;
+    if (!voxels || !grid) return;
     const [i, j, k] = box.low;
     const [width, height, depth] = boxSize(box);
     gl.activeTexture(DRAWING_TEXTURE);
@@ -136,27 +152,35 @@ export class Viewer {
     gl.pixelStorei(gl.UNPACK_IMAGE_HEIGHT, 0);
   }
 
-  /** Show a file of labels (0 is nothing, n has the nth colour); null takes it away. */
-  async showLabels(bytes: ArrayBuffer | null, colours: readonly Colour[], opacity: number): Promise<void> {
-    await this.replace("labels", bytes, ofLabels(colours, opacity));
+  /** Show labels (0 is nothing, n has the nth colour); null takes them away. */
+  async showLabels(voxels: Uint8Array | null, colours: readonly Colour[], opacity: number): Promise<void> {
+    await this.show("labels", voxels, ofLabels(colours, opacity));
   }
 
-  /** Show a file of 0 to 255, of which little is not worth a look; null takes it away. */
-  async showUncertainty(bytes: ArrayBuffer | null, opacity: number): Promise<void> {
-    await this.replace("uncertainty", bytes, ofShare(this.nv.colormap("inferno"), 25, 255, opacity));
+  /** Show a share of 0 to 255, of which little is not worth a look; null takes it away. */
+  async showUncertainty(voxels: Uint8Array | null, opacity: number): Promise<void> {
+    await this.show("uncertainty", voxels, ofShare(this.nv.colormap("inferno"), 25, 255, opacity));
   }
 
-  private async replace(name: Layer, bytes: ArrayBuffer | null, tints: Tints): Promise<void> {
+  private async show(name: Layer, voxels: Uint8Array | null, tints: Tints): Promise<void> {
     const { grid } = this;
-    const layer = bytes && (await NVImage.loadFromUrl({ url: bytes, name: `${name}.nii`, cal_min: 0, cal_max: 1 }));
-    if (this.grid !== grid) return; // another CT came meanwhile
-    const before = this.layers[name];
-    delete this.layers[name];
-    if (before) this.nv.removeVolume(before);
-    if (!layer) return;
-    this.nv.tint(layer, tints);
+    const layer = this.layers[name] ?? (voxels && (await this.newLayer(name, voxels)));
+    if (!layer || this.grid !== grid) return; // another CT came meanwhile
+    const isNew = this.layers[name] === undefined;
+    if (!voxels) {
+      delete this.layers[name];
+      return this.nv.removeVolume(layer);
+    }
     this.layers[name] = layer;
-    this.nv.addVolume(layer);
+    layer.img = voxels;
+    this.nv.tint(layer, tints);
+    if (isNew) this.nv.addVolume(layer);
+    else this.nv.updateGLVolume();
+  }
+
+  private async newLayer(name: Layer, voxels: Uint8Array): Promise<NVImage | null> {
+    const url = this.header && withVoxels(this.header, voxels);
+    return url && NVImage.loadFromUrl({ url, name: `${name}.nii`, cal_min: 0, cal_max: 1 });
   }
 
   setView(view: ViewName): void {

@@ -23,15 +23,6 @@ export function readBytes(bytes: ArrayBuffer, grid: Grid): Volume<Uint8Array> {
   return { bytes, offset, voxels: new Uint8Array(bytes, offset, voxelCount(grid)) };
 }
 
-/** A mask on the grid, 0 or 1; a RangeError says what does not fit. */
-export function readMask(bytes: ArrayBuffer, grid: Grid): Uint8Array {
-  const { voxels } = readBytes(bytes, grid);
-  for (let index = 0; index < voxels.length; index++) {
-    if (voxels[index] > 1) throw new RangeError(`voxel ${index} of the mask is ${voxels[index]}, not 0 or 1`);
-  }
-  return voxels.slice();
-}
-
 function offsetOf(bytes: ArrayBuffer, grid: Grid, type: number, size: number): number {
   if (bytes.byteLength < HEADER_BYTES + 4) throw new RangeError(`${bytes.byteLength} bytes are no NIfTI-1 file`);
   const header = new DataView(bytes);

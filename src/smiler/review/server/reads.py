@@ -1,11 +1,9 @@
 """What the page reads: session, queue, progress, volumes, masks, history."""
 
-from ipaddress import ip_address
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
-from isal import igzip
 
 from smiler.domain.provenance import tool_version
 from smiler.review.errors import Pair, Refused
@@ -15,6 +13,7 @@ from smiler.review.orientation import nifti_bytes, ras_shape, ras_spacing
 from smiler.review.progress import RECENT, progress_of
 from smiler.review.server import shapes
 from smiler.review.server.room import TO_DO, CaseId, InRoom, Room, SignedIn, ThePair
+from smiler.review.server.sending import GZIPPED, NIFTI, boxed, whole
 from smiler.review.states import State
 from smiler.review.uncertainty import uncertainty_of, uncertainty_path
 
@@ -23,14 +22,6 @@ AnOrgan = Annotated[str | None, Query(max_length=64)]
 ARevision = Annotated[int | None, Query(ge=0, le=10**9)]
 COMING = 2
 """So many of the queue's first CTs are read before anybody asks for them."""
-FASTEST = 0
-"""isal's level for what only crosses to the browser."""
-NIFTI: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {"application/octet-stream": {}},
-        "description": "NIfTI-1 on the RAS+ grid; gzip-encoded to another machine.",
-    }
-}
 
 
 @router.get("/session")
@@ -52,7 +43,7 @@ def session(room: InRoom, who: SignedIn) -> shapes.SessionOut:
 
 
 @router.get("/queue")
-def queue(
+def queue(  # noqa: PLR0913  whose queue, and what of it
     room: InRoom,
     who: SignedIn,
     behind: BackgroundTasks,
@@ -141,24 +132,32 @@ def image(room: InRoom, request: Request, case: CaseId) -> Response:
     """The CT, int16 HU."""
     cohort = room.desk.cohort
     made = room.desk.scans.image(cohort, cohort.case(room.case_of(case)))
-    return _sent(request, made.content, made.etag, "private, max-age=0, must-revalidate")
+    return whole(request, made.content, "private, max-age=0, must-revalidate", made.etag)
 
 
 @router.get("/cases/{case}/masks/{organ}", responses=NIFTI, response_class=Response)
 def mask(room: InRoom, request: Request, pair: ThePair, revision: ARevision = None) -> Response:
     """A revision's mask, the newest one's without a number; all zero where nothing is there."""
+    number, found = _found(room, pair, revision)
+    content = nifti_bytes(found.array, room.desk.grid(pair.case).geometry)
+    answer = whole(request, content, "no-store", f"{number}-{found.voxels}")
+    answer.headers["x-revision"] = str(number)
+    return answer
+
+
+@router.get("/cases/{case}/boxes/{organ}", responses=GZIPPED, response_class=Response)
+def box(room: InRoom, pair: ThePair, revision: ARevision = None) -> Response:
+    """The same mask, but only the box around its voxels; X-Shape is the whole grid's, i,j,k."""
+    number, found = _found(room, pair, revision)
+    return boxed(found.inside, found.box, revision=number, shape=",".join(map(str, found.shape)))
+
+
+def _found(room: Room, pair: Pair, revision: int | None) -> tuple[int, Mask]:
     ledger = room.desk.ledger
     found = ledger.head(pair) if revision is None else ledger.revision(pair, revision)
     if found is None and revision:
         raise Refused(404, "no such revision", where=f"{pair}", got=str(revision), do="see its history")
-    return _mask(room, request, pair.case, room.desk.mask(found, pair.case), found.number if found else 0)
-
-
-def _mask(room: Room, request: Request, case: str, mask: Mask, revision: int) -> Response:
-    content = nifti_bytes(mask.array, room.desk.grid(case).geometry)
-    answer = _sent(request, content, f"{revision}-{mask.voxels}", "no-store")
-    answer.headers["x-revision"] = str(revision)
-    return answer
+    return found.number if found else 0, room.desk.mask(found, pair.case)
 
 
 @router.get("/cases/{case}/uncertainty/{organ}", responses=NIFTI, response_class=Response)
@@ -167,7 +166,7 @@ def uncertainty(room: InRoom, request: Request, pair: ThePair) -> Response:
     found = uncertainty_of(room.desk, pair)
     if found is None:
         raise Refused(404, "the proposal says nothing of its uncertainty", where=str(pair))
-    return _sent(request, nifti_bytes(found, room.desk.grid(pair.case).geometry), "", "no-store")
+    return whole(request, nifti_bytes(found, room.desk.grid(pair.case).geometry), "no-store")
 
 
 @router.get("/cases/{case}/history/{organ}")
@@ -177,20 +176,3 @@ def history(room: InRoom, who: SignedIn, pair: ThePair, revision: ARevision = No
     return shapes.History(
         revisions=[shapes.RevisionOut.of(one) for one in found if shown is None or one.number <= shown.number]
     )
-
-
-def _sent(request: Request, content: bytes, etag: str, cache: str) -> Response:
-    headers = {"cache-control": cache, **({"etag": f'"{etag}"'} if etag else {})}
-    if etag and request.headers.get("if-none-match") == f'"{etag}"':
-        return Response(status_code=304, headers=headers)
-    if not _is_here(request):
-        content, headers["content-encoding"] = igzip.compress(content, FASTEST), "gzip"
-    return Response(content, media_type="application/octet-stream", headers=headers)
-
-
-def _is_here(request: Request) -> bool:
-    """Does the browser run on this machine? Then packing and unpacking take longer than the way."""
-    try:
-        return request.client is not None and ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
-from isal import igzip
 
 from smiler.review.desk import Remark
 from smiler.review.drafts import Draft
@@ -14,9 +13,9 @@ from smiler.review.orientation import ras_spacing
 from smiler.review.revisions import Revision
 from smiler.review.server import shapes
 from smiler.review.server.room import Base, CaseId, InRoom, Said, SignedIn, TheBody, ThePair, TheWrite, Write
+from smiler.review.server.sending import GZIPPED, boxed
 from smiler.review.tools import TOOLS, Drawing
 
-QUICK = 1
 router = APIRouter(prefix="/api/cases/{case}")
 STALE: dict[int | str, dict[str, Any]] = {412: {"model": shapes.Stale, "description": "Another revision came first."}}
 VOXELS: dict[str, Any] = {
@@ -25,9 +24,6 @@ VOXELS: dict[str, Any] = {
         "description": "gzip of the box's uint8 voxels, 0 or 1, RAS+, Fortran order.",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
-}
-GZIPPED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {}}, "description": "gzip of a box's uint8 voxels."}
 }
 
 
@@ -65,7 +61,7 @@ def draft(room: InRoom, who: SignedIn, pair: ThePair) -> Response:
     found = room.drafts.get(pair, who.reviewer)
     if found is None:
         raise Refused(404, "no draft", where=str(pair))
-    return _boxed(found.body, found.box, {"x-base-revision": str(found.base)})
+    return boxed(found.body, found.box, base_revision=found.base)
 
 
 @router.put("/drafts/{organ}", openapi_extra=VOXELS)
@@ -99,8 +95,4 @@ def use_tool(
     """What a tool makes of a drawing; nothing is stored."""
     spacing = ras_spacing(room.desk.grid(room.case_of(case)).geometry)
     made, where = TOOLS[tool](Drawing(body.mask, body.box, spacing), axis, radius_mm)
-    return _boxed(igzip.compress(made.tobytes(order="F"), QUICK), str(where), {})
-
-
-def _boxed(content: bytes, box: str, more: dict[str, str]) -> Response:
-    return Response(content, media_type="application/octet-stream", headers={"x-box": box, **more})
+    return boxed(made, where)
