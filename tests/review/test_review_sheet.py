@@ -105,6 +105,25 @@ def test_a_new_round_of_proposals_comes_in(folder: Path) -> None:
         assert (anna.mask("c", "liver", 1) == LIVER).all()  # it was decided on: kept
 
 
+def test_a_flag_stays_on_an_organ_that_is_proposed_anew(folder: Path) -> None:
+    newer = box_mask(2, 2, 2, 5, 5, 4)
+    with serving(folder) as first:
+        first.reviewer("ben").decide("b", "liver", "flag", note="two livers?")
+    write(folder / "completed/second/b_liver.nii.gz", newer, "LPS")
+    edit(folder, "b", "liver", "auto:completed/second/b_liver.nii.gz")
+    with serving(folder) as second:
+        anna = second.reviewer()
+        states = [(row["state"], row["note"], row["reviewer"]) for row in anna.history("b", "liver")]
+        assert states == [
+            ("proposed", "", ""), ("flagged", "two livers?", "ben"),
+            ("proposed", "", ""), ("flagged", "two livers?", "ben"),
+        ]  # fmt: skip
+        assert (anna.mask("b", "liver") == newer).all()
+        assert anna.decide("b", "liver", "reopen").json()["state"] == "proposed"
+        assert (anna.mask("b", "liver") == newer).all()
+    assert verify(folder).ok
+
+
 def test_a_proposal_replaced_while_the_page_is_open(anna: Reviewer, folder: Path) -> None:
     write(folder / "completed/b_liver.nii.gz", box_mask(2, 2, 2, 5, 5, 4), "LPS")
     answer = anna.decide("b", "liver", "accept", 1)

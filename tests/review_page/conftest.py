@@ -1,19 +1,13 @@
 """The real server as a process and Debian's Chromium in front of it; without one of them the tests skip and say why."""
 
 import importlib.util
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import review_cohort as cohort
+from page_server import PAGE, Served, serving
 
-REPOSITORY = Path(__file__).parents[2]
-PAGE = REPOSITORY / "src/smiler/review/page"
 CHROMIUM = shutil.which("chromium")
 CASES = {
     **{"ras": "RAS", "lps": "LPS", "las": "LAS", "shaped": "LAS"},
@@ -40,14 +34,6 @@ def missing() -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Served:
-    """A cohort under review: its folder, and each reviewer's address."""
-
-    folder: Path
-    urls: dict[str, str]
-
-
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     if missing():
@@ -55,24 +41,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = cohort.make(tmp_path_factory.mktemp("review") / "cohort", CASES)
     users = folder.parent / "users.txt"
     users.write_text("anna\nben\n")
-    command = [sys.executable, "-m", "smiler", "review", str(folder), "--no-browser", "--json"]
-    command += ["--users", str(users), "--page", str(PAGE), "--repeats", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Served(folder, json.loads(_first_page(process))["urls"])
-        finally:
-            process.terminate()
-
-
-def _first_page(process: subprocess.Popen[str]) -> str:
-    """The JSON object that the server prints once it listens."""
-    lines: list[str] = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line)
-        if line.rstrip() == "}":
-            return "".join(lines)
-    raise AssertionError("the server ended before it listened")
+    with serving(folder, "--users", str(users), "--repeats", "0") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +62,7 @@ def tab(served: Served, chromium) -> Iterator[Callable[..., "object"]]:
 
     contexts, complaints = [], []
 
-    def new(reviewer: str = "anna", context=None) -> Tab:
+    def new(reviewer: str = "anna", context=None, at: Served = served) -> Tab:
         if context is None:
             context = chromium.new_context(viewport={"width": 1280, "height": 800})
             contexts.append(context)
@@ -100,7 +70,7 @@ def tab(served: Served, chromium) -> Iterator[Callable[..., "object"]]:
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.extend([message.text] if "Security" in message.text else []))
-        page.goto(served.urls[reviewer])
+        page.goto(at.urls[reviewer])
         ours = Tab(page)
         ours.wait_for("state => ['reviewing', 'failed', 'conflict'].includes(state.phase)")
         return ours

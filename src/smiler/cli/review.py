@@ -22,7 +22,7 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     ] = False,
     repeats: Annotated[
         float,
-        typer.Option(min=0, max=0.5, help="Share of decided proposals that come a second time, unannounced."),
+        typer.Option(min=0, max=1, help="Share of decided proposals that come a second time, unannounced."),
     ] = SHARE,
     verify: Annotated[bool, typer.Option("--verify", help="Check history, masks and cases.csv, then end.")] = False,
     backup: Annotated[Path | None, typer.Option(help="Copy database and masks into a folder, then end.")] = None,

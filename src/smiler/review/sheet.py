@@ -19,6 +19,7 @@ from smiler.review.errors import Pair
 from smiler.review.imports import Contents, imported
 from smiler.review.ledger import Ledger
 from smiler.review.revisions import Revision
+from smiler.review.states import State
 
 PATIENCE_SECONDS = 5.0
 """How long another writer of the cohort is waited for."""
@@ -96,7 +97,10 @@ class Sheet:
             self.told(f"{pair}: a person wrote {says!r} into cases.csv; it counts from now on, the decision is kept")
         made = imported(cohort, pair, cell, self._contents)
         if head is None or (says, made.content) != (head.cell, head.content):
-            self.ledger.append(replace(made, parent=head.number if head else None), says)
+            stored = self.ledger.append(replace(made, parent=head.number if head else None), says)
+            if head is not None and head.state is State.FLAGGED and cell.auto:
+                flag = replace(made, state=head.state, source=head.source, reviewer=head.reviewer, note=head.note)
+                self.ledger.append(replace(flag, parent=stored.number), says)  # a proposal is no answer to it
 
     def _write(self) -> None:
         """Write the cells that decisions ask for and the file has not got."""
