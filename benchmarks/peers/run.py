@@ -3,6 +3,7 @@
     make bench-peers                                # results/bench/peers.json, about an hour
     python -m benchmarks.peers.run --size short     # a quarter of an hour: half the slices, one repeat; writes, too
     python -m benchmarks.peers.run --size tiny      # only whether it runs; no result is written
+    python -m benchmarks.peers.run --rounds 1       # fewer rounds; --without "plain" leaves out ways of that name
 
 Every measurement is a process of its own. Repeats go round and round, so that a slow minute meets all peers alike.
 """
@@ -48,19 +49,19 @@ def surroundings(settings: Settings) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": str(settings.threads), "nnUNet_def_n_proc": str(settings.threads)}
 
 
-def all_measurements(work: Path, settings: Settings) -> dict[str, dict[str, Outcome]]:
+def all_measurements(work: Path, settings: Settings, rounds: int, tasks: list[str]) -> dict[str, dict[str, Outcome]]:
     """network -> task -> medians; a task that fails is told and not tried again."""
     runs: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
-    for task in (task for task in TASKS if task.endswith("predict disk")):
+    for task in (task for task in tasks if task.endswith("predict disk")):
         for network in NETWORKS:
             measure(task, network, work, settings)  # fills the cache
-    for _ in range(settings.repeats):
+    for _ in range(rounds):
         for network in NETWORKS:
-            for task in TASKS:
+            for task in tasks:
                 if not any("error" in run for run in runs[network, task]):
                     runs[network, task].append(measure(task, network, work, settings))
                     print(network, task, runs[network, task][-1], flush=True)
-    return {network: {task: middle(runs[network, task]) for task in TASKS} for network in NETWORKS}
+    return {network: {task: middle(runs[network, task]) for task in tasks} for network in NETWORKS}
 
 
 def middle(runs: list[Outcome]) -> Outcome:
@@ -82,15 +83,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="full", help="small and tiny only show whether it runs")
     parser.add_argument("--work", type=Path, help="where data are cached; else a temporary folder that is kept")
+    parser.add_argument("--rounds", type=int, help="else as many as the size says")
+    parser.add_argument("--without", nargs="*", default=[], help="leave out the ways with these words in their names")
     given = parser.parse_args()
     settings = SIZES[given.size]
+    rounds = given.rounds or settings.repeats
+    tasks = [task for task in TASKS if not any(word in task for word in given.without)]
     work = given.work or Path(tempfile.gettempdir()) / f"smiler-peers-{given.size}"
     work.mkdir(parents=True, exist_ok=True)
     prepare(work.resolve(), given.size)
-    seen = all_measurements(work.resolve(), settings)
-    command = "make bench-peers" if given.size == "full" else f"python -m benchmarks.peers.run --size {given.size}"
+    seen = all_measurements(work.resolve(), settings, rounds, tasks)
+    words = " ".join(f'"{word}"' if " " in word else word for word in sys.argv[1:] if not word.startswith("/"))
+    command = f"python -m benchmarks.peers.run {words}" if words else "make bench-peers"
     outcome = about(command, PACKAGES) | {
-        "settings": vars(settings) | {"precision": json.loads((work / "facts.json").read_text())["precision"]},
+        "settings": vars(settings) | {"repeats": rounds} | {"precision": json.loads((work / "facts.json").read_text())["precision"]},
         "ratios": {network: ratios(tasks) for network, tasks in seen.items()},
         "agreement": {network: agreements(work, network) for network in NETWORKS},
         "measured": seen,
