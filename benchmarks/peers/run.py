@@ -96,7 +96,9 @@ def main() -> None:
     words = " ".join(f'"{word}"' if " " in word else word for word in sys.argv[1:] if not word.startswith("/"))
     command = f"python -m benchmarks.peers.run {words}" if words else "make bench-peers"
     outcome = about(command, PACKAGES) | {
-        "settings": vars(settings) | {"repeats": rounds} | {"precision": json.loads((work / "facts.json").read_text())["precision"]},
+        "settings": vars(settings)
+        | {"repeats": rounds}
+        | {"precision": json.loads((work / "facts.json").read_text())["precision"]},
         "ratios": {network: ratios(tasks) for network, tasks in seen.items()},
         "agreement": {network: agreements(work, network) for network in NETWORKS},
         "measured": seen,
