@@ -19,7 +19,7 @@ from benchmarks.review_load import KEYS, LARGE, NAMES, cohort_of
 from playwright.sync_api import Browser, Page, sync_playwright
 
 RESULT = Path(__file__).parents[1] / "results" / "review" / "page.json"
-REPEATS, STROKES, SETTLED_MS = 5, 5, 20_000
+REPEATS, STROKES, SETTLED_MS = 3, 5, 20_000
 GOALS = {"first_view_s": 10, "stroke_saved_s": 1}
 FRAMES = """
   window.still = [];
