@@ -1,6 +1,7 @@
-"""For tests that kill workers: which processes work for a program (Linux)."""
+"""For tests that stop programs and kill workers: who hears Ctrl-C, which processes work for a program (Linux)."""
 
 import importlib.util
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,12 @@ needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'smiler-seg[ray]'"
 )
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
+
+
+def hear_ctrl_c() -> None:
+    """Tests started in a script's background (`make test &`) ignore it, and so would every program they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def workers_of(program: int) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from proc import hear_ctrl_c
 
 from smiler.domain.cells import annotated
 from smiler.domain.cohort import Case, Cohort
@@ -200,6 +201,7 @@ def test_a_volume_takes_no_more_than_its_header_promised(tiny: Any, large: Cohor
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="no signals")
 def test_ctrl_c_leaves_nothing_half_written(tiny: Any, images: list[Path], tmp_path: Path) -> None:
+    hear_ctrl_c()
     links = [tmp_path / "in" / f"ct{number:02}.nii.gz" for number in range(60)]
     (tmp_path / "in").mkdir()
     for number, link in enumerate(links):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from proc import hear_ctrl_c
 from works import Deadly, Faulty, Refusing, Square, Threads, counted, times
 
 from smiler.domain.errors import BadInput, CheckFailed, Faults, SmilerError, Stopped
@@ -201,6 +202,7 @@ if __name__ == "__main__":
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="sees processes through /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_whoever_stops_the_program_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
+    hear_ctrl_c()
     script, notes = tmp_path / "script.py", tmp_path / "notes"
     notes.mkdir()
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)), encoding="utf-8")
