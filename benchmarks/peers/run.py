@@ -11,6 +11,7 @@ Every measurement is a process of its own. Repeats go round and round, so that a
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -93,12 +94,9 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     prepare(work.resolve(), given.size)
     seen = all_measurements(work.resolve(), settings, rounds, tasks)
-    words = " ".join(f'"{word}"' if " " in word else word for word in sys.argv[1:] if not word.startswith("/"))
-    command = f"python -m benchmarks.peers.run {words}" if words else "make bench-peers"
-    outcome = about(command, PACKAGES) | {
-        "settings": vars(settings)
-        | {"repeats": rounds}
-        | {"precision": json.loads((work / "facts.json").read_text())["precision"]},
+    facts = json.loads((work / "facts.json").read_text())
+    outcome = about(_command(given.size, given.rounds, given.without), PACKAGES) | {
+        "settings": vars(settings) | {"repeats": rounds, "precision": facts["precision"]},
         "ratios": {network: ratios(tasks) for network, tasks in seen.items()},
         "agreement": {network: agreements(work, network) for network in NETWORKS},
         "measured": seen,
@@ -107,6 +105,14 @@ def main() -> None:
     if written:
         RESULT.write_text(json.dumps(outcome, indent=1) + "\n")
     print("" if written else json.dumps(outcome, indent=1), table(seen, outcome["ratios"]), sep="\n")
+
+
+def _command(size: str, rounds: int | None, without: list[str]) -> str:
+    """What makes the same run again."""
+    words = ["--size", size] if size != "full" else []
+    words += ["--rounds", str(rounds)] if rounds else []
+    words += ["--without", *without] if without else []
+    return f"python -m benchmarks.peers.run {shlex.join(words)}" if words else "make bench-peers"
 
 
 if __name__ == "__main__":
