@@ -8,22 +8,23 @@ import json
 import sys
 from pathlib import Path
 
-TASKS = {  # peer, what it does, and how: further words are the function's own arguments
+TASKS = {  # peer, what it does, and how: further words are the function's own arguments; what is compared is neighbours
     "floor train": "floor:train",
-    "floor predict": "floor:predict",
     "smiler train": "ours:train",
-    "smiler predict": "ours:predict",
     "monai train memory 0": "monai_peer:train",
     "monai train memory 2": "monai_peer:train",
     "monai train disk 0": "monai_peer:train",
     "monai train disk 2": "monai_peer:train",
-    "monai predict": "monai_peer:predict",
-    "monai predict disk": "monai_peer:predict",
     "nnunet train 0": "nnunet_peer:train",
     "nnunet train 2": "nnunet_peer:train",
     "nnunet train 2 plain": "nnunet_peer:train",
+    "floor predict": "floor:predict",
+    "smiler predict": "ours:predict",
+    "monai predict": "monai_peer:predict",
+    "monai predict disk": "monai_peer:predict",
     "nnunet predict sequential": "nnunet_peer:predict",
     "nnunet predict parallel": "nnunet_peer:predict",
+    "smiler predict compile": "ours:predict",
 }
 
 

@@ -5,7 +5,8 @@
     python -m benchmarks.peers.run --size tiny      # only whether it runs; no result is written
     python -m benchmarks.peers.run --rounds 1       # fewer rounds; --without "plain" leaves out ways of that name
 
-Every measurement is a process of its own. Repeats go round and round, so that a slow minute meets all peers alike.
+Every measurement is a process of its own. What is compared runs one after the other, and is compared within a round:
+the machine may be slower in the next one. The medians of the rounds' ratios are told, and their range.
 """
 
 import argparse
@@ -17,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +50,25 @@ def surroundings(settings: Settings) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": str(settings.threads), "nnUNet_def_n_proc": str(settings.threads)}
 
 
-def all_measurements(work: Path, settings: Settings, rounds: int, tasks: list[str]) -> dict[str, dict[str, Outcome]]:
-    """network -> task -> medians; a task that fails is told and not tried again."""
-    runs: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+def all_rounds(work: Path, settings: Settings, rounds: int, tasks: list[str]) -> dict[str, list[dict[str, Outcome]]]:
+    """network -> a round each -> task -> what came out; a task that fails is told and not tried again."""
+    runs: dict[str, list[dict[str, Outcome]]] = {network: [] for network in NETWORKS}
     for task in (task for task in tasks if task.endswith("predict disk")):
         for network in NETWORKS:
             measure(task, network, work, settings)  # fills the cache
     for _ in range(rounds):
-        for network in NETWORKS:
+        for network, seen in runs.items():
+            failed = {task: found for one in seen for task, found in one.items() if "error" in found}
+            seen.append({})
             for task in tasks:
-                if not any("error" in run for run in runs[network, task]):
-                    runs[network, task].append(measure(task, network, work, settings))
-                    print(network, task, runs[network, task][-1], flush=True)
-    return {network: {task: middle(runs[network, task]) for task in tasks} for network in NETWORKS}
+                seen[-1][task] = failed.get(task) or measure(task, network, work, settings)
+                print(network, task, seen[-1][task], flush=True)
+    return runs
+
+
+def middles(rounds: list[dict[str, Outcome]]) -> dict[str, Outcome]:
+    """task -> medians over the rounds."""
+    return {task: middle([one[task] for one in rounds]) for task in rounds[0]}
 
 
 def middle(runs: list[Outcome]) -> Outcome:
@@ -93,13 +99,15 @@ def main() -> None:
     work = given.work or Path(tempfile.gettempdir()) / f"smiler-peers-{given.size}"
     work.mkdir(parents=True, exist_ok=True)
     prepare(work.resolve(), given.size)
-    seen = all_measurements(work.resolve(), settings, rounds, tasks)
+    runs = all_rounds(work.resolve(), settings, rounds, tasks)
+    seen = {network: middles(found) for network, found in runs.items()}
     facts = json.loads((work / "facts.json").read_text())
     outcome = about(_command(given.size, given.rounds, given.without), PACKAGES) | {
         "settings": vars(settings) | {"repeats": rounds, "precision": facts["precision"]},
-        "ratios": {network: ratios(tasks) for network, tasks in seen.items()},
+        "ratios": {network: ratios(found, seen[network]) for network, found in runs.items()},
         "agreement": {network: agreements(work, network) for network in NETWORKS},
         "measured": seen,
+        "rounds": runs,
     }
     written = given.size in {"full", "short"}
     if written:

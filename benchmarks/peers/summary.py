@@ -1,11 +1,14 @@
 """From measurements to what is told: the best of each peer's ways, ratios, agreement of the masks, a table."""
 
+import statistics
 from pathlib import Path
 from typing import Any
 
 PEERS = ("monai", "nnunet")
-NOT_COUNTED = ("monai predict disk", "nnunet train 2 plain")
-"""Told, but less work than the others do: a volume preprocessed beforehand, slices that are not augmented."""
+NOT_COUNTED = ("monai predict disk", "nnunet train 2 plain", "smiler predict compile")
+"""Told, but less work than the others do: a volume preprocessed beforehand, slices that are not augmented, a compiler
+that has run before."""
+COMPILED = "smiler predict compile"
 KINDS = {"train": "images_per_s", "predict": "seconds"}
 Outcome = dict[str, Any]
 
@@ -23,22 +26,34 @@ def best(tasks: dict[str, Outcome], peer: str, kind: str) -> Outcome | None:
     return (max if kind == "train" else min)(ways, key=lambda way: way[number])
 
 
-def ratios(tasks: dict[str, Outcome]) -> dict[str, float | str]:
-    """How many times faster smiler is than the best way of each peer, and as a share of the bare network's speed."""
-    told: dict[str, float | str] = {}
-    for kind, number in KINDS.items():
+def ratios(rounds: list[dict[str, Outcome]], tasks: dict[str, Outcome]) -> dict[str, float | str | list[float]]:
+    """How many times faster smiler is than the best way of each peer, and as a share of the bare network's speed.
+
+    Each is the median of the rounds' own ratios, with their range as `..._range`. `tasks`: the medians of the rounds.
+    """
+    told: dict[str, float | str | list[float]] = {}
+
+    def compare(name: str, kind: str, ours: str, theirs: str) -> None:
+        number = KINDS[kind]
+        pairs = [(one[ours][number], one[theirs][number]) for one in rounds]
+        each = sorted(a / b if kind == "train" else b / a for a, b in pairs)
+        told[name] = round(statistics.median(each), 3)
+        told[f"{name}_range"] = [round(each[0], 3), round(each[-1], 3)]
+
+    for kind in KINDS:
         ours, floor = best(tasks, "smiler", kind), best(tasks, "floor", kind)
+        if ours is None:
+            continue
         for peer in PEERS:
-            theirs = best(tasks, peer, kind)
-            if ours and theirs:
-                faster, slower = (ours, theirs) if kind == "train" else (theirs, ours)
-                told[f"{kind}_vs_{peer}"] = round(faster[number] / slower[number], 3)
+            if theirs := best(tasks, peer, kind):
+                compare(f"{kind}_vs_{peer}", kind, ours["way"], theirs["way"])
                 told[f"{kind}_{peer}_best"] = theirs["way"]
                 told[f"{kind}_{peer}_peak_mb"] = theirs["peak_mb"]
-        if ours and floor:
-            faster, slower = (ours, floor) if kind == "train" else (floor, ours)
-            told[f"{kind}_share_of_bare_network"] = round(faster[number] / slower[number], 3)
-            told[f"{kind}_smiler_peak_mb"] = ours["peak_mb"]
+                if kind == "predict" and "seconds" in tasks.get(COMPILED, {}):
+                    compare(f"predict_compiled_vs_{peer}", kind, COMPILED, theirs["way"])
+        if floor:
+            compare(f"{kind}_share_of_bare_network", kind, ours["way"], floor["way"])
+        told[f"{kind}_smiler_peak_mb"] = ours["peak_mb"]
     return told
 
 
@@ -52,7 +67,7 @@ def agreements(work: Path, network: str) -> dict[str, dict[str, float | int]]:
         return np.asarray(nib.load(path).dataobj) if path.exists() else None
 
     ours, found = labels("smiler"), {}
-    for peer in PEERS:
+    for peer in (*PEERS, "smiler-compile"):
         theirs = labels(peer)
         if ours is not None and theirs is not None:
             some = (ours > 0) | (theirs > 0)
@@ -61,7 +76,7 @@ def agreements(work: Path, network: str) -> dict[str, dict[str, float | int]]:
     return found
 
 
-def table(seen: dict[str, dict[str, Outcome]], told: dict[str, dict[str, float | str]]) -> str:
+def table(seen: dict[str, dict[str, Outcome]], told: dict[str, dict[str, Any]]) -> str:
     """All measurements and the ratios, a line each."""
     lines = [f"{'network':10} {'what':28} {'images/s':>9} {'seconds':>8} {'process s':>9} {'peak MB':>8}"]
     for network, tasks in seen.items():

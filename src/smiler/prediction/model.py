@@ -17,6 +17,7 @@ from smiler.networks import build
 from smiler.networks.base import SegmentationNet
 from smiler.networks.checkpoint import Checkpoint, load_weights
 from smiler.networks.device import channels_last
+from smiler.networks.folded import folded
 from smiler.networks.options import NetworkOptions
 from smiler.prediction.engines import ENGINES, Trunk
 from smiler.sampling.augment import Normalisation
@@ -115,9 +116,9 @@ def load_model(checkpoint: Checkpoint, fabric: Fabric, engine: str = "eager") ->
 
 
 def as_model(facts: ModelFacts, network: SegmentationNet, fabric: Fabric, made_by: str) -> Model:
-    """A network in memory as a model; it goes to the device, its weights with channels last, as in training.
+    """A network in memory as a model: a copy without BatchNorms, on the device, its weights with channels last.
 
     An image of one channel alone would leave convolutions in the other order: a U-Net then takes twice as long.
     """
-    network.to(fabric.device, memory_format=channels_last(network.axes))  # type: ignore[call-overload]
-    return Model(facts, network, build_loss(facts.loss, facts.organs), fabric, made_by)
+    used = folded(network).to(fabric.device, memory_format=channels_last(network.axes))  # type: ignore[call-overload]
+    return Model(facts, used, build_loss(facts.loss, facts.organs), fabric, made_by)

@@ -5,7 +5,8 @@
 // size; and where no graphics card draws, a minute for 512x512x300. Here the page colours what changed, a slice at a
 // time, and niivue is shown one voxel of each volume to do the rest of its work on.
 import { Niivue, NVImage } from "@niivue/niivue";
-import { over, Tints } from "./tints";
+import { alike, paint, same, Tinted } from "./painting";
+import { Tints } from "./tints";
 
 const CT_TEXTURE = 33984; // gl.TEXTURE0
 const OVERLAY_TEXTURE = 33986; // gl.TEXTURE2
@@ -15,16 +16,17 @@ const NO_CARD = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
 type Texture = WebGLTexture | null;
 
-/** A volume on the CT's grid, and its colours. */
-interface Tinted {
-  readonly voxels: Int16Array | Uint8Array;
-  readonly tints: Tints;
+/** A texture of the CT's size, and what it was painted with. */
+interface Painted {
+  readonly texture: Texture;
+  readonly dims: readonly number[];
+  readonly layers: readonly Tinted[];
 }
 
 export class LeanNiivue extends Niivue {
   private readonly tints = new WeakMap<NVImage, Tints>();
-  /** What the textures of the CT and of the overlays were made of. */
-  private readonly made: [readonly unknown[], readonly unknown[]] = [[], []];
+  private ct: Painted | null = null;
+  private overlay: Painted | null = null;
 
   /** Give a volume its colours; to be seen, it has to be in `volumes` and `updateGLVolume()` called. */
   tint(image: NVImage, tints: Tints): void {
@@ -33,22 +35,21 @@ export class LeanNiivue extends Niivue {
 
   /** Every change of a volume comes by here for all of them, the CT (layer 0) first. */
   override refreshLayers(image: NVImage, layer: number): void {
-    const { gl } = this;
-    const which = layer === 0 ? 0 : 1;
+    const before = layer === 0 ? this.ct : this.overlay;
     const images = layer === 0 ? [image] : this.overlays;
-    const needed = images.flatMap((one) => [one.img, this.tints.get(one)]);
-    const made = this.made[which];
-    if (needed.length === made.length && needed.every((part, n) => part === made[n])) return this.countOverlays();
-    if (layer === 1) gl.deleteTexture(this.overlayTexture);
+    const layers = images.flatMap((one) => this.tinted(one));
+    if (before && same(layers, before.layers)) return this.countOverlays();
+    if (layer === 0) this.volumeTexture = null; // niivue makes one of its own, in place of which the page's is shown
     super.refreshLayers(oneVoxelOf(image), layer);
     if (layer === 0) {
-      gl.deleteTexture(this.volumeTexture);
-      this.volumeTexture = this.painted(CT_TEXTURE, images);
+      this.gl.deleteTexture(this.volumeTexture);
+      this.ct = this.painted(CT_TEXTURE, layers, before);
+      this.volumeTexture = this.ct.texture;
     } else if (layer === images.length) {
-      gl.deleteTexture(this.overlayTexture);
-      this.overlayTexture = this.overlayTextureID = this.painted(OVERLAY_TEXTURE, images);
-    } else return;
-    this.made[which] = needed;
+      this.gl.deleteTexture(this.overlayTexture);
+      this.overlay = this.painted(OVERLAY_TEXTURE, layers, before);
+      this.overlayTexture = this.overlayTextureID = this.overlay.texture;
+    }
   }
 
   /** Where niivue would colour a volume itself a pixel a slice will do. */
@@ -56,18 +57,23 @@ export class LeanNiivue extends Niivue {
     return super.rgbaTex(texture, unit, OURS.includes(unit) ? [dims[0], 1, 1, dims[3]] : dims, isInit);
   }
 
-  private painted(unit: number, images: readonly NVImage[]): Texture {
+  /** The texture of these layers: the one there was before, with the slices that look otherwise painted anew. */
+  private painted(unit: number, layers: readonly Tinted[], before: Painted | null): Painted {
     const { gl } = this;
-    const dims = this.back?.dims ?? [3, 1, 1, 1];
+    const dims = [...(this.back?.dims ?? [3, 1, 1, 1])];
     const [, width, height, depth] = dims;
-    const layers = images.flatMap((image) => this.tinted(image));
+    const kept = before && gl.isTexture(before.texture) && dims.every((n, axis) => n === before.dims[axis]) ? before : null;
+    if (!kept) gl.deleteTexture(before?.texture ?? null);
+    const texture = kept ? kept.texture : super.rgbaTex(null, unit, dims);
+    gl.activeTexture(unit);
+    gl.bindTexture(gl.TEXTURE_3D, texture);
     const slice = new Uint32Array(width * height);
-    const texture = super.rgbaTex(null, unit, dims);
     for (let k = 0; k < depth; k++) {
-      if (!paint(slice, layers, k * slice.length)) continue;
+      if (alike(layers, kept?.layers ?? [], k * slice.length, slice.length)) continue;
+      paint(slice, layers, k * slice.length);
       gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, k, width, height, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(slice.buffer));
     }
-    return texture;
+    return { texture, dims, layers };
   }
 
   private tinted(image: NVImage): Tinted[] {
@@ -88,22 +94,6 @@ export class LeanNiivue extends Niivue {
     const told = this.gl.getExtension("WEBGL_debug_renderer_info");
     return NO_CARD.test(String(this.gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : this.gl.RENDERER)));
   }
-}
-
-/** The layers' colours in a slice of theirs, each over the one before; false where there is nothing in it. */
-function paint(slice: Uint32Array, layers: readonly Tinted[], start: number): boolean {
-  let seen = 0;
-  slice.fill(0);
-  for (const { voxels, tints } of layers) {
-    const { colours, lowest } = tints;
-    for (let at = 0; at < slice.length; at++) {
-      const colour = colours[voxels[start + at] - lowest];
-      if (colour === 0) continue;
-      slice[at] = slice[at] === 0 ? colour : over(colour, slice[at]);
-      seen = 1;
-    }
-  }
-  return seen === 1;
 }
 
 /** The same image to whoever asks where it lies, but with one voxel. */
