@@ -3,7 +3,7 @@ import { describe, expect, it, test } from "vitest";
 import { boxOf, boxText, crop, parseBox, place, union } from "../src/voxels/box";
 import { indexOf, inside, Voxel, voxelCount } from "../src/voxels/grid";
 import { gunzip, gzip } from "../src/voxels/gzip";
-import { readBytes, readImage, withVoxels } from "../src/voxels/nifti";
+import { oneVoxel, readBytes, readImage } from "../src/voxels/nifti";
 import { unpack } from "../src/voxels/parcel";
 import { boxOfRuns, count, difference, eachVoxel, fillRuns, flip, runsOf, runsOfMask } from "../src/voxels/runs";
 import { GRID, randomMask, randomOf, SEEDS } from "./random";
@@ -103,12 +103,11 @@ function file(shape: Voxel, type: number, bytes: number, head = 352): ArrayBuffe
 describe("a file", () => {
   const size = voxelCount(GRID);
 
-  it("gives the CT's HU and the mask's voxels", () => {
+  it("gives the CT's HU, and one voxel in its place", () => {
     const ct = file(GRID.shape, 4, 2 * size);
     new DataView(ct).setInt16(352 + 2 * indexOf(GRID, [3, 2, 1]), -700, true);
     expect(readImage(ct, GRID).voxels[indexOf(GRID, [3, 2, 1])]).toBe(-700);
-    const mask = randomMask(3, 0.4);
-    expect(readBytes(withVoxels(ct, mask), GRID).voxels).toEqual(mask);
+    expect(readBytes(oneVoxel(ct), { ...GRID, shape: [1, 1, 1] }).voxels).toEqual(Uint8Array.of(0));
   });
 
   it("of another size is refused, with both sizes", () => {

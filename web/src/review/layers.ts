@@ -96,12 +96,13 @@ export class Layers {
 
   private async showLabels(): Promise<void> {
     const { desk } = this;
-    const { settings } = desk.store.state;
+    const { info, settings } = desk.store.state;
     if (!desk.viewer || !desk.neighbours) return;
-    const keys = settings.showOthers ? this.others().map(({ key }) => key).filter((key) => !settings.hidden.includes(key)) : [];
-    if (!keys.length && !settings.showPrevious) return desk.viewer.showLabels(null, [], 0);
-    const colours = [...keys.map((key) => channels(desk.organ(key).colour)), PREVIOUS_COLOUR];
-    const labels = desk.neighbours.labels(keys, settings.showPrevious);
+    const shown = settings.showOthers ? this.others().map(({ key }) => key).filter((key) => !settings.hidden.includes(key)) : [];
+    if (!shown.length && !settings.showPrevious) return desk.viewer.showLabels(null, [], 0);
+    const all = (info?.organs ?? []).map(({ key }) => key); // the same numbers whichever is under review
+    const colours = [...all.map((key) => channels(desk.organ(key).colour)), PREVIOUS_COLOUR];
+    const labels = desk.neighbours.labels(all.map((key) => (shown.includes(key) ? key : null)), settings.showPrevious);
     await desk.viewer.showLabels(labels, colours, settings.showPrevious ? 0.5 : 0.35);
   }
 

@@ -20,10 +20,10 @@ export class Neighbours {
     this.before = mask ? runsOfMask(mask) : NOTHING;
   }
 
-  /** Labels: n + 1 where the nth of the keys lies, one more for the previous revision; the last one wins. */
-  labels(keys: readonly string[], previous: boolean): Uint8Array {
+  /** Labels: n + 1 where the nth of the keys lies (null: nowhere), one more for the previous revision; the last one wins. */
+  labels(keys: readonly (string | null)[], previous: boolean): Uint8Array {
     const labels = new Uint8Array(this.voxels);
-    keys.forEach((key, n) => fillRuns(labels, this.runs(key), n + 1));
+    keys.forEach((key, n) => key !== null && fillRuns(labels, this.runs(key), n + 1));
     if (previous) fillRuns(labels, this.before, keys.length + 1);
     return labels;
   }

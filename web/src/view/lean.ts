@@ -5,8 +5,7 @@
 // size; and where no graphics card draws, a minute for 512x512x300. Here the page colours what changed, a slice at a
 // time, and niivue is shown one voxel of each volume to do the rest of its work on.
 import { Niivue, NVImage } from "@niivue/niivue";
-import { alike, paint, same, Tinted } from "./painting";
-import { Tints } from "./tints";
+import { alike, paint, rowsThatAreNot, same, Tinted } from "./painting";
 
 const CT_TEXTURE = 33984; // gl.TEXTURE0
 const OVERLAY_TEXTURE = 33986; // gl.TEXTURE2
@@ -24,20 +23,20 @@ interface Painted {
 }
 
 export class LeanNiivue extends Niivue {
-  private readonly tints = new WeakMap<NVImage, Tints>();
+  private readonly seen = new WeakMap<NVImage, Tinted>();
   private ct: Painted | null = null;
   private overlay: Painted | null = null;
 
-  /** Give a volume its colours; to be seen, it has to be in `volumes` and `updateGLVolume()` called. */
-  tint(image: NVImage, tints: Tints): void {
-    this.tints.set(image, tints);
+  /** What is seen of a volume; it has to be in `volumes`, too, and `updateGLVolume()` called. */
+  tint(image: NVImage, seen: Tinted): void {
+    this.seen.set(image, seen);
   }
 
   /** Every change of a volume comes by here for all of them, the CT (layer 0) first. */
   override refreshLayers(image: NVImage, layer: number): void {
     const before = layer === 0 ? this.ct : this.overlay;
     const images = layer === 0 ? [image] : this.overlays;
-    const layers = images.flatMap((one) => this.tinted(one));
+    const layers = images.flatMap((one) => this.seen.get(one) ?? []);
     if (before && same(layers, before.layers)) return this.countOverlays();
     if (layer === 0) this.volumeTexture = null; // niivue makes one of its own, in place of which the page's is shown
     super.refreshLayers(oneVoxelOf(image), layer);
@@ -57,7 +56,7 @@ export class LeanNiivue extends Niivue {
     return super.rgbaTex(texture, unit, OURS.includes(unit) ? [dims[0], 1, 1, dims[3]] : dims, isInit);
   }
 
-  /** The texture of these layers: the one there was before, with the slices that look otherwise painted anew. */
+  /** The texture of these layers: the one there was before, with the rows that look otherwise painted anew. */
   private painted(unit: number, layers: readonly Tinted[], before: Painted | null): Painted {
     const { gl } = this;
     const dims = [...(this.back?.dims ?? [3, 1, 1, 1])];
@@ -67,18 +66,18 @@ export class LeanNiivue extends Niivue {
     const texture = kept ? kept.texture : super.rgbaTex(null, unit, dims);
     gl.activeTexture(unit);
     gl.bindTexture(gl.TEXTURE_3D, texture);
+    const asShown = alike(layers, kept?.layers ?? []);
     const slice = new Uint32Array(width * height);
     for (let k = 0; k < depth; k++) {
-      if (alike(layers, kept?.layers ?? [], k * slice.length, slice.length)) continue;
-      paint(slice, layers, k * slice.length);
-      gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, k, width, height, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(slice.buffer));
+      const rows = rowsThatAreNot(asShown, k * slice.length, width, height);
+      if (!rows) continue;
+      const [first, behind] = rows;
+      const run = slice.subarray(0, (behind - first) * width);
+      paint(run, layers, k * slice.length + first * width);
+      const bytes = new Uint8Array(run.buffer, 0, run.byteLength);
+      gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, first, k, width, behind - first, 1, gl.RGBA, gl.UNSIGNED_BYTE, bytes);
     }
     return { texture, dims, layers };
-  }
-
-  private tinted(image: NVImage): Tinted[] {
-    const tints = this.tints.get(image);
-    return tints ? [{ voxels: image.img as Int16Array | Uint8Array, tints }] : [];
   }
 
   /** What niivue tells its shaders behind each layer, in case that no layer follows. */
@@ -95,6 +94,13 @@ export class LeanNiivue extends Niivue {
     return NO_CARD.test(String(this.gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : this.gl.RENDERER)));
   }
 }
+
+/** niivue goes through all voxels for the range of grey values; here windows say it. */
+NVImage.prototype.calMinMax = function (this: NVImage): number[] {
+  const range = [this.hdr?.cal_min ?? 0, this.hdr?.cal_max ?? 0] as const;
+  [this.robust_min, this.robust_max] = [this.global_min, this.global_max] = [this.cal_min, this.cal_max] = range;
+  return [...range, ...range];
+};
 
 /** The same image to whoever asks where it lies, but with one voxel. */
 function oneVoxelOf(image: NVImage): NVImage {

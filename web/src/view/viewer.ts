@@ -7,8 +7,9 @@ import type { HuWindow, ViewName } from "../review/settings";
 import type { Box } from "../voxels/box";
 import { boxOf, boxSize, union } from "../voxels/box";
 import type { Axis, Grid, Voxel } from "../voxels/grid";
-import { withVoxels } from "../voxels/nifti";
+import { oneVoxel } from "../voxels/nifti";
 import { LeanNiivue } from "./lean";
+import { Tinted } from "./painting";
 import { ofLabels, ofShare, ofWindow, Tints } from "./tints";
 
 const DRAWING_TEXTURE = 33991; // gl.TEXTURE7, niivue's drawing layer
@@ -90,7 +91,7 @@ export class Viewer {
     this.nv.volumes = [];
     if (this.nv.drawBitmap) this.nv.closeDrawing();
     const image = await NVImage.loadFromUrl({ url: bytes, name: "ct.nii", cal_min: window.low, cal_max: window.high });
-    this.nv.tint(image, this.greys(window));
+    this.nv.tint(image, this.grey(image, window));
     this.nv.addVolume(image);
     const dims = this.nv.back?.dims ?? [];
     if (grid.shape.some((n, axis) => dims[axis + 1] !== n)) throw new RangeError("the viewer sees another grid than the server");
@@ -164,7 +165,7 @@ export class Viewer {
 
   private async show(name: Layer, voxels: Uint8Array | null, tints: Tints): Promise<void> {
     const { grid } = this;
-    const layer = this.layers[name] ?? (voxels && (await this.newLayer(name, voxels)));
+    const layer = this.layers[name] ?? (voxels && (await this.newLayer(name)));
     if (!layer || this.grid !== grid) return; // another CT came meanwhile
     const isNew = this.layers[name] === undefined;
     if (!voxels) {
@@ -172,15 +173,14 @@ export class Viewer {
       return this.nv.removeVolume(layer);
     }
     this.layers[name] = layer;
-    layer.img = voxels;
-    this.nv.tint(layer, tints);
+    this.nv.tint(layer, { voxels, tints });
     if (isNew) this.nv.addVolume(layer);
     else this.nv.updateGLVolume();
   }
 
-  private async newLayer(name: Layer, voxels: Uint8Array): Promise<NVImage | null> {
-    const url = this.header && withVoxels(this.header, voxels);
-    return url && NVImage.loadFromUrl({ url, name: `${name}.nii`, cal_min: 0, cal_max: 1 });
+  /** niivue is to know that there is one; what is seen of it the page paints. */
+  private async newLayer(name: Layer): Promise<NVImage | null> {
+    return this.header && NVImage.loadFromUrl({ url: oneVoxel(this.header), name: `${name}.nii`, cal_min: 0, cal_max: 1 });
   }
 
   setView(view: ViewName): void {
@@ -190,12 +190,12 @@ export class Viewer {
   setWindow(window: HuWindow): void {
     const image = this.nv.volumes[0];
     if (!image) return;
-    this.nv.tint(image, this.greys(window));
+    this.nv.tint(image, this.grey(image, window));
     this.nv.updateGLVolume();
   }
 
-  private greys({ low, high }: HuWindow): Tints {
-    return ofWindow(this.nv.colormap("gray"), low, high);
+  private grey(image: NVImage, { low, high }: HuWindow): Tinted {
+    return { voxels: image.img as Int16Array, tints: ofWindow(this.nv.colormap("gray"), low, high) };
   }
 
   setMaskOpacity(opacity: number): void {

@@ -40,12 +40,12 @@ function checkedOffset(offset: number, held: number, needed: number): number {
   return offset;
 }
 
-/** A file with the header of another of the same grid, and bytes of our own. */
-export function withVoxels(header: ArrayBuffer, voxels: Uint8Array): ArrayBuffer {
-  const bytes = new Uint8Array(HEADER_BYTES + 4 + voxels.length);
+/** A file of one voxel, 0, where the first of another file lies. */
+export function oneVoxel(header: ArrayBuffer): ArrayBuffer {
+  const bytes = new Uint8Array(HEADER_BYTES + 4 + 1);
   bytes.set(new Uint8Array(header, 0, HEADER_BYTES));
-  bytes.set(voxels, HEADER_BYTES + 4);
   const view = new DataView(bytes.buffer);
+  for (const axis of [1, 2, 3]) view.setInt16(40 + 2 * axis, 1, true);
   view.setInt16(70, UINT8, true);
   view.setInt16(72, 8, true);
   view.setFloat32(108, HEADER_BYTES + 4, true);
