@@ -164,7 +164,7 @@ def test_a_volume_far_from_the_usual_is_noted_only_where_the_organ_is_whole(tmp_
     labels[0:32, 30:33, 20:23] = 1
     write_labels(tmp_path / "c1_map.nii.gz", labels, grid_of(Geometry.canonical(labels.shape, (4.0, 4.0, 4.0))))
     assert audit_cohort(cohort).notes == (
-        "organ liver: reaches the first or last slice in 1 cases (volumes not judged): c1",
+        "organ liver: reaches the first or last slice in 1 case (volumes not judged): c1",
     )
 
 

@@ -324,7 +324,7 @@ def test_a_case_without_any_annotation_is_told_and_trained_with(
     cohort = without(world.phantom, tmp_path / "c", lambda case, _: case != "phantom003")
     result = smiler("train", cohort, tmp_path / "run", *quick_training())
     assert result.code == 0, result.err
-    assert "1 cases without any annotation teach nothing at first: phantom003" in result.err
+    assert "nothing is learned at first from cases without any annotation (1): phantom003" in result.err
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     losses = [event["loss"] for event in events if event["event"] == "step"]
     assert losses

@@ -1,9 +1,10 @@
 """The queue: most to gain for a minute first, an eighth at random, all of it where agreement tells nothing."""
 
 from smiler.domain.judged import Judged
+from smiler.domain.organs import Organ, OrganSet
 from smiler.review.errors import Pair
 from smiler.review.gain import Gain, learn
-from smiler.review.order import Candidate, by_gain, trusted_volumes
+from smiler.review.order import Candidate, by_gain, candidates, trusted_volumes
 from smiler.review.revisions import Revision
 from smiler.review.states import State
 
@@ -97,6 +98,36 @@ def test_who_always_takes_the_first_comes_by_random_picks_too() -> None:
             picks.append(number)
         left = [one for one in left if one.pair != first.candidate.pair]
     assert picks == list(range(7, 120, 8))
+
+
+def of_cohort(organs: tuple[str, ...], *heads: Revision) -> list[Candidate]:
+    cases = [f"c{i:03d}" for i in range(40)]
+    known = OrganSet(tuple(map(Organ, organs)))
+    return candidates(cases, known, {head.pair: head for head in heads})
+
+
+def test_organs_that_no_model_proposes_wait_for_the_others() -> None:
+    proposed = Revision("c000", "spleen", 1, State.PROPOSED, "relabel", agreement=0.99)
+    expert = Revision("c001", "aorta", 1, State.EXPERT, "cohort")
+    places = ORDER(of_cohort(("aorta", "spleen", "veins"), proposed, expert), {"spleen": 30}, 0)
+    first = [place.candidate.pair.organ for place in places[:40]]
+    assert set(first[:37]) == {"spleen"}, "a random pick or two may come behind"
+    assert {place.candidate.pair.organ for place in places if "random pick" in place.reason} == {"spleen"}
+    assert "this organ is not proposed anywhere" in next(p for p in places if p.candidate.pair.organ == "veins").reason
+    assert len(places) == 120
+
+
+def test_an_organ_stays_asked_for_when_its_proposals_are_decided() -> None:
+    for state in (State.ACCEPTED, State.REJECTED, State.ABSENT, State.FLAGGED):
+        found = of_cohort(("aorta", "spleen"), Revision("c000", "spleen", 2, state, "review"))
+        assert {one.pair.organ for one in found if one.asked} == {"spleen"}
+
+
+def test_where_nothing_is_proposed_at_all_every_organ_is_asked_for() -> None:
+    assert all(one.asked for one in of_cohort(("aorta", "spleen")))
+    assert all(
+        one.asked for one in of_cohort(("aorta", "spleen"), Revision("c000", "aorta", 1, State.EXPERT, "cohort"))
+    )
 
 
 def test_lanes_and_reasons() -> None:

@@ -106,7 +106,8 @@ def _cut(cases: Sequence[CaseAudit], organ: str) -> Iterator[str]:
     cut = [case.id for case in cases if organ in case.shapes and _ends(case, organ)]
     if cut:
         shown = ", ".join(cut[:8]) + (" ..." if len(cut) > 8 else "")
-        yield f"organ {organ}: reaches the first or last slice in {len(cut)} cases (volumes not judged): {shown}"
+        many = f"{len(cut)} case{'s' * (len(cut) != 1)}"
+        yield f"organ {organ}: reaches the first or last slice in {many} (volumes not judged): {shown}"
 
 
 def _wrong_sides(case: CaseAudit) -> Iterator[str]:

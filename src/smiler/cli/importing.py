@@ -41,7 +41,7 @@ def _options(values: Mapping[str, Any]) -> ImportOptions:
 
 def _tell(report: ImportReport, cohort: Path, bars: Bars) -> None:
     organs = f", organs new in it: {', '.join(report.organs_added)}" if report.organs_added else ""
-    bars.note(f"{len(report.added)} cases added to {cohort}{organs}")
+    bars.note(f"{len(report.added)} case{'s' * (len(report.added) != 1)} added to {cohort}{organs}")
     for text in (*report.notes, *(f"conflict: {conflict}" for conflict in report.conflicts)):
         bars.note(f"  {text}")
     out.print("", end="")

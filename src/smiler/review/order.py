@@ -27,10 +27,14 @@ UNTOLD = 0.7
 
 @dataclass(frozen=True)
 class Candidate:
-    """One organ in one volume with its head, None where nothing is there."""
+    """One organ in one volume with its head, None where nothing is there.
+
+    asked: whether the review is about the organ; see `candidates`.
+    """
 
     pair: Pair
     head: Revision | None
+    asked: bool = True
 
     @property
     def state(self) -> State:
@@ -54,8 +58,11 @@ Order = Callable[[Sequence[Candidate], Mapping[str, int], int], list[Place]]
 
 
 def candidates(cases: Iterable[str], organs: OrganSet, heads: Mapping[Pair, Revision]) -> list[Candidate]:
-    """Every organ of every volume."""
-    return [Candidate(Pair(case, organ), heads.get(Pair(case, organ))) for case in cases for organ in organs.keys]
+    """Every organ of every volume. The review is about those that were proposed or decided anywhere; else about all."""
+    about = {pair.organ for pair, head in heads.items() if head.state not in (State.MISSING, State.EXPERT)}
+    asked = about or set(organs.keys)
+    pairs = [Pair(case, organ) for case in cases for organ in organs.keys]
+    return [Candidate(pair, heads.get(pair), pair.organ in asked) for pair in pairs]
 
 
 def trusted_volumes(found: Iterable[Candidate]) -> Mapping[str, int]:
@@ -69,7 +76,7 @@ def by_gain(gain: Gain) -> Order:
     def order(found: Sequence[Candidate], trusted: Mapping[str, int], seed: int = 0) -> list[Place]:
         draws = {candidate.pair: _draw(seed, candidate.pair) for candidate in found}
         free = [candidate for candidate in found if candidate.state in OPEN]
-        picks = sorted((c for c in free if draws[c.pair] < RANDOM_SHARE), key=lambda c: draws[c.pair])
+        picks = sorted((c for c in free if c.asked and draws[c.pair] < RANDOM_SHARE), key=lambda c: draws[c.pair])
         chosen = {candidate.pair for candidate in picks}
         weighed = [_place(c, gain, trusted) for c in found if c.pair not in chosen]
         rest = [place for _, place in sorted(weighed, key=lambda row: (row[0], draws[row[1].candidate.pair]))]
@@ -86,14 +93,15 @@ def _place(candidate: Candidate, gain: Gain, trusted: Mapping[str, int]) -> tupl
     known = f"{count or 'no'} trusted volume{'s' * (count != 1)} of this organ"
     if head is not None and candidate.state is State.FLAGGED:
         by = f" by {head.reviewer}" if head.reviewer else ""
-        return (1, 0.0), Place(candidate, "other", f"flagged{by}{f': {head.note}' if head.note else ''}")
+        return (2, 0.0), Place(candidate, "other", f"flagged{by}{f': {head.note}' if head.note else ''}")
     if candidate.state not in OPEN:
-        return (1, 1.0), Place(candidate, "other", f"{candidate.state} already")
+        return (2, 1.0), Place(candidate, "other", f"{candidate.state} already")
     if head is None or candidate.state is State.MISSING:
         dice, minutes = gain.dice(candidate.pair.organ, None), gain.redraw_minutes(candidate.pair.organ)
         value = (1 - dice) / max(1, count) / minutes
-        reason = f"nothing is proposed here, about {minutes:.1f} min; {known}"
-        return (0, -value), Place(candidate, "redo", reason, dice, round(minutes, 2))
+        nothing = "nothing is proposed here" if candidate.asked else "this organ is not proposed anywhere"
+        reason = f"{nothing}, about {minutes:.1f} min; {known}"
+        return (int(not candidate.asked), -value), Place(candidate, "redo", reason, dice, round(minutes, 2))
     if head.agreement is None:
         value = (1 - UNTOLD) / max(1, count) / gain.minutes(0, candidate.pair.organ)
         return (0, -value), Place(candidate, "correct", f"{known}; the proposal does not tell how sure it is")

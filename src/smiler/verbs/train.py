@@ -133,7 +133,9 @@ def _check_annotations(store: Store, progress: Progress) -> None:
         )
     silent = [case.case.id for case in store if not case.known.any()]
     if silent:
-        progress.note(f"{len(silent)} cases without any annotation teach nothing at first: {', '.join(silent[:5])}")
+        progress.note(
+            f"nothing is learned at first from cases without any annotation ({len(silent)}): {', '.join(silent[:5])}"
+        )
 
 
 def _begin(
