@@ -42,7 +42,8 @@ def measure(task: str, network: str, work: Path, settings: Settings) -> Outcome:
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1][:300] if done.stderr.strip() else "no word"}
     outcome: Outcome = json.loads(done.stdout.strip().splitlines()[-1])
-    return outcome | {"process_s": time.perf_counter() - begin}
+    outcome["process_s"] = time.perf_counter() - begin
+    return {key: round(value, 3) for key, value in outcome.items()}
 
 
 def surroundings(settings: Settings) -> dict[str, str]:

@@ -29,7 +29,8 @@ def best(tasks: dict[str, Outcome], peer: str, kind: str) -> Outcome | None:
 def ratios(rounds: list[dict[str, Outcome]], tasks: dict[str, Outcome]) -> dict[str, float | str | list[float]]:
     """How many times faster smiler is than the best way of each peer, and as a share of the bare network's speed.
 
-    Each is the median of the rounds' own ratios, with their range as `..._range`. `tasks`: the medians of the rounds.
+    Each is the median of the rounds' own ratios, with their range as `..._range` where there is more than one.
+    `tasks`: the medians of the rounds.
     """
     told: dict[str, float | str | list[float]] = {}
 
@@ -38,7 +39,8 @@ def ratios(rounds: list[dict[str, Outcome]], tasks: dict[str, Outcome]) -> dict[
         pairs = [(one[ours][number], one[theirs][number]) for one in rounds]
         each = sorted(a / b if kind == "train" else b / a for a, b in pairs)
         told[name] = round(statistics.median(each), 3)
-        told[f"{name}_range"] = [round(each[0], 3), round(each[-1], 3)]
+        if len(each) > 1:
+            told[f"{name}_range"] = [round(each[0], 3), round(each[-1], 3)]
 
     for kind in KINDS:
         ours, floor = best(tasks, "smiler", kind), best(tasks, "floor", kind)
@@ -88,6 +90,8 @@ def table(seen: dict[str, dict[str, Outcome]], told: dict[str, dict[str, Any]]) 
             whole, peak = f"{found['process_s']:.1f}", f"{found['peak_mb']:.0f}"
             lines.append(f"{network:10} {task:28} {rate:>9} {spent:>8} {whole:>9} {peak:>8}")
     for network, row in told.items():
-        ends = [f"{key} {value}" for key, value in row.items() if "_vs_" in key or "share" in key]
+        ends = [
+            f"{key} {value}" for key, value in row.items() if ("_vs_" in key or "share" in key) and "_range" not in key
+        ]
         lines.append(f"{network}: {', '.join(ends)}")
     return "\n".join(lines)
