@@ -25,6 +25,10 @@ TASKS = {  # peer, what it does, and how: further words are the function's own a
     "nnunet predict sequential": "nnunet_peer:predict",
     "nnunet predict parallel": "nnunet_peer:predict",
     "smiler predict compile": "ours:predict",
+    "floor coarse": "floor:coarse",
+    "smiler coarse": "ours:coarse",
+    "monai coarse": "monai_peer:coarse",
+    "nnunet coarse": "nnunet_peer:coarse",
 }
 
 

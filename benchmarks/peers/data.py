@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from benchmarks.peers.settings import NETWORKS, ORGANS, SIZES, Settings
+from benchmarks.peers.settings import COARSE_MM, NETWORKS, ORGANS, SIZES, Settings
 
 from smiler.domain.cells import Status
 from smiler.domain.cohort import Case, Cohort
@@ -23,10 +23,13 @@ from smiler.experiments.hide import hide
 from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.formats.nifti import write_ct, write_labels
 from smiler.formats.volumes import read_header, read_labels
+from smiler.networks.checkpoint import save_checkpoint
 from smiler.networks.device import settled
 from smiler.phantom import PhantomOptions, generate
 from smiler.recipe.recipe import Recipe, load_recipe
+from smiler.store.options import DataOptions
 from smiler.store.store import Store
+from smiler.verbs.run import RunFolder
 from smiler.verbs.train import TrainRequest, open_store, select_organs, train
 
 
@@ -114,6 +117,22 @@ def learn(work: Path, network: str) -> None:
     facts = facts_of(work) | dict(zip(("mean", "sd"), store.normalisation, strict=True))
     (work / "facts.json").write_text(json.dumps(facts) + "\n")
     (run / "done").touch()
+
+
+def on_coarse_grid(work: Path, network: str) -> Path:
+    """A run folder with the common weights and the coarse grid."""
+    source, run = work / "runs" / network, work / "runs" / f"{network}-coarse"
+    if not run.exists():
+        changed = recipe(work, network, Settings.load(work).learn).model_copy(
+            update={"data": DataOptions(spacing_xy_mm=COARSE_MM)}
+        )
+        shutil.copytree(source, run)
+        RunFolder(run).recipe_path.write_text(changed.to_toml())
+        learned = RunFolder(run).newest()
+        facts = {**learned.facts, "data": changed.data.model_dump(mode="json")}
+        parts = {"model": learned.tensors("model")}
+        save_checkpoint(learned.path.parent, learned.step, learned.steps, facts, parts)
+    return run
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from benchmarks.peers.data import facts_of, recipe
-from benchmarks.peers.settings import ORGANS, WINDOW_HU, Settings
+from benchmarks.peers.settings import COARSE_MM, ORGANS, WINDOW_HU, Settings
 
 from smiler.networks import build
 from smiler.networks.base import SegmentationNet
@@ -41,6 +41,11 @@ def rate(ends: list[float], settings: Settings) -> dict[str, float]:
     return {"images_per_s": settings.batch * settings.steps / spent}
 
 
+def predicted(work: Path, peer: str, network: str, kind: str) -> Path:
+    """Where a peer's label map goes."""
+    return work / "predicted" / f"{peer}-{network}{'' if kind == 'predict' else f'-{kind}'}"
+
+
 def timed(work: Callable[[], object]) -> dict[str, float]:
     """Seconds of a whole piece of work."""
     begin = time.perf_counter()
@@ -65,6 +70,13 @@ def trained_network(work: Path, network: str) -> SegmentationNet:
 def autocast(work: Path) -> AbstractContextManager[object]:
     """The common precision."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=facts_of(work)["precision"] == "bf16")
+
+
+def coarse_yx(work: Path) -> tuple[int, int]:
+    """The predicted CT's slices on the coarse grid, in voxels."""
+    _, height, width = Settings.load(work).volume_zyx
+    factor = float(facts_of(work)["spacing_mm"]) / COARSE_MM
+    return round(height * factor), round(width * factor)
 
 
 def grey_range(work: Path) -> tuple[float, float]:

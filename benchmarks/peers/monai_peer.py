@@ -20,10 +20,11 @@ from benchmarks.peers.measure import (
     fresh_network,
     grey_range,
     images_per_second,
+    predicted,
     timed,
     trained_network,
 )
-from benchmarks.peers.settings import WINDOW_HU, Settings
+from benchmarks.peers.settings import COARSE_MM, WINDOW_HU, Settings
 from monai.data import CacheDataset, DataLoader, Dataset, PersistentDataset, decollate_batch
 from monai.inferers import SliceInferer
 from monai.losses import DiceCELoss
@@ -33,9 +34,9 @@ CROPS_A_VOLUME = 4
 FOREGROUND_TO_BACKGROUND = 4
 
 
-def reading(work: Path, keys: Sequence[str]) -> list[Any]:
-    """From files to the common grid and grey values: what is the same in every epoch, and so can be cached."""
-    spacing = float(data.facts_of(work)["spacing_mm"])
+def reading(work: Path, keys: Sequence[str], spacing: float | None = None) -> list[Any]:
+    """From files to a grid, else the common one, and grey values: the same in every epoch, and so can be cached."""
+    spacing = spacing or float(data.facts_of(work)["spacing_mm"])
     modes = tuple("bilinear" if key == "image" else "nearest" for key in keys)
     low, high = grey_range(work)
     return [
@@ -115,10 +116,22 @@ def train(work: Path, network: str, cache: str, workers: str) -> dict[str, float
 
 def predict(work: Path, network: str, cache: str = "") -> dict[str, float]:
     """Preprocessing, slices by the batch, inversion to the file's grid, argmax, file."""
-    settings, out = Settings.load(work), work / "predicted" / f"monai-{network}"
+    return through(work, network, "predict", cache=cache)
+
+
+def coarse(work: Path, network: str) -> dict[str, float]:
+    """The same by way of the coarse grid, which the inversion leaves by linear interpolation of each organ's logits."""
+    return through(work, network, "coarse", COARSE_MM)
+
+
+def through(work: Path, network: str, kind: str, spacing: float | None = None, cache: str = "") -> dict[str, float]:
+    """Seconds from the file to the label map."""
+    settings, out = Settings.load(work), predicted(work, "monai", network, kind)
     shutil.rmtree(out, ignore_errors=True)
     files = [{"image": work / "volume.nii.gz"}]
-    before = mt.Compose(reading(work, ("image",)))
+    stride = fresh_network(work, network).stride
+    padded = mt.DivisiblePadd("image", k=(stride, stride, 1), mode="edge")
+    before = mt.Compose([*reading(work, ("image",), spacing), padded])
     after = mt.Compose(
         [
             mt.Invertd("pred", transform=before, orig_keys="image", nearest_interp=False, to_tensor=True),

@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.peers.measure import autocast, fresh_network, images_per_second, timed, trained_network
+from benchmarks.peers.measure import (
+    autocast,
+    coarse_yx,
+    fresh_network,
+    images_per_second,
+    predicted,
+    timed,
+    trained_network,
+)
 from benchmarks.peers.nnunet_data import TRAINING, WHOLE_SLICES, plans_path, point_to
-from benchmarks.peers.settings import Settings
+from benchmarks.peers.settings import COARSE_MM, Settings
 from torch import nn
 
 
@@ -66,14 +74,29 @@ def train(work: Path, network: str, workers: str, augmentation: str = "default")
 
 def predict(work: Path, network: str, way: str) -> dict[str, float]:
     """From the file to a label map on disk, as `nnUNetv2_predict` does it with and without further processes."""
+    return through(work, network, "predict", way)
+
+
+def coarse(work: Path, network: str) -> dict[str, float]:
+    """The same by way of the coarse grid, with the resampling of its own plans."""
+    stride = fresh_network(work, network).stride
+    whole = [-(-edge // stride) * stride for edge in coarse_yx(work)]
+    changes = {"inherits_from": TRAINING, "patch_size": whole, "spacing": [COARSE_MM] * 2}
+    return through(work, network, "coarse", "sequential", changes)
+
+
+def through(work: Path, network: str, kind: str, way: str, changes: dict[str, Any] | None = None) -> dict[str, float]:
+    """Seconds from the file to the label map, in a configuration with `changes`."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     point_to(work)
-    out = work / "predicted" / f"nnunet-{network}"
+    out = predicted(work, "nnunet", network, kind)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     plans, dataset = described(work)
+    if changes:
+        plans["configurations"][WHOLE_SLICES] = changes
 
     def run() -> None:
         made, manager = trained_network(work, network), PlansManager(plans)

@@ -3,12 +3,12 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import data
-from benchmarks.peers.measure import rate, timed
+from benchmarks.peers.measure import predicted, rate, timed
 from benchmarks.peers.settings import Settings
 
 from smiler.curriculum.rounds import fresh_network, make_objective
@@ -51,6 +51,20 @@ def predict(work: Path, network: str, engine: str = "eager") -> dict[str, float]
 
     A compiled network is told by its second volume; the first, which waits for the compiler, is `first_s`.
     """
+    way = "" if engine == "eager" else f"-{engine}"
+    command = command_of(work, work / "runs" / network, predicted(work, f"smiler{way}", network, "predict"), engine)
+    first = timed(command)
+    return first if engine == "eager" else timed(command) | {"first_s": first["seconds"]}
+
+
+def coarse(work: Path, network: str) -> dict[str, float]:
+    """The same by way of the coarse grid."""
+    run = data.on_coarse_grid(work, network)
+    return timed(command_of(work, run, predicted(work, "smiler", network, "coarse")))
+
+
+def command_of(work: Path, run: Path, out: Path, engine: str = "eager") -> Callable[[], None]:
+    """The command, ready to be timed."""
     import monai.networks.nets.basic_unet  # noqa: F401  imports count for no peer
 
     from smiler.verbs.model_at import ModelAt
@@ -58,15 +72,10 @@ def predict(work: Path, network: str, engine: str = "eager") -> dict[str, float]
     from smiler.verbs.predict import predict as run_prediction
     from smiler.verbs.run import recipe_of
 
-    run = work / "runs" / network
-    way = "" if engine == "eager" else f"-{engine}"
-    out = work / "predicted" / f"smiler{way}-{network}"
-
     def command() -> None:
         shutil.rmtree(out, ignore_errors=True)
         recipe = recipe_of(run)
         request = PredictRequest(out, labelmap=True, options=recipe.prediction, reading=recipe.reading)
         run_prediction(ModelAt.find(run, "cpu", engine).open(), [work / "volume.nii.gz"], request)
 
-    first = timed(command)
-    return first if engine == "eager" else timed(command) | {"first_s": first["seconds"]}
+    return command

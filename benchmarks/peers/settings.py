@@ -13,6 +13,8 @@ NETWORKS = {
     "deeplab34": ("network.name=deeplab", "network.depth=34"),
 }
 WINDOW_HU = (-160, 240)
+COARSE_MM = 1.5
+"""In-plane spacing of the second prediction, smiler's usual working grid: all go there and back to the file's grid."""
 
 
 @dataclass(frozen=True)

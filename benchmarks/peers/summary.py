@@ -4,12 +4,14 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.measure import predicted
+
 PEERS = ("monai", "nnunet")
 NOT_COUNTED = ("monai predict disk", "nnunet train 2 plain", "smiler predict compile")
 """Told, but less work than the others do: a volume preprocessed beforehand, slices that are not augmented, a compiler
 that has run before."""
 COMPILED = "smiler predict compile"
-KINDS = {"train": "images_per_s", "predict": "seconds"}
+KINDS = {"train": "images_per_s", "predict": "seconds", "coarse": "seconds"}
 Outcome = dict[str, Any]
 
 
@@ -64,17 +66,19 @@ def agreements(work: Path, network: str) -> dict[str, dict[str, float | int]]:
     import nibabel as nib
     import numpy as np
 
-    def labels(peer: str) -> Any:
-        path = work / "predicted" / f"{peer}-{network}" / "volume.nii.gz"
+    def labels(peer: str, kind: str) -> Any:
+        path = predicted(work, peer, network, kind) / "volume.nii.gz"
         return np.asarray(nib.load(path).dataobj) if path.exists() else None
 
-    ours, found = labels("smiler"), {}
-    for peer in (*PEERS, "smiler-compile"):
-        theirs = labels(peer)
-        if ours is not None and theirs is not None:
-            some = (ours > 0) | (theirs > 0)
-            same = {"same": round(float((ours == theirs)[some].mean()), 4)} if some.any() else {}
-            found[peer] = {"voxels": int(some.sum())} | same
+    found = {}
+    for kind, others in {"predict": (*PEERS, "smiler-compile"), "coarse": PEERS}.items():
+        ours = labels("smiler", kind)
+        for peer in others:
+            theirs = labels(peer, kind)
+            if ours is not None and theirs is not None:
+                some = (ours > 0) | (theirs > 0)
+                same = {"same": round(float((ours == theirs)[some].mean()), 4)} if some.any() else {}
+                found[peer if kind == "predict" else f"{peer} {kind}"] = {"voxels": int(some.sum())} | same
     return found
 
 
@@ -86,7 +90,7 @@ def table(seen: dict[str, dict[str, Outcome]], told: dict[str, dict[str, Any]]) 
             if "error" in found:
                 lines.append(f"{network:10} {task:28} {found['error']}")
                 continue
-            rate, spent = (f"{found[key]:.2f}" if key in found else "" for key in KINDS.values())
+            rate, spent = (f"{found[key]:.2f}" if key in found else "" for key in ("images_per_s", "seconds"))
             whole, peak = f"{found['process_s']:.1f}", f"{found['peak_mb']:.0f}"
             lines.append(f"{network:10} {task:28} {rate:>9} {spent:>8} {whole:>9} {peak:>8}")
     for network, row in told.items():
