@@ -245,6 +245,19 @@ def test_a_round_measures_itself_on_experts_masks_that_it_did_not_learn_from(tin
     assert path.stat().st_mtime_ns == before
 
 
+def test_a_round_measures_itself_where_an_expert_saw_that_the_organ_is_absent(
+    tiny: Any, completed: Cohort, tmp_path: Path
+) -> None:
+    found = proposals(completed)
+    nothing_known = tiny.cohort.cases[3].id
+    cases = (case.with_cells(dict.fromkeys(KEYS, ABSENT)) for case in tiny.cohort if case.id == nothing_known)
+    relabel(tiny.model, replace(tiny.cohort, cases=tuple(cases)), RelabelRequest(tmp_path, review=True))
+    (path,) = tmp_path.rglob("*.judged.json")
+    told = {row.organ: (row.agreement is not None, row.dice) for row in read_judged(path.parent)}
+    assert told == {key: (True, 0.0) if (nothing_known, key) in found else (False, 1.0) for key in KEYS}
+    assert len({proposed for proposed, _ in told.values()}) == 2
+
+
 def test_a_round_in_the_cohort_itself_leaves_alone_what_was_decided_meanwhile(tiny: Any, tmp_path: Path) -> None:
     relabel(tiny.model, tiny.cohort, RelabelRequest(tmp_path, review=True))
     before = Cohort.open(tmp_path)

@@ -24,6 +24,11 @@ class HeldOut:
 
     bits: tuple[int, ...]
 
+    @property
+    def pairs(self) -> int:
+        """How many they are."""
+        return sum(bits.bit_count() for bits in self.bits)
+
     def without(self, store: Store) -> Store:
         """The store as if nobody had annotated these pairs."""
         organs = np.arange(len(store.organs))

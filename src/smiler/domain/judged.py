@@ -63,7 +63,8 @@ def read_judged(folder: Path) -> Iterator[Judged]:
 
 
 def _row(told: Mapping[str, Any]) -> Judged:
-    share, area, dice = (float(told[name]) for name in ("agreement", "unsure_cm2", "dice"))
-    if not (0 <= share <= 1 and 0 <= dice <= 1 and area >= 0):
+    share, area, dice = told["agreement"], float(told["unsure_cm2"]), float(told["dice"])
+    share = None if share is None else float(share)
+    if not ((share is None or 0 <= share <= 1) and 0 <= dice <= 1 and area >= 0):
         raise ValueError(told)
     return Judged(str(told["organ"]), share, area, dice)

@@ -53,6 +53,8 @@ class Place:
     minutes: float | None = None
 
 
+COMING = 2
+"""So many CTs are read ahead."""
 Order = Callable[[Sequence[Candidate], Mapping[str, int], int], list[Place]]
 """Candidates, trusted volumes of each organ, seed -> the queue."""
 
@@ -85,6 +87,11 @@ def by_gain(gain: Gain) -> Order:
         return _mixed(rest, random, sum(trusted.values()))
 
     return order
+
+
+def coming(places: Sequence[Place]) -> list[str]:
+    """The first cases of a queue: their CTs are worth reading before anybody asks for them."""
+    return list(dict.fromkeys(place.candidate.pair.case for place in places))[:COMING]
 
 
 def _place(candidate: Candidate, gain: Gain, trusted: Mapping[str, int]) -> tuple[tuple[int, float], Place]:

@@ -41,7 +41,7 @@ class Scans:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str, str], Made] = OrderedDict()
-        self._lock = Lock()
+        self._lock, self._reading = Lock(), Lock()
 
     def grid(self, cohort: Cohort, case: Case) -> Grid:
         """Where the CT's voxels lie; BadInput if it can't be read."""
@@ -64,13 +64,24 @@ class Scans:
     def _made(self, cohort: Cohort, case: Case, make: Callable[[CT], bytes]) -> Made:
         path = cohort.image_path(case)
         key = (str(path), _state(path), make.__name__)
-        with self._lock:  # one at a time: a volume is large
-            if key not in self._kept:
-                self._kept[key] = Made(make(read_ct(path)), hash_json(key))
-            self._kept.move_to_end(key)
+        found = self._at_hand(key)
+        if found is None:
+            with self._reading:  # one at a time: a volume is large
+                found = self._at_hand(key) or self._keep(key, Made(make(read_ct(path)), hash_json(key)))
+        return found
+
+    def _at_hand(self, key: tuple[str, str, str]) -> Made | None:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: tuple[str, str, str], made: Made) -> Made:
+        with self._lock:
+            self._kept[key] = made
             while len(self._kept) > KEPT_IMAGES:
                 self._kept.popitem(last=False)
-            return self._kept[key]
+        return made
 
 
 def _on_ras(ct: CT) -> bytes:

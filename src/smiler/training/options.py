@@ -27,6 +27,13 @@ class TrainingOptions(BaseModel):
     devices: int = Field(default=1, ge=1, description="processes or GPUs of one run")
     checkpoint_minutes: float = Field(default=5.0, gt=0, description="minutes between checkpoints")
     seed: int = Field(default=0, ge=0, lt=2**31, description="seed of weights, batches and augmentation")
+    hold_out: float = Field(
+        default=0.0,
+        ge=0,
+        lt=0.5,
+        description="share of each organ's annotated volumes (of four or more) that the run never learns from: they "
+        "measure it in relabel --round, so that a review is calibrated from its first minute, and in evaluate",
+    )
     prior: float = Field(default=0.01, gt=0, lt=1, description="probability of every organ before the first step")
     compile: bool = Field(
         default=False, description="compile the trunk (torch.compile; needs a C++ compiler, a minute or so at first)"

@@ -174,9 +174,9 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
         return _Wanted(moved, masks, parents, JudgedCase.of(folder, case.id, unseen))
 
     def _unseen(self, case: Case) -> tuple[str, ...]:
-        """Organs that an expert drew everywhere in the case and the model did not learn from."""
-        drawn = [key for key in self.model.organs.keys if case.status(key) is Status.ANNOTATED]
-        whole = [key for key in drawn if not case.cell(key).ranges and not case.cell(key).ignored]
+        """Organs that an expert drew everywhere in the case, or saw to be absent, and the model did not learn from."""
+        known = [key for key in self.model.organs.keys if case.status(key) is not Status.UNANNOTATED]
+        whole = [key for key in known if not case.cell(key).ranges and not case.cell(key).ignored]
         return tuple(key for key in whole if (case.id, key) not in self.request.learned)
 
     def memory(self, item: tuple[int, Case]) -> int:
@@ -322,7 +322,7 @@ def _judge(model: Model, cohort: Cohort, read: _Read, said: tuple[NDArray[np.int
         found, drawn = found + int(one.sum()), drawn + int(other.sum())
     dice = 2 * both / (found + drawn) if found + drawn else 1.0
     agreed = votes.agreement(channel)
-    return Judged(key, agreed.agreement, agreed.unsure_cm2, round(dice, 4))
+    return Judged(key, agreed.agreement if found else None, agreed.unsure_cm2, round(dice, 4))
 
 
 def _drop_known(model: Model, cohort: Cohort, read: _Read, bits: NDArray[np.int32]) -> None:

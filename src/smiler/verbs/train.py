@@ -8,9 +8,9 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from smiler.curriculum.calibration import hold_out
 from smiler.curriculum.estimate import Estimate, estimate
 from smiler.curriculum.rounds import Plan, Round, curriculum
-from smiler.domain.cells import Status
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json, read_json, write_json, write_text
@@ -68,11 +68,22 @@ def _prepared(run: RunFolder, request: TrainRequest, fabric: Fabric, progress: P
     if begun and fabric.is_global_zero:
         progress.note(f"going on with {run.recipe_path}; options given now are not used")
     store = open_store(select_organs(request.cohort, recipe), recipe, request.cache, progress)
+    store = _without_held_out(store, recipe, progress)
     _check_annotations(store, progress)
     if not begun:
         recipe = _begin(run, request, recipe, store, fabric, progress)
     _check_same_data(run, store)
     return recipe, store
+
+
+def _without_held_out(store: Store, recipe: Recipe, progress: Progress) -> Store:
+    """The store as if nobody had annotated what the run holds out; only mean and spread of grey values know of it."""
+    share = recipe.training.hold_out
+    if not share:
+        return store
+    held = hold_out(store, share, recipe.training.seed)
+    progress.note(f"{held.pairs} annotations (case, organ) are held out: nothing is learned from them")
+    return held.without(store)
 
 
 def _check_shares(batch: int, fabric: Fabric) -> None:
@@ -153,7 +164,8 @@ def _begin(
     write_json(
         run.path / "store.json", {"fingerprint": store.fingerprint, "cohort": str(request.cohort.folder.resolve())}
     )
-    seen = {c.case.id: [key for key, cell in c.case.cells.items() if cell.status is Status.ANNOTATED] for c in store}
+    keys = store.organs.keys
+    seen = {c.case.id: [key for k, key in enumerate(keys) if (c.known >> k & 1).any()] for c in store}
     facts = {"method": recipe.method, "cases": len(store), "annotated": seen}
     Provenance("train", parents, facts).save(run.provenance_path)
     write_text(run.recipe_path, recipe.to_toml())

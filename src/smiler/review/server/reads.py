@@ -8,7 +8,7 @@ from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from smiler.domain.provenance import tool_version
 from smiler.review.errors import Pair, Refused
 from smiler.review.masks import Mask
-from smiler.review.order import Candidate, Place
+from smiler.review.order import Candidate, Place, coming
 from smiler.review.orientation import nifti_bytes, ras_shape, ras_spacing
 from smiler.review.progress import RECENT, progress_of
 from smiler.review.server import shapes
@@ -20,8 +20,6 @@ from smiler.review.uncertainty import uncertainty_of, uncertainty_path
 router = APIRouter(prefix="/api")
 AnOrgan = Annotated[str | None, Query(max_length=64)]
 ARevision = Annotated[int | None, Query(ge=0, le=10**9)]
-COMING = 2
-"""So many of the queue's first CTs are read before anybody asks for them."""
 
 
 @router.get("/session")
@@ -57,8 +55,7 @@ def queue(  # noqa: PLR0913  whose queue, and what of it
     again = [Candidate(pair, shown) for pair, shown in room.repeats(who.reviewer).items()][:1]
     places = room.places(all_of_them, TO_DO if state is None else frozenset({state}), organ, again)
     places = [place for place in places if lane in (None, place.lane)]
-    for name in list(dict.fromkeys(place.candidate.pair.case for place in places))[:COMING]:
-        behind.add_task(room.desk.scans.expect, room.desk.cohort, room.desk.cohort.case(name))
+    behind.add_task(room.expect, coming(places))
     return shapes.QueueOut(
         items=[_item(room, place) for place in places[:limit]],
         matching=len(places),

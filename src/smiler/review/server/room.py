@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Timer
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
@@ -29,6 +30,8 @@ from smiler.review.states import OPEN, State
 _ID = re.compile(r"[0-9a-f]{16}")
 TO_DO = OPEN | {State.FLAGGED}
 """What a queue shows unless it is asked for something else."""
+LATER_SECONDS = 8.0
+"""A CT of the queue that is not the first waits for so long: what is on its way to the screen needs the processor."""
 
 
 @dataclass
@@ -69,6 +72,7 @@ class Room:
         self.leases, self.drafts, self.handed = Leases(), Drafts(desk.folder), Handed()
         self._secret = desk.ledger.secret
         self._ids: dict[str, str] = {}
+        self._later = Timer(0, self._read)
 
     @property
     def order(self) -> Order:
@@ -109,6 +113,20 @@ class Room:
         chosen = [c for c in (*again, *found) if c.state in states and organ in (None, c.pair.organ)]
         places = self.order(chosen, trusted_volumes(found), self.seed)
         return sorted(places, key=lambda place: place.candidate not in again)
+
+    def expect(self, cases: Sequence[str]) -> None:
+        """Have the first of these cases' CTs at hand, and the others when that one is on the screen."""
+        self._later.cancel()
+        self._later = Timer(LATER_SECONDS, self._read, (cases[1:],))
+        self._later.daemon = True
+        self._later.start()
+        self._read(cases[:1])
+
+    def _read(self, cases: Sequence[str]) -> None:
+        cohort = self.desk.cohort
+        found = {case.id: case for case in cohort}
+        for case in (found[name] for name in cases if name in found):
+            self.desk.scans.expect(cohort, case)
 
     def repeats(self, reviewer: str) -> dict[Pair, Revision]:
         """Proposals that come to this reviewer a second time, the oldest first."""

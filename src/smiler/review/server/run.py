@@ -3,11 +3,13 @@
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import uvicorn
 
 from smiler.domain.errors import BadInput
 from smiler.review.desk import Desk
+from smiler.review.order import coming
 from smiler.review.repeats import SHARE
 from smiler.review.server.app import make_app
 from smiler.review.server.guard import LABEL, Access
@@ -38,12 +40,15 @@ class Bound:
     """A server whose socket listens already; urls: each reviewer's address with its token; slicer: 3D Slicer's."""
 
     server: uvicorn.Server
+    room: Room
     listener: socket.socket
     urls: dict[str, str]
     slicer: dict[str, str]
 
     def run(self) -> None:
-        """Serve until it is stopped."""
+        """Serve until it is stopped. The CT that is likely to be asked for first is read while the browser starts."""
+        first = coming(self.room.places(self.room.candidates()))
+        Thread(target=self.room.expect, args=(first,), daemon=True).start()
         with self.listener:
             self.server.run(sockets=[self.listener])
 
@@ -60,7 +65,7 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     room, page = Room(desk, options.seed, options.repeats), options.page or BUILT
     app = make_app(room, access, page, with_monailabel=options.monailabel)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
-    return Bound(uvicorn.Server(config), listener, urls, slicer)
+    return Bound(uvicorn.Server(config), room, listener, urls, slicer)
 
 
 def _listening(host: str, port: int) -> socket.socket:

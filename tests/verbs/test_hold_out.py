@@ -1,0 +1,61 @@
+"""Annotations that a run holds out: nothing is learned from them, and a round for the review measures it on them."""
+
+from pathlib import Path
+
+import pytest
+
+from smiler.domain.cells import Status
+from smiler.domain.cohort import Cohort
+from smiler.domain.judged import read_judged
+from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.recipe.recipe import load_recipe
+from smiler.verbs.relabel import RelabelRequest, relabel
+from smiler.verbs.run import open_model, trained_on
+from smiler.verbs.train import TrainRequest, train
+
+Pairs = set[tuple[str, str]]
+CASES, SHARE = 6, 0.3
+TINY = (
+    "data.spacing_xy_mm=native",
+    "network.width=8",
+    "sampling.patch_size=32",
+    "sampling.batch_size=2",
+    "training.steps=1",
+    "training.device=cpu",
+    "training.precision=32",
+)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return make_phantom_cohort(tmp_path_factory.mktemp("held") / "all", CASES, (8, 32, 32))
+
+
+def learned(cohort: Cohort, run: Path, *changes: str) -> Pairs:
+    train(TrainRequest(cohort, run, load_recipe("smile", None, [*TINY, *changes])))
+    return set(trained_on(run))
+
+
+def known(cohort: Cohort, organ: str, status: Status) -> Pairs:
+    return {(case.id, organ) for case in cohort if case.status(organ) is status}
+
+
+def test_a_share_of_each_organs_annotations_is_held_out_and_measures_the_run(cohort: Cohort, tmp_path: Path) -> None:
+    seen = learned(cohort, tmp_path / "run", f"training.hold_out={SHARE}")
+    for organ in cohort.organs.keys:
+        drawn, absent = known(cohort, organ, Status.ANNOTATED), known(cohort, organ, Status.ABSENT)
+        assert len(drawn - seen) == (max(1, round(SHARE * len(drawn))) if len(drawn) >= 4 else 0), organ
+        assert len(absent - seen) == (round(SHARE * len(absent)) if len(drawn) >= 4 else 0), organ
+    model, _ = open_model(tmp_path / "run", "cpu")
+    relabel(model, cohort, RelabelRequest(tmp_path / "out", review=True, learned=frozenset(seen)))
+    every = {(case.id, organ) for case in cohort for organ in cohort.organs.keys}
+    files = list((tmp_path / "out").rglob("*.judged.json"))
+    told = {path.name.split(".")[0] for path in files}
+    rows = [row.organ for folder in {path.parent for path in files} for row in read_judged(folder)]
+    assert told == {case for case, _ in every - seen}
+    assert sorted(rows) == sorted(organ for _, organ in every - seen)
+
+
+def test_without_it_a_run_learns_from_every_annotation(cohort: Cohort, tmp_path: Path) -> None:
+    every = {(case.id, organ) for case in cohort for organ in cohort.organs.keys}
+    assert learned(cohort, tmp_path / "run") == every
