@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from smiler.domain.files import read_json
 from smiler.experiments.hide import hide
 from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.training.events import read_events
@@ -55,7 +56,7 @@ def losses(run: RunFolder) -> list[float]:
 @pytest.mark.parametrize("method", ["smile", "smiler"])
 @pytest.mark.timeout(300)
 def test_two_processes_train_what_one_trains(cohort: Path, tmp_path: Path, method: str) -> None:
-    rounds = ("curriculum.rounds=2", "curriculum.floor=none") if method == "smiler" else ()
+    rounds = ("curriculum.rounds=2", "curriculum.floor=0") if method == "smiler" else ()
     one = train(ONE, cohort, tmp_path / "one", method, *rounds)
     two = train(TWO, cohort, tmp_path / "two", method, *rounds)
     first, second = losses(one), losses(two)
@@ -65,6 +66,11 @@ def test_two_processes_train_what_one_trains(cohort: Path, tmp_path: Path, metho
         torch.cat([v.double().flatten() for v in run.newest().tensors("model").values()]) for run in (one, two)
     )
     assert float((twos - ones).norm() / ones.norm()) < 0.01  # AdamW makes steps even of gradients that are rounding
+    for number in range(1, 3) if rounds else ():
+        estimated = [read_json(run.stage_folder(number).parent / "estimate.json")["organs"] for run in (one, two)]
+        pairs = [{row["organ"]: row["pairs"] for row in each} for each in estimated]
+        assert pairs[0] == pairs[1]
+        assert any(pairs[0].values())
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(cohort: Path, tmp_path: Path) -> None:

@@ -150,6 +150,7 @@ class Served:
     def __init__(self, folder: Path, desk: Desk, bound: Bound, told: list[str]) -> None:
         self.folder, self.desk, self.told = folder, desk, told
         self.urls, self.slicer = bound.urls, bound.slicer
+        self.port: int = bound.listener.getsockname()[1]
         self.open: list[Reviewer] = []
 
     def reviewer(self, name: str = "anna") -> Reviewer:
@@ -165,11 +166,15 @@ def serving(
     page: Path | None = None,
     monailabel: bool = False,
     repeats: float = 0.0,
+    public_url: str = "",
 ) -> Iterator[Served]:
     """The real server on a free port, in a thread of this process."""
     told: list[str] = []
     with at_desk(folder, told.append) as desk:
-        bound = bind(desk, ServeOptions(reviewers=reviewers, page=page, monailabel=monailabel, repeats=repeats))
+        options = ServeOptions(
+            reviewers=reviewers, page=page, monailabel=monailabel, repeats=repeats, public_url=public_url
+        )
+        bound = bind(desk, options)
         thread = threading.Thread(target=bound.run)
         thread.start()
         served = Served(folder, desk, bound, told)

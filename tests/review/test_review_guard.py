@@ -3,9 +3,11 @@
 import gzip
 import re
 import resource
+import shutil
 import socket
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,11 +16,14 @@ import httpx
 import numpy as np
 import pytest
 from reviewing import LIVER, SHAPE, Reviewer, Served, box_mask, cells, serving
+from starlette.datastructures import Headers
 
+from smiler.domain.errors import BadInput
+from smiler.review.desk import at_desk
 from smiler.review.errors import Refused
 from smiler.review.server import limits
 from smiler.review.server.guard import Access
-from smiler.review.server.run import _names
+from smiler.review.server.run import ServeOptions, _names, bind, public_host
 
 
 def error(answer: httpx.Response) -> str:
@@ -37,6 +42,14 @@ def raw(served: Served, request: bytes) -> bytes:
     return b"".join(parts)
 
 
+def cookie_name(served: Served) -> str:
+    return f"smiler_review_{served.port}"
+
+
+def cookie_header(cookies: dict[str, str]) -> dict[str, str]:
+    return {"cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+
+
 # --- signing in
 
 
@@ -51,14 +64,14 @@ def test_nobody_sees_anything_without_a_cookie(served: Served) -> None:
             answer = nobody.get("/", params={"token": token})
             assert answer.status_code == 401
             assert "set-cookie" not in answer.headers
-        assert nobody.get("/api/session", headers={"cookie": "smiler_review=guess"}).status_code == 401
+        assert nobody.get("/api/session", headers={"cookie": f"{cookie_name(served)}=guess"}).status_code == 401
 
 
 def test_the_token_becomes_a_cookie_that_scripts_and_other_sites_do_not_get(served: Served) -> None:
     answer = httpx.get(served.urls["anna"])
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"]
-    assert re.fullmatch(r"smiler_review=[\w-]{22}; HttpOnly; Path=/; SameSite=strict", cookie)
+    assert re.fullmatch(cookie_name(served) + r"=\d+\.[0-9a-f]{64}; HttpOnly; Path=/; SameSite=strict", cookie)
     token = served.urls["anna"].split("token=")[1]
     assert len(token) == 22  # 128 bits
     assert token not in cookie
@@ -74,11 +87,88 @@ def test_every_answer_carries_the_policy(anna: Reviewer) -> None:
     assert anna.http.get("/api/session").headers["cache-control"] == "no-store"
 
 
-def test_a_thousand_browsers_and_no_more() -> None:
-    access = Access.fresh(["anna"], [])
-    for _ in range(1100):
-        access.sign_in(access.tokens["anna"])
-    assert len(access.sessions) == 1000
+def test_an_open_page_outlives_a_restart_of_the_server(folder: Path) -> None:
+    with serving(folder) as first:
+        anna = first.reviewer("anna")
+        cookies, xsrf, address = dict(anna.http.cookies), anna.session["xsrf"], anna.base
+    with serving(folder) as second:
+        assert second.urls["anna"].startswith(address)  # the same port
+        assert second.urls["anna"] != first.urls["anna"]  # a new token
+        again = second.reviewer("anna")
+        again.http.cookies = httpx.Cookies(cookies)
+        again.http.headers["x-xsrf-token"] = xsrf
+        assert again.decide("b", "liver", "accept", 1).status_code == 200
+        assert again.history("b", "liver")[-1]["reviewer"] == "anna"
+    with serving(folder, ("ben",)) as third, httpx.Client(base_url=third.urls["ben"].split("/?")[0]) as nobody:
+        assert nobody.get("/api/session", headers=cookie_header(cookies)).status_code == 401  # no reviewer any more
+
+
+def test_who_is_signed_in_can_not_be_made_up_and_ends() -> None:
+    now = [1e9]
+    access = replace(Access.fresh(["anna", "ben"], [], b"secret", 1), clock=lambda: now[0])
+    cookie = access.sign_in(access.tokens["anna"]) or ""
+    until, signature = cookie.split(".")
+
+    def who(value: str, at: Access = access) -> str | None:
+        session = at.session(Headers({"cookie": f"{access.cookie}={value}"}))
+        return session.reviewer if session else None
+
+    assert who(cookie) == "anna"
+    longer = f"{int(until) + 1}.{signature}"
+    for wrong in (
+        longer,
+        f"{until}.",
+        signature,
+        f"{until}.{signature[:-1]}",
+        f"-{cookie}",
+        "9" * 400 + ".x",
+        "²." + signature,
+    ):
+        assert who(wrong) is None, wrong
+    assert who(cookie, replace(access, secret=b"another")) is None
+    now[0] = float(until) + 1
+    assert who(cookie) is None
+
+
+def test_two_reviews_on_one_machine_do_not_sign_each_other_out(folder: Path, made: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(made, tmp_path / "other"))
+    with serving(folder) as one, serving(other) as two, httpx.Client() as browser:
+        for url in (one.urls["anna"], two.urls["anna"]):
+            assert browser.get(url).status_code == 303
+        for url in (one.urls["anna"], two.urls["anna"]):
+            assert browser.get(url.split("/?")[0] + "/api/session").status_code == 200
+
+
+def test_the_address_that_is_printed_for_everywhere_answers(folder: Path) -> None:
+    with at_desk(folder, print) as desk:
+        bound = bind(desk, ServeOptions(host="0.0.0.0"))
+        bound.listener.close()
+        (url,) = bound.urls.values()
+        assert urlsplit(url).hostname != "0.0.0.0"
+        assert urlsplit(url).netloc in _names("0.0.0.0", urlsplit(url).port or 0)
+
+
+def test_a_proxys_address_is_answered_and_printed(folder: Path) -> None:
+    public = "https://review.example.org"
+    with serving(folder, public_url=public + "/") as served:
+        (_, token) = served.urls["anna"].split(f"{public}/?token=")
+        headers = {"host": "review.example.org", "origin": public}
+        with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", headers=headers) as anna:
+            assert anna.get("/", params={"token": token}).status_code == 303
+            xsrf = anna.get("/api/session").json()["xsrf"]
+            case = anna.get("/api/queue").json()["items"][0]["case"]
+            assert anna.get(f"/api/cases/{case}/image").headers["content-encoding"] == "gzip"
+            more = {"x-xsrf-token": xsrf, "if-match": '"0"', "idempotency-key": "a-first-key"}
+            answer = anna.post(f"/api/cases/{case}/decisions/tumour", json={"decision": "absent"}, headers=more)
+            assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    "url", ["review.example.org", "ftp://x", "https://x/path", "https://x?a=1", "https://", "http://a@b"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(BadInput, match="not an address"):
+        public_host(url)
 
 
 # --- where a request comes from
@@ -143,9 +233,9 @@ def test_names_of_the_server() -> None:
 )
 def test_no_id_leads_anywhere(anna: Reviewer, served: Served, case: str) -> None:
     """Sent as it stands: a client would take `..` out of the path itself."""
-    cookie, host = anna.http.cookies["smiler_review"], urlsplit(anna.base).netloc
+    cookie, host = cookie_header(dict(anna.http.cookies))["cookie"], urlsplit(anna.base).netloc
     for path in (case, f"{case}/image", f"{case}/masks/liver", f"{anna.ids['b']}/masks/{case}"):
-        request = f"GET /api/cases/{path} HTTP/1.1\r\nHost: {host}\r\nCookie: smiler_review={cookie}\r\n"
+        request = f"GET /api/cases/{path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n"
         answered = raw(served, request.encode("latin-1") + b"Connection: close\r\n\r\n")
         assert answered.split()[1] in (b"400", b"404", b"422")
 

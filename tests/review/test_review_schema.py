@@ -111,7 +111,7 @@ def test_nothing_that_fits_the_document_or_breaks_it_is_too_much(
     with serving(folder, monailabel=True) as served, watching(watch) as paths, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         anna = served.reviewer("anna")
-        cookie = f"smiler_review={anna.http.cookies['smiler_review']}"
+        cookie = "; ".join(f"{name}={value}" for name, value in anna.http.cookies.items())
         page = {"cookie": cookie, "origin": anna.base, "x-xsrf-token": anna.session["xsrf"]}
         document = anna.http.get("/api/openapi.json").json()
         if way == "slicer":

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from reviewing import AORTA, LIVER, MASKS, SHAPE, SPLEEN, Reviewer, Served, box_mask, cells, serving, stored
+from reviewing import AORTA, LIVER, MASKS, SHAPE, SPLEEN, Reviewer, Served, box_mask, cells, serving, stored, write
 
 from smiler.domain.cells import Status
 from smiler.domain.cohort import Cohort
@@ -317,3 +317,70 @@ def test_the_review_of_a_cohort_is_open_once(served: Served, folder: Path) -> No
         pass
     with pytest.raises(Exception, match="another process is writing here"):
         verify(folder)
+
+
+# --- what is nobody's fault
+
+
+@pytest.mark.parametrize(
+    ("decision", "state"),
+    [("reject", "rejected"), ("flag", "flagged"), ("absent", "absent"), ("correct", "corrected")],
+)
+@pytest.mark.parametrize("fault", ["gone", "another shape"])
+def test_a_proposal_that_can_not_be_read_can_be_decided_against(
+    anna: Reviewer, folder: Path, decision: str, state: str, fault: str
+) -> None:
+    path = folder / "completed/b_liver.nii.gz"
+    path.unlink()
+    if fault == "another shape":
+        write(path, np.ones((4, 4, 4), np.uint8), "LPS")
+    base = anna.head("b", "liver")["revision"]
+    assert anna.decide("b", "liver", "accept", base).status_code == 409
+    base = anna.head("b", "liver")["revision"]  # another file in its place is a revision of its own
+    drawn = decision == "correct"
+    answer = anna.put("b", "liver", LIVER, base) if drawn else anna.decide("b", "liver", decision, base)
+    assert answer.status_code == 200, answer.text
+    assert anna.head("b", "liver")["state"] == state
+    if drawn:
+        assert np.array_equal(stored(folder, "b", "liver"), LIVER)
+
+
+def test_a_flag_keeps_the_draft(anna: Reviewer) -> None:
+    url = f"/api/cases/{anna.ids['b']}/drafts/liver"
+    body = gzip.compress(box_mask(0, 0, 0, 2, 2, 2).tobytes(order="F"))
+    assert anna.http.put(url, content=body, headers=anna.headers(1)).status_code == 200
+    assert anna.decide("b", "liver", "flag", 1, note="odd").status_code == 200
+    assert gzip.decompress(anna.http.get(url).content) == gzip.decompress(body)
+    assert anna.decide("b", "liver", "reject", 2).status_code == 200
+    assert anna.http.get(url).status_code == 404
+
+
+def test_what_somebody_has_open_comes_last_for_others(anna: Reviewer, ben: Reviewer) -> None:
+    def queue(who: Reviewer) -> list[tuple[str, str]]:
+        items = who.http.get("/api/queue", params={"limit": 500}).json()["items"]
+        return [(item["case"], item["organ"]) for item in items]
+
+    def take(who: Reviewer, item: tuple[str, str]) -> None:
+        url = f"/api/cases/{item[0]}/leases/{item[1]}"
+        assert who.http.post(url, json={"seconds": 60}).status_code == 200
+
+    first, second, *_ = before = queue(anna)
+    take(anna, first)
+    assert queue(anna) == before
+    assert queue(ben) == [*before[1:], first]
+    take(anna, second)  # and lets go of the first
+    assert queue(ben) == [first, *before[2:], second]
+
+
+def test_uncertainty_lies_where_the_mask_does(anna: Reviewer, folder: Path) -> None:
+    values = np.zeros(SHAPE, np.float32)
+    values[1, 2, 3], values[10, 8, 5] = 1.0, 0.5
+    for case, axes in (("b", "LPS"), ("c", "LAS")):
+        write(folder / f"completed/{case}_liver_uncertainty.nii.gz", values, axes)
+        answer = anna.http.get(f"/api/cases/{anna.ids[case]}/uncertainty/liver")
+        assert answer.status_code == 200, answer.text
+        found = np.asarray(nib.Nifti1Image.from_bytes(answer.content).dataobj)
+        assert (found[1, 2, 3], found[10, 8, 5], int((found > 0).sum())) == (255, 128, 2)
+    assert anna.http.get(f"/api/cases/{anna.ids['b']}/uncertainty/spleen").status_code == 404
+    write(folder / "completed/b_liver_uncertainty.nii.gz", values[:4], "LPS")
+    assert anna.http.get(f"/api/cases/{anna.ids['b']}/uncertainty/liver").status_code == 404

@@ -19,6 +19,8 @@ CASES = {
         "dark": "LPS",
         "away": "RAS",
         "seen": "LAS",
+        "held": "RAS",
+        "passed": "LPS",
     },
 }
 

@@ -13,10 +13,11 @@ PAGE = Path(__file__).parents[2] / "src/smiler/review/page"
 
 @dataclass(frozen=True)
 class Served:
-    """A cohort under review: its folder, and each reviewer's address."""
+    """A cohort under review: its folder, each reviewer's address, and the server's process."""
 
     folder: Path
     urls: dict[str, str]
+    process: subprocess.Popen[str]
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
     command = [sys.executable, "-m", "smiler", "review", str(folder), "--no-browser", "--json", "--page", str(PAGE)]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield Served(folder, json.loads(_first_page(process))["urls"])
+            yield Served(folder, json.loads(_first_page(process))["urls"], process)
         finally:
             process.terminate()
 

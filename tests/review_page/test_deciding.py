@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import review_cohort as cohort
+from page_server import serving
 from review_cohort import LIVER, SPLEEN, Stored, on_native_grid
 
 pytestmark = pytest.mark.timeout(240)
@@ -115,8 +116,11 @@ def test_a_mask_of_wrong_size_blocks_editing(tab, served):
     """Once as a file that does not fit the CT, once as an answer that was changed on its way."""
     cohort.write(np.ones((8, 8, 8), np.uint8), "LPS", served.folder / "proposals/broken_liver.nii.gz")
     anna = tab()
+    anna.stay()
     anna.open("broken", "liver")
     assert not anna.state()["maskTrusted"]
+    anna.press("a", "r")  # what can't be read can't be accepted, but rejected
+    anna.wait_for("s => s.phase === 'reviewing' && s.organState === 'rejected'")
 
     def of_another_grid(route) -> None:
         answer = route.fetch()
@@ -166,3 +170,21 @@ def test_without_a_connection_strokes_wait_and_are_saved_once(tab, served):
     anna.wait_for("s => s.phase === 'reviewing' && s.connection === 'up' && s.organState === 'corrected'")
     assert_stored(served, "away", "liver", liver_with((3, 4)))
     assert anna.state()["base"] == 2
+
+
+def test_a_killed_server_comes_back_and_the_open_page_goes_on(tab, tmp_path):
+    folder = cohort.make(tmp_path / "cohort", {"again": "LAS"})
+    with serving(folder, "--reviewer", "anna") as first:
+        anna = tab("anna", at=first)
+        anna.stay()
+        anna.open("again", "liver")
+        anna.thinnest_pen()
+        first.process.kill()
+        first.process.wait()
+        anna.stroke((2, 3, 4), (6, 3, 4))
+        anna.wait_for("state => state.connection === 'lost'")
+    with serving(folder, "--reviewer", "anna"):
+        anna.wait_for("state => state.connection === 'up' && state.draft === 'stored'")
+        anna.save()
+        expected = on_native_grid(liver_with((3, 4)), folder / "images/again.nii.gz")
+        np.testing.assert_array_equal(Stored.of(folder, "again", "liver").native(), expected)

@@ -233,8 +233,8 @@ def test_a_round_measures_itself_on_experts_masks_that_it_did_not_learn_from(tin
     request = RelabelRequest(tmp_path / "out", review=True, learned=frozenset(drawn - {kept}))
     relabel(tiny.model, tiny.cohort, request)
     (path,) = tmp_path.rglob("*.judged.json")
-    (row,) = read_judged(path.parent)
-    assert (path.name, row.organ) == (f"{kept[0]}.judged.json", kept[1])
+    ((case, row),) = read_judged(path.parent)
+    assert (case, row.organ) == kept
     predict(tiny.model, [tiny.cohort.folder], PredictRequest(tmp_path / "predicted"))
     made = (tmp_path / "predicted").rglob("*.nii.gz")
     (file,) = (path for path in made if kept[0] in str(path) and path.name.endswith(f"{kept[1]}.nii.gz"))
@@ -253,7 +253,7 @@ def test_a_round_measures_itself_where_an_expert_saw_that_the_organ_is_absent(
     cases = (case.with_cells(dict.fromkeys(KEYS, ABSENT)) for case in tiny.cohort if case.id == nothing_known)
     relabel(tiny.model, replace(tiny.cohort, cases=tuple(cases)), RelabelRequest(tmp_path, review=True))
     (path,) = tmp_path.rglob("*.judged.json")
-    told = {row.organ: (row.agreement is not None, row.dice) for row in read_judged(path.parent)}
+    told = {row.organ: (row.agreement is not None, row.dice) for _, row in read_judged(path.parent)}
     assert told == {key: (True, 0.0) if (nothing_known, key) in found else (False, 1.0) for key in KEYS}
     assert len({proposed for proposed, _ in told.values()}) == 2
 

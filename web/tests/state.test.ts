@@ -15,8 +15,8 @@ const OPEN: Event[] = [
   { type: "opening", task: TASK },
   { type: "opened", info: INFO, base: 3, organState: "proposed" },
 ];
-const SEEN: Event = { type: "changed", undoable: 0, redoable: 0, voxels: 9 };
-const STROKE: Event = { type: "changed", undoable: 1, redoable: 0, voxels: 9 };
+const SEEN: Event = { type: "changed", undoable: 0, redoable: 0, forgot: false, voxels: 9 };
+const STROKE: Event = { ...SEEN, undoable: 1 };
 
 function after(...events: Event[]): State {
   return events.reduce(step, START);
@@ -34,6 +34,23 @@ describe("what is blocked when", () => {
     expect([isDirty(state), canSave(state)]).toEqual([true, true]);
     const may = (["accept", "reject", "absent", "reopen", "flag"] as const).filter((decision) => canDecide(state, decision));
     expect(may).toEqual(["flag"]);
+  });
+
+  it("after a conflict, strokes that are kept over the new head are unsaved even when all of them are undone", () => {
+    const conflict: Event = { type: "conflict", conflict: { head: 4, kept: null, strokes: true } };
+    const state = after(...OPEN, STROKE, conflict, { type: "rebased", base: 4 }, SEEN);
+    expect([isDirty(state), canDecide(state, "accept"), canSave(state)]).toEqual([true, false, true]);
+    expect(isDirty(after(...OPEN, STROKE, conflict, { type: "rebased", base: 4 }, ...OPEN))).toBe(false);
+  });
+
+  it("changes that can't be undone any more are still unsaved", () => {
+    const state = after(...OPEN, { ...STROKE, forgot: true } as Event, { ...SEEN, forgot: true } as Event);
+    expect([isDirty(state), canDecide(state, "accept")]).toEqual([true, false]);
+  });
+
+  it.each(["missing", "expert", "absent", "rejected"] as const)("what is %s is not rejected", (organState) => {
+    const opened: Event = { type: "opened", info: INFO, base: 3, organState };
+    expect([canDecide(after(OPEN[0], opened, SEEN), "reject"), canDecide(after(...OPEN, SEEN), "reject")]).toEqual([false, true]);
   });
 
   it("an empty mask is not accepted, and an emptied one may be absent", () => {

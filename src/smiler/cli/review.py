@@ -12,8 +12,11 @@ from smiler.review.repeats import SHARE
 def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with the ledger
     cohort: CohortArgument,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: the cohort's usual one, or any that is free.")] = 0,
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Listen beyond this machine.")] = False,
+    public_url: Annotated[
+        str, typer.Option(help="Address under which a proxy makes the page known, as https://review.example.org.")
+    ] = "",
     reviewer: Annotated[str, typer.Option(help="Your name in the history; else your login.")] = "",
     users: Annotated[Path | None, typer.Option(help="File with one reviewer's name a line.")] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
@@ -47,6 +50,6 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     if simulate is not None:
         review_view.show_simulation(cohort, simulate, out, as_json=as_json)
         return
-    where = review_view.Where(host, port, page, not no_browser, as_json, monailabel, repeats)
-    reviewers = review_view.names(host, reviewer, users, allow_remote=allow_remote)
+    where = review_view.Where(host, port, page, not no_browser, as_json, monailabel, repeats, public_url)
+    reviewers = review_view.names(where, reviewer, users, allow_remote=allow_remote)
     review_view.serve_page(cohort, where, reviewers)

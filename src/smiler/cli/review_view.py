@@ -18,12 +18,34 @@ MOST_NAME = 64
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def names(host: str, reviewer: str, users: Path | None, *, allow_remote: bool) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Where:
+    """Where to serve, which page, and how to tell it."""
+
+    host: str
+    port: int
+    page: Path | None
+    browser: bool
+    as_json: bool
+    monailabel: bool = False
+    repeats: float = SHARE
+    public_url: str = ""
+
+    @property
+    def remote(self) -> tuple[str, str] | None:
+        """The option by which other machines can reach it, and its value."""
+        if self.public_url:
+            return "--public-url", self.public_url
+        return None if self.host in LOOPBACK else ("--host", self.host)
+
+
+def names(where: Where, reviewer: str, users: Path | None, *, allow_remote: bool) -> tuple[str, ...]:
     """Who may review; beyond this machine only who is named in a file, and only if that is allowed."""
-    if host not in LOOPBACK and not allow_remote:
+    if where.remote and not allow_remote:
+        option, got = where.remote
         do = "add --allow-remote and --users FILE, and see that the network between is yours"
-        raise BadInput("that address can be reached from other machines", where="--host", got=host, do=do)
-    if host not in LOOPBACK and users is None:
+        raise BadInput("that address can be reached from other machines", where=option, got=got, do=do)
+    if where.remote and users is None:
         do = "write one reviewer's name a line into a file and give it with --users"
         raise BadInput("reviewers on other machines are named", where="--users", do=do)
     if users is not None:
@@ -55,19 +77,6 @@ def _login() -> str:
         return "reviewer"
 
 
-@dataclass(frozen=True)
-class Where:
-    """Where to serve, which page, and how to tell it."""
-
-    host: str
-    port: int
-    page: Path | None
-    browser: bool
-    as_json: bool
-    monailabel: bool = False
-    repeats: float = SHARE
-
-
 def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
     """Serve until it is stopped."""
     try:
@@ -78,9 +87,16 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
     from smiler.review.desk import at_desk
 
     options = ServeOptions(
-        where.host, where.port, reviewers, where.page, monailabel=where.monailabel, repeats=where.repeats
+        where.host,
+        where.port,
+        reviewers,
+        where.page,
+        monailabel=where.monailabel,
+        repeats=where.repeats,
+        public_url=where.public_url,
     )
-    with at_desk(cohort, Bars(quiet=where.as_json).note) as desk:
+    bars = Bars(quiet=where.as_json)
+    with at_desk(cohort, bars.note, progress=bars) as desk:
         bound = bind(desk, options)
         announce(bound.urls, bound.slicer, where)
         bound.run()

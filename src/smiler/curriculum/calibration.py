@@ -52,7 +52,7 @@ def hold_out(store: Store, share: float, seed: int) -> HeldOut:
     for k in range(len(store.organs)):
         known = [int(i) for i in order if (store.cases[i].known >> k & 1).all()]
         drawn = [i for i in known if store.cases[i].voxels[:, k].any()]
-        empty = [i for i in known if i not in drawn]
+        empty = sorted(set(known) - set(drawn), key=known.index)
         if len(drawn) >= FEWEST:
             for i in [*drawn[: max(1, round(share * len(drawn)))], *empty[: round(share * len(empty))]]:
                 bits[i] |= 1 << k

@@ -27,12 +27,13 @@ class Estimate:
 
 
 def estimate(fabric: Fabric, plan: Plan, store: Store) -> Estimate:
-    """Time a few training steps and count the bytes that they keep."""
+    """Time a few training steps of one process's part of the batch, and count the bytes that they keep."""
     network = fresh_network(plan, store)
     network.to(fabric.device, memory_format=channels_last(network.axes))  # type: ignore[call-overload]
     network.train()
     objective = make_objective(plan, store)
-    batches = Batches(store, plan.sampling, plan.network.context, plan.training.seed, axes=network.axes)
+    part = (fabric.global_rank, fabric.world_size)
+    batches = Batches(store, plan.sampling, plan.network.context, plan.training.seed, axes=network.axes, part=part)
     kept: dict[int, int] = {}
     times = []
 
@@ -47,6 +48,8 @@ def estimate(fabric: Fabric, plan: Plan, store: Store) -> Estimate:
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), fabric.autocast():
             loss = objective(network, batch)
         loss.backward()  # type: ignore[no-untyped-call]
+        if fabric.device.type == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - begin)
         begin = time.perf_counter()
     weights = sum(value.numel() * value.element_size() for value in network.parameters())

@@ -10,9 +10,10 @@ still shows what was not learned.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 
 from smiler.curriculum.calibration import HeldOut
 from smiler.curriculum.relabel import RelabelStep, accept_case, predict_case
@@ -48,20 +49,31 @@ class Estimated:
 def guarded(
     model: Model, store: Store, held: HeldOut, step: RelabelStep, floor: float, folder: Path
 ) -> dict[str, Estimated]:
-    """Estimate per organ, at the share that the floor allows; kept in `folder/estimate.json`."""
-    path = folder / "estimate.json"
+    """Estimate per organ, at the share that the floor allows; kept in `folder/estimate.json`.
+
+    Several processes share the cases, and the first one's word about the file counts.
+    """
+    fabric, path = model.fabric, folder / "estimate.json"
     asked = {"made_by": model.made_by, "floor": floor, **step.facts()}
-    if path.exists():
-        try:
-            old = read_json(path)
-            if all(old.get(key) == value for key, value in asked.items()):
-                return {row["organ"]: Estimated(**row) for row in old["organs"]}
-        except (BadInput, AttributeError, KeyError, TypeError):
-            pass  # damaged: it is made again
+    old = fabric.broadcast(_estimated(path, asked) if fabric.is_global_zero else None)
+    if old is not None:
+        return old
     counts = _count(model, store, held, step)
     found = {organ: decide(organ, rows, step.gamma, floor) for organ, rows in counts.items()}
-    write_json(path, {**asked, "organs": [asdict(row) for row in found.values()]})
+    if fabric.is_global_zero:
+        write_json(path, {**asked, "organs": [asdict(row) for row in found.values()]})
     return found
+
+
+def _estimated(path: Path, asked: Mapping[str, Any]) -> dict[str, Estimated] | None:
+    """What was estimated for the same before; None where there is nothing, or it is damaged."""
+    try:
+        old = read_json(path) if path.exists() else {}
+        if all(old.get(key) == value for key, value in asked.items()):
+            return {row["organ"]: Estimated(**row) for row in old["organs"]}
+    except (BadInput, AttributeError, KeyError, TypeError):
+        pass
+    return None
 
 
 @dataclass
@@ -98,21 +110,29 @@ class Counts:
 
 def _count(model: Model, store: Store, held: HeldOut, step: RelabelStep) -> dict[str, list[Counts]]:
     """Organ -> counts at each lowered share, over its held-out pairs."""
-    keys = store.organs.keys
-    found = {key: [Counts() for _ in LOWERED] for key in keys}
-    shown = held.without(store)
-    for index, (case, bits) in enumerate(zip(shown.cases, held.bits, strict=True)):
-        if not bits:
-            continue
+    fabric, keys, shown = model.fabric, store.organs.keys, held.without(store)
+    asked = [index for index, bits in enumerate(held.bits) if bits]
+    counted = torch.zeros(len(asked), len(keys), len(LOWERED), 2, dtype=torch.float64)  # whole numbers, all of them
+    for row in range(fabric.global_rank, len(asked), fabric.world_size):
+        index = asked[row]
+        case, bits = shown.cases[index], held.bits[index]
         prediction = predict_case(model, case, step.options)
         drawn = np.asarray(case.drawn[:])
         for place, part in enumerate(LOWERED):
             proposed = accept_case(prediction, case, store.organs, step.at(part * step.gamma), index)
             for k in (k for k in range(len(keys)) if bits >> k & 1):
                 mine = proposed >> k & (drawn >= 0)
-                row = found[keys[k]][place]
-                row.right.append(int((mine & (drawn >> k & 1)).sum()))
-                row.accepted.append(int(mine.sum()))
+                counted[row, k, place, 0] = int((mine & (drawn >> k & 1)).sum())
+                counted[row, k, place, 1] = int(mine.sum())
+    if fabric.world_size > 1:
+        counted = cast(torch.Tensor, fabric.all_reduce(counted.to(fabric.device), reduce_op="sum")).cpu()
+    whole = counted.long().numpy()
+    found = {key: [Counts() for _ in LOWERED] for key in keys}
+    for row, index in enumerate(asked):
+        for k in (k for k in range(len(keys)) if held.bits[index] >> k & 1):
+            for place, counts in enumerate(found[keys[k]]):
+                counts.right.append(int(whole[row, k, place, 0]))
+                counts.accepted.append(int(whole[row, k, place, 1]))
     return found
 
 

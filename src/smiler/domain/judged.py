@@ -52,14 +52,15 @@ class JudgedCase:
         write_json(self.path, {"parents": parents, "organs": rows})
 
 
-def read_judged(folder: Path) -> Iterator[Judged]:
-    """All that lie in a folder; what is damaged is left out."""
+def read_judged(folder: Path) -> Iterator[tuple[str, Judged]]:
+    """All that lie in a folder, by case; what is damaged is left out."""
     for path in sorted(folder.glob(f"*{ENDING}")):
         try:
             told = read_json(path)
-            yield from [_row(row) for row in told["organs"].values()]
+            rows = [_row(row) for row in told["organs"].values()]
         except (BadInput, KeyError, TypeError, ValueError, AttributeError):
             continue
+        yield from ((path.name.removesuffix(ENDING), row) for row in rows)
 
 
 def _row(told: Mapping[str, Any]) -> Judged:

@@ -73,8 +73,9 @@ def ledger_text(cohort: Cohort) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*_FIXED, *cohort.organs.keys])
+    keys = cohort.organs.keys
     for case in cohort:
-        writer.writerow([case.id, case.patient, case.image, *(str(case.cell(key)) for key in cohort.organs.keys)])
+        writer.writerow([case.id, case.patient, case.image, *(str(case.cell(key)) for key in keys)])
     return stream.getvalue()
 
 

@@ -33,13 +33,14 @@ def restored_blocks(
         while offset + len(ready) < last:
             ready.append(next(stream))
         ready, offset = ready[first - offset :], first
-        scores = torch.stack(ready[: last - first], dim=1)
-        if depth is not None:
-            scores = torch.einsum("oi,kiyx->koyx", depth[start:stop, first:last], scores)
-        if rows is not None:
-            scores = rows @ scores
-        if columns is not None:
-            scores = scores @ columns.T
+        scores = torch.stack(ready[: last - first], dim=1).float()
+        with torch.autocast(device.type, enabled=False):  # the network's, which is still under way
+            if depth is not None:
+                scores = torch.einsum("oi,kiyx->koyx", depth[start:stop, first:last], scores)
+            if rows is not None:
+                scores = rows @ scores
+            if columns is not None:
+                scores = scores @ columns.T
         yield start, stop, compose_planes(scores, relations).cpu().numpy()
 
 

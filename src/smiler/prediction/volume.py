@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import cc3d
 import numpy as np
@@ -19,7 +19,7 @@ from smiler.prediction.compose import Patch, bounding_box, compose, patches
 from smiler.prediction.model import Model
 from smiler.prediction.on_device import restored_blocks
 from smiler.prediction.options import PredictionOptions
-from smiler.prediction.scores import Said, Scores, slice_scores
+from smiler.prediction.scores import Opinions, Said, Scores, slice_scores
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
 from smiler.store.store import window
@@ -110,6 +110,30 @@ def working_bits(
     """As `predict_bits`, from a CT that is on the working grid already."""
     stream = each_slice(slice_scores(model, image.hu, 0, len(image.hu), options.batch_size), options)
     return restored(stream, Grids(image.geometry, native), model.organs, options, progress)
+
+
+class Keeper(Protocol):
+    """What looks at all that a network says of a volume while masks are made of it (`Gathered`, `Votes`)."""
+
+    def passing(self, stream: Iterator[Said]) -> Iterator[Said]:
+        """The same blocks of slices, from the feet up."""
+
+
+def kept_bits(
+    model: Model,
+    image: WorkingImage,
+    native: Geometry,
+    options: PredictionOptions,
+    keeper: Keeper,
+    opinions: Opinions | None = None,
+) -> NDArray[np.int32]:
+    """As `working_bits`; the network runs once for the masks and for what `keeper` makes of it."""
+    said = keeper.passing(slice_scores(model, image.hu, 0, len(image.hu), options.batch_size, opinions))
+    scores = each_slice(said, options)
+    bits = restored(scores, Grids(image.geometry, native), model.organs, options)
+    for _ in scores:
+        pass  # slices that no slice of the CT needs are kept, too
+    return bits
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,11 @@ class Database:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether something is written that may still be undone."""
+        return self._connection.in_transaction
+
     def run(self, statement: str, *values: Any) -> None:
         """One statement inside `writing`."""
         with self._lock:

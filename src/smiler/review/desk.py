@@ -13,6 +13,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
 from smiler.domain.judged import Judged, read_judged
 from smiler.domain.locks import writing
+from smiler.domain.progress import Progress
 from smiler.domain.provenance import Provenance, beside
 from smiler.formats.nifti_grid import Grid
 from smiler.formats.volumes import content, read_labels
@@ -22,7 +23,7 @@ from smiler.review.errors import Pair, Refused
 from smiler.review.ledger import MADE_HERE, Answer, Asked, Ledger
 from smiler.review.masks import Mask
 from smiler.review.orientation import ras, ras_shape
-from smiler.review.revisions import REPEAT, Revision
+from smiler.review.revisions import REPEAT, Change, Revision
 from smiler.review.scans import Scans, grid_hash
 from smiler.review.sheet import Sheet, Told
 from smiler.review.states import ALLOWED, OUTCOME, TRUSTED, Decision, State
@@ -42,12 +43,15 @@ class Remark:
 class Desk:
     """Use `at_desk`. Threads may share it; decisions on one volume are made one after the other."""
 
-    def __init__(self, cohort: Path, told: Told, clock: events.Clock = events.utc_now) -> None:
+    def __init__(
+        self, cohort: Path, told: Told, clock: events.Clock = events.utc_now, progress: Progress | None = None
+    ) -> None:
         Cohort.open(cohort)
         self.folder = cohort / FOLDER
         self.ledger = Ledger(self.folder, clock)
-        self.sheet = Sheet(cohort, self.ledger, told)
+        self.sheet = Sheet(cohort, self.ledger, told, progress)
         self.blobs, self.scans = Blobs(self.folder), Scans()
+        self._judged: tuple[list[tuple[Path, int]], list[tuple[str, Judged]]] = ([], [])
         self._masks: OrderedDict[tuple[Pair, int], Mask] = OrderedDict()
         self._locks: dict[str, threading.RLock] = {}
         self._lock = threading.Lock()
@@ -58,11 +62,18 @@ class Desk:
         return self.sheet.cohort
 
     def held_out(self) -> list[Judged]:
-        """What the models of these proposals are worth on experts' masks that they did not learn from."""
-        heads = self.ledger.heads().values()
-        paths = {parse_cell(head.cell).path for head in heads if head.state is State.PROPOSED}
-        folders = sorted({(self.cohort.folder / path).parent for path in paths})
-        return [row for folder in folders for row in read_judged(folder)]
+        """What the models of these proposals are worth on experts' masks that they did not learn from.
+
+        What was decided here is left out: the ledger tells it.
+        """
+        heads = self.ledger.heads()
+        cells = {h.cell.rpartition("/")[0]: h.cell for h in heads.values() if h.state is State.PROPOSED}  # one a folder
+        folders = sorted({(self.cohort.folder / parse_cell(cell).path).parent for cell in cells.values()})
+        state = [(folder, folder.stat().st_mtime_ns) for folder in folders if folder.is_dir()]
+        if state != self._judged[0]:
+            self._judged = state, [row for folder, _ in state for row in read_judged(folder)]
+        decided = {pair for pair, head in heads.items() if head.source in MADE_HERE}
+        return [row for case, row in self._judged[1] if Pair(case, row.organ) not in decided]
 
     def grid(self, case: str) -> Grid:
         """The CT's grid."""
@@ -120,6 +131,16 @@ class Desk:
             name = self.blobs.put(mask, self.grid(revision.case))
             self.ledger.keep(revision, name, mask.voxels)
         return name
+
+    @contextmanager
+    def _even_unread(self, pair: Pair) -> Iterator[None]:
+        """A mask that can't be read must keep nobody from deciding against it."""
+        try:
+            yield
+        except Refused:  # another file came in its place, and is the head by now
+            raise
+        except BadInput as error:
+            self.sheet.told(f"{pair}: decided without the mask before, which can't be read: {error}")
 
     # --- decisions
 
@@ -201,7 +222,9 @@ class Desk:
     def _said(self, pair: Pair, head: Revision | None, decision: Decision) -> Revision:
         """Rejected, absent, flagged. Except for absent the mask stays to be seen."""
         made = self._new(pair, OUTCOME[decision])
-        name = self.keep(head) if head else ""
+        name = ""
+        with self._even_unread(pair):
+            name = self.keep(head) if head else ""
         if decision is Decision.ABSENT:
             return replace(made, cell="absent", voxels=0)
         if decision is Decision.FLAG:
@@ -246,10 +269,12 @@ class Desk:
             self._check(pair, mask)
         elif not mask.voxels:
             raise _empty(pair)
-        if parent is not None:
-            self.keep(parent)
+        change = Change(mask.voxels, mask.voxels, 0, None)
+        with self._even_unread(pair):
+            if parent is not None:
+                self.keep(parent)
+            change = mask.change_from(self.mask(parent, pair.case))
         name = self.blobs.put(mask, self.grid(pair.case))
-        change = mask.change_from(self.mask(parent, pair.case))
         self._tell_correction(name, parent)
         made = replace(self._new(pair, State.CORRECTED), mask=name, cell=self.blobs.cell(name))
         if parent is not None:
@@ -301,11 +326,13 @@ def _overlap(pair: Pair, organ: str, shared: int) -> Refused:
 
 
 @contextmanager
-def at_desk(cohort: Path, told: Told, clock: events.Clock = events.utc_now) -> Iterator[Desk]:
-    """Open the review of a cohort; BadInput if it is open elsewhere."""
+def at_desk(
+    cohort: Path, told: Told, clock: events.Clock = events.utc_now, progress: Progress | None = None
+) -> Iterator[Desk]:
+    """Open the review of a cohort; BadInput if it is open elsewhere. progress: of reading its cells and proposals."""
     with ExitStack() as stack:
         Cohort.open(cohort)
         stack.enter_context(writing(cohort / FOLDER))
-        desk = Desk(cohort, told, clock)
+        desk = Desk(cohort, told, clock, progress)
         stack.callback(desk.ledger.close)
         yield desk

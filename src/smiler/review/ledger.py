@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,9 @@ class Ledger:
     def __init__(self, folder: Path, clock: events.Clock = events.utc_now) -> None:
         self.database = Database(folder / FILE)
         self.clock = clock
+        self._lock = threading.Lock()
+        self._heads: tuple[int, dict[Pair, Revision]] = (0, {})
+        self._decided: dict[str, tuple[int, list[Revision]]] = {}
         with self.database.writing():
             if self.database.setting("secret") is None:
                 self.database.run("INSERT INTO setting VALUES ('secret', ?)", secrets.token_hex(32))
@@ -74,8 +78,17 @@ class Ledger:
         return found[0] if found else None
 
     def heads(self) -> dict[Pair, Revision]:
-        """Every head."""
-        return {found.pair: found for found in self._revisions('JOIN head USING ("case", organ, number)')}
+        """Every head. A head only ever gives way to a newer revision: the others are remembered."""
+        if self.database.in_transaction:
+            return {found.pair: found for found in self._revisions('JOIN head USING ("case", organ, number)')}
+        with self._lock:
+            seen, found = self._heads
+            last = self._last_row()
+            if last != seen:
+                newer = 'JOIN head USING ("case", organ, number) WHERE revision.rowid > ? AND revision.rowid <= ?'
+                found = found | {one.pair: one for one in self._revisions(newer, seen, last)}
+                self._heads = last, found
+        return found
 
     def heads_of(self, case: str) -> dict[str, Revision]:
         """The heads of one volume by organ."""
@@ -141,9 +154,19 @@ class Ledger:
         return list(found.values())
 
     def decided_by(self, reviewer: str) -> list[Revision]:
-        """What a reviewer decided, and decided again, oldest first."""
-        mine = "reviewer = ? AND (source = ? OR (source = 'review' AND NOT kept)) ORDER BY rowid"
-        return self._revisions(f"WHERE {mine}", reviewer, REPEAT)
+        """What a reviewer decided, and decided again, oldest first. What was is remembered."""
+        mine = "reviewer = ? AND (source = ? OR (source = 'review' AND NOT kept))"
+        with self._lock:
+            seen, found = self._decided.get(reviewer, (0, []))
+            last = self._last_row()
+            if last != seen:
+                newer = f"WHERE {mine} AND rowid > ? AND rowid <= ? ORDER BY rowid"
+                found = found + self._revisions(newer, reviewer, REPEAT, seen, last)
+                self._decided[reviewer] = last, found
+        return found
+
+    def _last_row(self) -> int:
+        return int(self.database.rows("SELECT coalesce(max(rowid), 0) AS last FROM revision")[0]["last"])
 
     def repeats(self) -> list[float]:
         """How far reviewers agreed with themselves, repeat by repeat."""

@@ -44,13 +44,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Place:
-    """A candidate's place in the queue: lane (fast, correct, redo, other) and reason in words."""
+    """A candidate's place in the queue: lane (fast, correct, redo, other); `told` gives the reason in words."""
 
     candidate: Candidate
     lane: str
-    reason: str
+    told: Callable[[], str]
     expected_dice: float | None = None
     minutes: float | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it stands where it stands; of a long queue few are asked for it."""
+        return self.told()
 
 
 COMING = 2
@@ -83,7 +88,7 @@ def by_gain(gain: Gain) -> Order:
         weighed = [_place(c, gain, trusted) for c in found if c.pair not in chosen]
         rest = [place for _, place in sorted(weighed, key=lambda row: (row[0], draws[row[1].candidate.pair]))]
         why = "random pick, to check the order against chance"
-        random = [replace(_place(c, gain, trusted)[1], reason=why) for c in picks]
+        random = [replace(_place(c, gain, trusted)[1], told=lambda: why) for c in picks]
         return _mixed(rest, random, sum(trusted.values()))
 
     return order
@@ -97,31 +102,48 @@ def coming(places: Sequence[Place]) -> list[str]:
 def _place(candidate: Candidate, gain: Gain, trusted: Mapping[str, int]) -> tuple[tuple[int, float], Place]:
     """What it is sorted by, and its place."""
     head, count = candidate.head, trusted.get(candidate.pair.organ, 0)
-    known = f"{count or 'no'} trusted volume{'s' * (count != 1)} of this organ"
     if head is not None and candidate.state is State.FLAGGED:
         by = f" by {head.reviewer}" if head.reviewer else ""
-        return (2, 0.0), Place(candidate, "other", f"flagged{by}{f': {head.note}' if head.note else ''}")
+        flagged = f"flagged{by}{f': {head.note}' if head.note else ''}"
+        return (2, 0.0), Place(candidate, "other", lambda: flagged)
     if candidate.state not in OPEN:
-        return (2, 1.0), Place(candidate, "other", f"{candidate.state} already")
+        return (2, 1.0), Place(candidate, "other", lambda: f"{candidate.state} already")
     if head is None or candidate.state is State.MISSING:
         dice, minutes = gain.dice(candidate.pair.organ, None), gain.redraw_minutes(candidate.pair.organ)
         value = (1 - dice) / max(1, count) / minutes
         nothing = "nothing is proposed here" if candidate.asked else "this organ is not proposed anywhere"
-        reason = f"{nothing}, about {minutes:.1f} min; {known}"
-        return (int(not candidate.asked), -value), Place(candidate, "redo", reason, dice, round(minutes, 2))
+        place = Place(candidate, "redo", lambda: _told(nothing, minutes, count), dice, round(minutes, 2))
+        return (int(not candidate.asked), -value), place
     if head.agreement is None:
         value = (1 - UNTOLD) / max(1, count) / gain.minutes(0, candidate.pair.organ)
-        return (0, -value), Place(candidate, "correct", f"{known}; the proposal does not tell how sure it is")
+        silent = "; the proposal does not tell how sure it is"
+        return (0, -value), Place(candidate, "correct", lambda: _known(count) + silent)
     organ = candidate.pair.organ
     dice, minutes = gain.dice(organ, head.agreement), gain.minutes(head.unsure_cm2 or 0.0, organ)
     value = (1 - dice) / max(1, count) / minutes
     lane = "fast" if dice >= SURE else "correct" if dice >= UNSURE else "redo"
-    expected = f"expected Dice {dice:.2f}" if gain.curve else f"the model agrees with itself to {head.agreement:.2f}"
-    if gain.doubted:
-        told = "none" if gain.correlation is None else f"{gain.correlation:.2f}"
-        expected += f", the organ's usual one: agreement tells nothing here (rank correlation {told})"
-    reason = f"{expected}, about {minutes:.1f} min; {known}"
-    return (0, -value), Place(candidate, lane, reason, dice if gain.curve else None, round(minutes, 2))
+    agreement = head.agreement
+
+    def told() -> str:
+        return _told(_expected(gain, dice, agreement), minutes, count)
+
+    return (0, -value), Place(candidate, lane, told, dice if gain.curve else None, round(minutes, 2))
+
+
+def _told(what: str, minutes: float, count: int) -> str:
+    return f"{what}, about {minutes:.1f} min; {_known(count)}"
+
+
+def _known(count: int) -> str:
+    return f"{count or 'no'} trusted volume{'s' * (count != 1)} of this organ"
+
+
+def _expected(gain: Gain, dice: float, agreement: float) -> str:
+    expected = f"expected Dice {dice:.2f}" if gain.curve else f"the model agrees with itself to {agreement:.2f}"
+    if not gain.doubted:
+        return expected
+    told = "none" if gain.correlation is None else f"{gain.correlation:.2f}"
+    return f"{expected}, the organ's usual one: agreement tells nothing here (rank correlation {told})"
 
 
 def _mixed(places: list[Place], random: list[Place], before: int) -> list[Place]:

@@ -15,6 +15,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.files import write_text
 from smiler.domain.ledger import ledger_text
 from smiler.domain.locks import writing
+from smiler.domain.progress import Progress, Silent
 from smiler.review.errors import Pair
 from smiler.review.imports import Contents, imported
 from smiler.review.ledger import Ledger
@@ -27,15 +28,15 @@ Told = Callable[[str], None]
 
 
 class Sheet:
-    """The cohort as its folder says it now. trouble: why the file could not follow, or empty."""
+    """The cohort as its folder says it now, and its cases' ids. trouble: why the file could not follow, or empty."""
 
-    def __init__(self, folder: Path, ledger: Ledger, told: Told) -> None:
+    def __init__(self, folder: Path, ledger: Ledger, told: Told, progress: Progress | None = None) -> None:
         self.folder, self.ledger, self.told = folder, ledger, told
         self.trouble = ""
         self._lock = threading.RLock()
         self._contents = Contents(ledger.database)
         self._state: tuple[object, ...] = ()
-        self._read()
+        self._read(progress or Silent())
         self.follow()
 
     def follow(self) -> None:
@@ -56,12 +57,12 @@ class Sheet:
             self._state = ()
         self.follow()
 
-    def _read(self) -> None:
+    def _read(self, progress: Progress | None = None) -> None:
         state = self._stat()
         if state != self._state:
             cohort = Cohort.open(self.folder)
-            self._take(cohort)
-            self.cohort, self._state = cohort, state
+            self._take(cohort, progress or Silent())
+            self.cohort, self.ids, self._state = cohort, frozenset(case.id for case in cohort), state
 
     def _stat(self) -> tuple[object, ...]:
         try:
@@ -70,11 +71,11 @@ class Sheet:
             return ()
         return tuple((state.st_mtime_ns, state.st_size, state.st_ino) for state in states)
 
-    def _take(self, cohort: Cohort) -> None:
+    def _take(self, cohort: Cohort, progress: Progress) -> None:
         """Make a revision of every cell that the ledger does not know."""
         with self.ledger.database.writing():
             seen, heads = self.ledger.seen(), self.ledger.heads()
-            for case in cohort:
+            for case in progress.track(cohort, "reading cells", len(cohort)):
                 for organ in cohort.organs.keys:
                     pair, cell = Pair(case.id, organ), case.cell(organ)
                     head = heads.get(pair)
@@ -115,12 +116,12 @@ class Sheet:
         self.ledger.mark_seen(asked.items())
 
     def _asked(self) -> dict[Pair, str]:
-        here = {case.id for case in self.cohort}
-        return {pair: cell for pair, cell in self.ledger.pending().items() if pair.case in here}
+        return {pair: cell for pair, cell in self.ledger.pending().items() if pair.case in self.ids}
 
 
 def _changed(cohort: Cohort, cells: Mapping[Pair, Cell]) -> Cohort:
     by_case: dict[str, dict[str, Cell]] = {}
     for pair, cell in cells.items():
         by_case.setdefault(pair.case, {})[pair.organ] = cell
-    return replace(cohort, cases=tuple(case.with_cells(by_case.get(case.id, {})) for case in cohort))
+    cases = (case.with_cells(by_case[case.id]) if case.id in by_case else case for case in cohort)
+    return replace(cohort, cases=tuple(cases))

@@ -115,13 +115,16 @@ def fit(
     compiling = trunk_compiled(network, fabric) if stage.options.compile else nullcontext()
     with compiling, _stop_requests() as asked:
         steps = (progress or Silent()).track(range(start, stage.steps), title, stage.steps - start)
-        for step, batch in zip(steps, stream, strict=True):
-            trainer.step(step, batch, objective)
-            stopping, due = trainer.agreed(asked(), trainer.due())
-            if stopping or due:
-                trainer.save(step + 1)
-            if stopping:
-                raise Stopped(f"stopped at step {step + 1} of {stage.steps}; --resume goes on from here")
+        try:
+            for step, batch in zip(steps, stream, strict=True):
+                trainer.step(step, batch, objective)
+                stopping, due = trainer.agreed(asked(), trainer.due())
+                if stopping or due:
+                    trainer.save(step + 1)
+                if stopping:
+                    raise Stopped(f"stopped at step {step + 1} of {stage.steps}; --resume goes on from here")
+        finally:
+            trainer.close()
     return trainer.save(stage.steps)
 
 
@@ -180,6 +183,11 @@ class _Trainer:
             self.events.add("note", stage=self.stage.number, step=step + 1, text=f"not recorded: {self.recorded.why}")
         if (step + 1) % LOG_EVERY == 0 or step + 1 == self.stage.steps:
             self._log(step + 1, rate)
+
+    def close(self) -> None:
+        """Leave the network as an unrecorded training leaves it: another stage may go on with it."""
+        if self.recorded is not None:
+            self.recorded.close()
 
     def _work(self, step: int, objective: Objective) -> Callable[[Batch], Tensor]:
         """One step on a batch, recorded where that can be."""

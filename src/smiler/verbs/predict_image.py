@@ -19,8 +19,8 @@ from smiler.formats.nifti import write_labels, write_probability
 from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
-from smiler.prediction.scores import Prediction, predict_working
-from smiler.prediction.volume import WorkingImage, mask_of, to_working, working_bits
+from smiler.prediction.scores import Gathered, Prediction
+from smiler.prediction.volume import WorkingImage, kept_bits, mask_of, to_working, working_bits
 from smiler.store.resample import Resampler
 from smiler.verbs.footprint import Footprint
 from smiler.verbs.model_at import ModelAt, opened
@@ -95,11 +95,10 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
     def read(self, item: tuple[str, Path]) -> _Read | Predicted:
         """The CT on the working grid; the CT as it is isn't needed any more."""
         name, path = item
+        if self._about(name).exists() and (finished := self._finished(name, path)):
+            return finished
         ct = read_ct(path, self.request.reading)
-        parents = {"image": content(path), "model": self.model.made_by}
-        finished = _finished(self._about(name), parents, self._facts)
-        if finished is not None and all(mask.exists() for mask in _files(name, self.request, self.organs)):
-            return Predicted(name, finished)
+        parents = self._parents(path)
         working = to_working(self.model.facts.data, ct.hu, ct.geometry)
         return _Read(_Image(name, path, parents, ct.grid, ct.notes), working)
 
@@ -108,12 +107,13 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         if isinstance(read, Predicted):
             return read
         model, options, working = opened(self.model), self.request.options, read.working
-        bits = working_bits(model, working, read.image.grid.geometry, options)
+        native = read.image.grid.geometry
+        if not self.request.probabilities:
+            return _Masks(read.image, working_bits(model, working, native, options), None, model.engine)
         channels = tuple(model.organs.index(key) for key in self.organs)
-        scores = None
-        if self.request.probabilities:
-            scores = predict_working(model, working.hu, working.geometry, channels, options.batch_size)
-        return _Masks(read.image, bits, scores, model.engine)
+        gathered = Gathered(channels, working.geometry, model.made_by)
+        bits = kept_bits(model, working, native, options, gathered)
+        return _Masks(read.image, bits, gathered.prediction(), model.engine)
 
     def write(self, made: _Masks | Predicted) -> Predicted:
         """The files, and last the note that they are complete."""
@@ -128,6 +128,15 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         facts = {**self._facts, "volumes_ml": volumes, "notes": list(image.notes), "engine": made.engine}
         Provenance("predict", image.parents, facts).save(about)
         return Predicted(image.name, volumes)
+
+    def _parents(self, path: Path) -> dict[str, str]:
+        return {"image": content(path), "model": self.model.made_by}
+
+    def _finished(self, name: str, path: Path) -> Predicted | None:
+        """What was made of the same image before, if all of it is there."""
+        finished = _finished(self._about(name), self._parents(path), self._facts)
+        whole = finished is not None and all(mask.exists() for mask in _files(name, self.request, self.organs))
+        return Predicted(name, finished) if finished is not None and whole else None
 
     def _about(self, name: str) -> Path:
         return self.request.out / name / "provenance.json"

@@ -28,8 +28,8 @@ from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
 from smiler.prediction.compose import bounding_box
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
-from smiler.prediction.scores import Gathered, slice_scores
-from smiler.prediction.volume import Grids, WorkingImage, each_slice, mask_of, restored, to_working, working_bits
+from smiler.prediction.scores import Gathered
+from smiler.prediction.volume import Grids, WorkingImage, kept_bits, mask_of, restored, to_working, working_bits
 from smiler.prediction.votes import FEWEST, Votes
 from smiler.selection.propose import Selection
 from smiler.store.resample import HALF, Resampler
@@ -302,13 +302,7 @@ def _predicted(
     native = read.grid.geometry
     if votes is None:
         return working_bits(model, read.working, native, request.options)
-    hu, options = read.working.hu, request.options
-    said = votes.passing(slice_scores(model, hu, 0, len(hu), options.batch_size, votes.opinions))
-    scores = each_slice(said, options)
-    bits = restored(scores, Grids(read.working.geometry, native), model.organs, options)
-    for _ in scores:
-        pass  # slices that no slice of the CT needs have votes, too
-    return bits
+    return kept_bits(model, read.working, native, request.options, votes, votes.opinions)
 
 
 def _judge(model: Model, cohort: Cohort, read: _Read, said: tuple[NDArray[np.int32], Votes], key: str) -> Judged:
@@ -357,25 +351,22 @@ def _in_channels(model: Model, cohort: Cohort, read: _Read) -> Fields:
 
 
 def _safest(model: Model, read: _Read, fields: Fields, request: RelabelRequest) -> NDArray[np.int32]:
-    """What is predicted and among the best-ranked share on the working grid, brought to the CT's; predicted once."""
+    """What is predicted and among the best-ranked share of that on the working grid, on the CT's; predicted once."""
     image, native = read.working, read.grid.geometry
     opinions = opinions_for(request.rule, request.passes)
     channels = tuple(range(len(model.organs)))
     gathered = Gathered(channels, image.geometry, model.made_by)
-    said = slice_scores(model, image.hu, 0, len(image.hu), request.options.batch_size, opinions)
-    grids = Grids(image.geometry, native)
-    scores = each_slice(gathered.passing(said), request.options)
-    bits = restored(scores, grids, model.organs, request.options)
-    for _ in scores:
-        pass  # slices that no slice of the CT needs are ranked, too
+    bits = kept_bits(model, image, native, request.options, gathered, opinions)
     there = Resampler(native.shape, image.geometry.shape)
     nearest = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(there.target, there.source, strict=True)]
     drawn = fields.drawn[np.ix_(*nearest)]
     known = np.broadcast_to(fields.known[nearest[0]][:, None, None], drawn.shape)
     selection = Selection(request.fraction, "volume", (request.stage, read.number))
-    safe = accept(
-        gathered.prediction(), Fields(drawn, known, np.zeros_like(drawn)), model.organs, request.rule, selection
-    )
+    prediction = gathered.prediction()
+    if request.options.score_threshold:
+        prediction = replace(prediction, score=prediction.score - np.float16(request.options.score_threshold))
+    safe = accept(prediction, Fields(drawn, known, np.zeros_like(drawn)), model.organs, request.rule, selection)
+    grids = Grids(image.geometry, native)
     return bits & restored(_shares(safe, len(channels)), grids, model.organs, PredictionOptions())
 
 

@@ -53,7 +53,7 @@ export class Desk {
   changed(): void {
     const { work } = this;
     if (!work) return;
-    const { undoable, redoable } = work.history;
-    this.store.tell({ type: "changed", undoable, redoable, voxels: work.size });
+    const { undoable, redoable, forgot } = work.history;
+    this.store.tell({ type: "changed", undoable, redoable, forgot, voxels: work.size });
   }
 }

@@ -1,7 +1,7 @@
 // Every command, its keys and its words: the keyboard, the buttons' hints and the help read this one list.
 
 export type Command =
-  | "accept" | "save" | "reject" | "absent" | "flag" | "reopen" | "next" | "drop"
+  | "accept" | "save" | "reject" | "absent" | "flag" | "reopen" | "next" | "back" | "drop"
   | "look" | "brush" | "eraser" | "threshold" | "smaller" | "larger"
   | "undo" | "redo" | "fill" | "grow" | "shrink" | "largest" | "interpolate"
   | "axial" | "coronal" | "sagittal" | "all" | "solid" | "window" | "centre" | "fit"
@@ -28,6 +28,7 @@ export const BINDINGS: readonly Binding[] = [
   binding("Decide", "flag", "f", "Flag …", "Leave a note for somebody else"),
   binding("Decide", "reopen", "o", "Reopen", "Back to what was there before"),
   binding("Decide", "next", "n", "Next", "Skip to the next in the queue"),
+  binding("Decide", "back", "u", "Last one", "Back to what you decided last"),
   binding("Decide", "drop", "shift+backspace", "Drop strokes …", "Forget your unsaved strokes"),
   binding("Paint", "look", "v escape", "Look", "Click moves the crosshair"),
   binding("Paint", "brush", "b", "Brush", "Paint discs in the slice"),

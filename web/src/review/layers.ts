@@ -67,8 +67,8 @@ export class Layers {
 
   private async fetchPrevious(stale: () => boolean): Promise<void> {
     const { desk } = this;
-    const { task, base, revisions } = desk.store.state;
-    const parent = revisions.find((one) => one.revision === base)?.parent ?? null;
+    const { task, base, revisions, compared } = desk.store.state;
+    const parent = compared ?? revisions.find((one) => one.revision === base)?.parent ?? null;
     if (!task || !desk.work || (this.previous?.task === task && this.previous.revision === parent)) return;
     const mask = parent ? await unpack(await desk.server.mask(task, parent), desk.work.grid) : null;
     if (stale()) return;

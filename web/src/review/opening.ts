@@ -161,7 +161,13 @@ export class Opening {
   }
 
   /** A new picture after the graphics card lost the old one: the same CT and the same mask. */
-  async showAgain(): Promise<void> {
+  showAgain(): Promise<void> {
+    const shown = this.last.then(() => this.bringBack()); // never while another CT is being shown
+    this.last = shown.catch(() => undefined);
+    return shown;
+  }
+
+  private async bringBack(): Promise<void> {
     const { desk, image } = this;
     if (!image || !desk.viewer) return;
     await desk.viewer.showImage(image.volume.bytes, image.grid, desk.store.state.settings.window);

@@ -24,6 +24,9 @@ export class Reviewer {
   readonly writing: Writing;
   private readonly opening: Opening;
   private host: HTMLElement | null = null;
+  private readonly decidedLast: Task[] = [];
+  /** What the reviewer passed over; it comes again when nothing else is left. */
+  private readonly passed = new Set<string>();
   /** Called when the crosshair moves. */
   onMove: (voxel: Voxel) => void = () => undefined;
 
@@ -92,6 +95,7 @@ export class Reviewer {
 
   async open(task: Task): Promise<void> {
     if (["saving", "conflict"].includes(this.store.state.phase)) return;
+    this.editor.end();
     await this.drafts.flush();
     const { state } = this.store;
     if (isDirty(state) && state.draft !== "stored") {
@@ -103,11 +107,23 @@ export class Reviewer {
   }
 
   private async decided(task: Task): Promise<void> {
+    this.decidedLast.push(task);
     await this.refreshQueue().catch((error: unknown) => this.complain(error));
-    const { queue, settings } = this.store.state;
-    const next = queue.find((item) => item.case !== task.case || item.organ !== task.organ);
-    await this.open(settings.advance && next ? next : task);
-    if (settings.advance && !next) this.desk.say("info", "The queue is empty.");
+    if (this.store.state.task !== task) return; // another one was chosen meanwhile
+    const { advance } = this.store.state.settings;
+    const next = this.after(task);
+    await this.open(advance && next ? next : task);
+    if (advance && !next) this.desk.say("info", "The queue is empty.");
+  }
+
+  /** The first of the queue that is another one and was not passed over; else the next one that was. */
+  private after(task: Task | null): Task | undefined {
+    const { queue } = this.store.state;
+    const others = queue.filter((item) => !task || nameOf(item) !== nameOf(task));
+    const fresh = others.find((item) => !this.passed.has(nameOf(item)));
+    if (!fresh) this.passed.clear();
+    const at = queue.findIndex((item) => task && nameOf(item) === nameOf(task));
+    return fresh ?? queue.slice(at + 1).find((item) => others.includes(item)) ?? others[0];
   }
 
   private async openFirst(): Promise<void> {
@@ -117,10 +133,24 @@ export class Reviewer {
   }
 
   private async openNext(): Promise<void> {
-    const { queue, task } = this.store.state;
-    const at = queue.findIndex((item) => item.case === task?.case && item.organ === task.organ);
-    const next = queue[(at + 1) % queue.length];
+    const { task } = this.store.state;
+    if (task) this.passed.add(nameOf(task));
+    const next = this.after(task);
     if (next) await this.open(next);
+  }
+
+  private async openLast(): Promise<void> {
+    const last = this.decidedLast.pop();
+    if (!last) return this.desk.say("info", "You have decided nothing yet.");
+    await this.open({ case: last.case, organ: last.organ });
+  }
+
+  /** Show a revision beside the mask, in white. */
+  async compare(revision: number): Promise<void> {
+    this.store.tell({ type: "compared", revision });
+    const { settings } = this.store.state;
+    if (settings.showPrevious) await this.layers.load();
+    else await this.set({ showPrevious: true });
   }
 
   /** After a conflict: look at what somebody else wrote; ours stays where the server kept it. */
@@ -166,6 +196,7 @@ export class Reviewer {
   /** Do what a key or a button asks for. */
   run(command: Command): void {
     this.desk.clock.touch();
+    this.editor.end(); // a stroke that is under way is one of the mask by now
     void Promise.resolve(this.doing(command)).catch((error) => this.complain(error));
   }
 
@@ -187,6 +218,8 @@ export class Reviewer {
         return this.store.tell({ type: "dialog", dialog: dialog === "help" ? "none" : "help" });
       case "next":
         return this.openNext();
+      case "back":
+        return this.openLast();
       case "look":
       case "brush":
       case "eraser":
@@ -230,4 +263,8 @@ export class Reviewer {
         return this.set({ showPrevious: !settings.showPrevious });
     }
   }
+}
+
+function nameOf({ case: id, organ }: Task): string {
+  return `${id} ${organ}`;
 }

@@ -38,11 +38,15 @@ export interface State {
   readonly connection: "up" | "lost";
   readonly undoable: number;
   readonly redoable: number;
+  /** The mask is not the head's even where everything is undone. */
+  readonly apart: boolean;
   readonly voxels: number;
   readonly draft: DraftState;
   readonly working: string | null;
   readonly conflict: Conflict | null;
   readonly revisions: readonly Revision[];
+  /** The revision that is shown beside the mask; null: the one before. */
+  readonly compared: number | null;
   readonly notice: Notice | null;
   readonly dialog: Dialog;
   readonly settings: Settings;
@@ -63,11 +67,13 @@ export const START: State = {
   connection: "up",
   undoable: 0,
   redoable: 0,
+  apart: false,
   voxels: 0,
   draft: "none",
   working: null,
   conflict: null,
   revisions: [],
+  compared: null,
   notice: null,
   dialog: "none",
   settings: SETTINGS,
@@ -86,10 +92,11 @@ export type Event =
   | { type: "not-saved"; why: string }
   | { type: "conflict"; conflict: Conflict }
   | { type: "rebased"; base: number }
-  | { type: "changed"; undoable: number; redoable: number; voxels: number }
+  | { type: "changed"; undoable: number; redoable: number; forgot: boolean; voxels: number }
   | { type: "draft"; draft: DraftState }
   | { type: "working"; working: string | null }
   | { type: "history"; revisions: readonly Revision[] }
+  | { type: "compared"; revision: number }
   | { type: "connection"; connection: "up" | "lost" }
   | { type: "screen-lost" }
   | { type: "screen-back" }
@@ -122,15 +129,17 @@ export function step(state: State, event: Event): State {
     case "conflict":
       return { ...state, phase: "conflict", conflict: event.conflict };
     case "rebased":
-      return { ...state, phase: "reviewing", conflict: null, base: event.base };
+      return { ...state, phase: "reviewing", conflict: null, base: event.base, apart: true };
     case "changed":
-      return { ...state, undoable: event.undoable, redoable: event.redoable, voxels: event.voxels };
+      return changed(state, event);
     case "draft":
       return { ...state, draft: event.draft };
     case "working":
       return { ...state, working: event.working };
     case "history":
       return { ...state, revisions: event.revisions };
+    case "compared":
+      return { ...state, compared: event.revision };
     case "connection":
       return state.connection === event.connection ? state : { ...state, connection: event.connection };
     case "screen-lost":
@@ -146,9 +155,14 @@ export function step(state: State, event: Event): State {
   }
 }
 
+function changed(state: State, event: { undoable: number; redoable: number; forgot: boolean; voxels: number }): State {
+  const { undoable, redoable, forgot, voxels } = event;
+  return { ...state, undoable, redoable, voxels, apart: state.apart || forgot };
+}
+
 function opening(state: State, task: Task): State {
-  const fresh = { undoable: 0, redoable: 0, voxels: 0, draft: "none", conflict: null, revisions: [], working: null } as const;
-  return { ...state, ...fresh, phase: "loading", task, maskTrusted: false, notice: null, dialog: "none" };
+  const fresh = { undoable: 0, redoable: 0, apart: false, voxels: 0, draft: "none", conflict: null, working: null } as const;
+  return { ...state, ...fresh, revisions: [], compared: null, phase: "loading", task, maskTrusted: false, notice: null, dialog: "none" };
 }
 
 function opened(state: State, event: { info: CaseInfo; base: number; organState: OrganState }): State {
@@ -158,13 +172,13 @@ function opened(state: State, event: { info: CaseInfo; base: number; organState:
 
 /** Still closed until the next task, or this one anew, is open: a second key must not decide again. */
 function saved(state: State, revision: Revision): State {
-  const settled = { undoable: 0, redoable: 0, draft: "none", conflict: null } as const;
+  const settled = { undoable: 0, redoable: 0, apart: false, draft: "none", conflict: null } as const;
   return { ...state, ...settled, phase: "loading", base: revision.revision, organState: revision.state };
 }
 
 /** Strokes that no revision holds yet. */
 export function isDirty(state: State): boolean {
-  return state.undoable > 0;
+  return state.undoable > 0 || state.apart;
 }
 
 /** Painting, undo and tools: only on a trusted mask that can be seen, while nothing is under way. */
@@ -187,10 +201,25 @@ export function canDecide(state: State, decision: Decision): boolean {
   return whyNotDecide(state, decision) === null;
 }
 
+const VERIFIED = "It is verified already.";
+const REOPEN = "It is marked absent: reopen it first (O).";
+/** What the server would refuse, and what to do instead. */
+const SETTLED: Partial<Record<Decision, Partial<Record<OrganState, string>>>> = {
+  accept: { accepted: VERIFIED, corrected: VERIFIED, expert: "An expert drew this mask: it counts already.", absent: REOPEN },
+  reject: {
+    missing: "Nothing is proposed here to be rejected: draw it, or mark it absent (X).",
+    expert: "An expert drew this mask: correct it (S), or flag it (F).",
+    absent: REOPEN,
+    rejected: "It is rejected already.",
+  },
+};
+
 /** Why a decision can't be taken now, in words. It is about what the server holds; only what is seen can be accepted. */
 export function whyNotDecide(state: State, decision: Decision): string | null {
   const open = state.phase === "reviewing" && state.task !== null && state.info !== null && !state.working;
   if (!open || (decision === "accept" && !canEdit(state))) return whyBlocked(state) ?? "Nothing is open.";
+  const settled = SETTLED[decision]?.[state.organState];
+  if (settled && !isDirty(state)) return settled;
   if (strokesInTheWay(state, decision)) return "You have unsaved strokes: first save (S), undo (Z) or drop them (Shift ⌫).";
   return decision === "accept" && !state.voxels ? "There is no mask to accept: draw it, or mark it absent (X)." : null;
 }

@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { bindingOf, Command, keyName } from "../review/keys";
 import type { Reviewer } from "../review/reviewer";
+import { clicked } from "./use";
 
 interface Props {
   readonly reviewer: Reviewer;
@@ -17,7 +18,7 @@ export function CommandButton({ reviewer, command, pressed, disabled = false, ki
   const press = pressed === undefined ? {} : { "aria-pressed": pressed };
   return (
     <button type="button" class={kind} title={`${means} (${keyName(keys[0])})`} disabled={disabled}
-      data-command={command} onClick={() => reviewer.run(command)} {...press}>
+      data-command={command} onClick={clicked(() => reviewer.run(command))} {...press}>
       <span>{children ?? title}</span>
       <kbd>{keyName(keys[0])}</kbd>
     </button>

@@ -2,7 +2,7 @@
 import type { Revision } from "../server/types";
 import { canDecide, canSave, isDirty } from "../review/state";
 import { CommandButton } from "./button";
-import { Part } from "./use";
+import { clicked, Part } from "./use";
 
 const DECIDED = ["accepted", "corrected", "rejected", "absent", "flagged", "expert"];
 
@@ -17,6 +17,7 @@ export function Decisions({ reviewer, state }: Part) {
         <CommandButton reviewer={reviewer} command="absent" disabled={!canDecide(state, "absent")} />
         <CommandButton reviewer={reviewer} command="flag" disabled={!canDecide(state, "flag")} />
         <CommandButton reviewer={reviewer} command="next" />
+        <CommandButton reviewer={reviewer} command="back" />
         <CommandButton reviewer={reviewer} command="reopen" disabled={!canDecide(state, "reopen") || !DECIDED.includes(state.organState)} />
         <CommandButton reviewer={reviewer} command="drop" disabled={!isDirty(state) || state.phase !== "reviewing"} >Drop</CommandButton>
       </div>
@@ -25,12 +26,13 @@ export function Decisions({ reviewer, state }: Part) {
           onChange={(event) => void reviewer.set({ advance: event.currentTarget.checked })} />
         <span>Go on to the next after a decision</span>
       </label>
-      <Past revisions={state.revisions} base={state.base} />
+      <Past reviewer={reviewer} state={state} />
     </section>
   );
 }
 
-function Past({ revisions, base }: { revisions: readonly Revision[]; base: number }) {
+function Past({ reviewer, state }: Part) {
+  const { revisions, base, compared, settings } = state;
   if (!revisions.length) return null;
   return (
     <details>
@@ -38,8 +40,12 @@ function Past({ revisions, base }: { revisions: readonly Revision[]; base: numbe
       <ol class="past">
         {[...revisions].reverse().map((one) => (
           <li key={one.revision} aria-current={one.revision === base ? "true" : undefined}>
-            <b>{one.revision}</b> {one.state}{one.kept ? " (kept aside)" : ""} · {one.reviewer || one.source}
-            <span class="quiet"> {one.time.slice(0, 16).replace("T", " ")}{numbers(one)}</span>
+            <button type="button" class="quiet" title="Show it beside the mask, in white" disabled={one.voxels === 0 || ["absent", "missing"].includes(one.state)}
+              aria-pressed={settings.showPrevious && compared === one.revision}
+              onClick={clicked(() => void reviewer.compare(one.revision))}>
+              <b>{one.revision}</b> {one.state}{one.kept ? " (kept aside)" : ""} · {one.reviewer || one.source}
+              <span class="quiet"> {one.time.slice(0, 16).replace("T", " ")}{numbers(one)}</span>
+            </button>
             {one.note && <q>{one.note}</q>}
           </li>
         ))}

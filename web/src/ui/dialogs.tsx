@@ -13,17 +13,19 @@ export function Dialogs({ reviewer, state }: Part) {
   return null;
 }
 
-function Modal({ title, close, children }: { title: string; close: () => void; children: ComponentChildren }) {
+/** Without `close` it stays until it is answered. */
+function Modal({ title, close, children }: { title: string; close?: () => void; children: ComponentChildren }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     dialog.current?.showModal();
   }, []);
   const cancel = (event: Event) => {
     event.preventDefault();
-    close();
+    close?.();
   };
+  const closed = () => (close ? close() : dialog.current?.showModal()); // a browser may close it in spite of all
   return (
-    <dialog ref={dialog} aria-labelledby="dialog-title" onCancel={cancel}>
+    <dialog ref={dialog} aria-labelledby="dialog-title" onCancel={cancel} onClose={closed}>
       <h2 id="dialog-title">{title}</h2>
       {children}
     </dialog>
@@ -34,7 +36,7 @@ function ConflictDialog({ reviewer, state }: Part) {
   const { conflict } = state;
   if (!conflict) return null;
   return (
-    <Modal title="Somebody else was faster" close={() => undefined}>
+    <Modal title="Somebody else was faster">
       <p>While you worked, revision {conflict.head} was saved. Nothing was overwritten.</p>
       {conflict.kept !== null && <p>Yours is kept as revision {conflict.kept}, whatever you choose.</p>}
       {conflict.kept === null && conflict.strokes && <p>Yours is a draft so far: if you choose theirs, it is dropped.</p>}

@@ -1,6 +1,6 @@
 // The queue: what to look at next, and why it stands where it stands.
 import type { QueueItem } from "../server/types";
-import { Part } from "./use";
+import { clicked, Part } from "./use";
 
 const LANES: Record<string, string> = { fast: "quick look", correct: "correct", redo: "redo", other: "other" };
 const STATES = ["missing", "proposed", "accepted", "corrected", "rejected", "absent", "flagged", "expert"];
@@ -61,7 +61,7 @@ function Item({ item, reviewer, state }: Part & { item: QueueItem }) {
   const open = state.task?.case === item.case && state.task.organ === item.organ;
   const organ = reviewer.desk.organ(item.organ);
   return (
-    <button type="button" class="item" aria-current={open ? "true" : undefined} onClick={() => void reviewer.open(item)}>
+    <button type="button" class="item" aria-current={open ? "true" : undefined} onClick={clicked(() => void reviewer.open(item))}>
       <span class="swatch" style={{ background: organ.colour }} />
       <span class="what">{organ.title}</span>
       <span class={`badge ${item.state}`}>{item.state}</span>

@@ -13,3 +13,11 @@ export interface Part {
   readonly reviewer: Reviewer;
   readonly state: State;
 }
+
+/** What a button does; after a click of the mouse Space is a command again, and does not press it once more. */
+export function clicked(act: () => void): (event: { readonly detail: number; readonly currentTarget: HTMLElement }) => void {
+  return ({ detail, currentTarget }) => {
+    if (detail > 0) currentTarget.blur();
+    act();
+  };
+}

@@ -41,6 +41,7 @@ export class PointerPen {
     const spot = this.user.viewer()?.spotAt(event);
     if (!spot || !this.user.begin(spot.voxel, spot.axis)) return;
     event.preventDefault(); // no mouse event follows: niivue does not see the stroke
+    if (document.activeElement instanceof HTMLElement) document.activeElement.blur(); // keys are commands again
     this.host.setPointerCapture(event.pointerId);
     this.last = spot;
   }

@@ -6,6 +6,10 @@ const MOST_RUNS = 8_000_000;
 export class History {
   private done: Runs[] = [];
   private undone: Runs[] = [];
+  /** Were changes dropped that nobody can take back any more? */
+  forgot = false;
+
+  constructor(private readonly most = MOST_RUNS) {}
 
   get undoable(): number {
     return this.done.length;
@@ -42,6 +46,9 @@ export class History {
   /** Drop the oldest changes when they take too much memory; the last one always stays. */
   private forget(): void {
     let size = this.done.reduce((sum, change) => sum + change.length, 0);
-    while (size > MOST_RUNS && this.done.length > 1) size -= this.done.shift()!.length;
+    while (size > this.most && this.done.length > 1) {
+      size -= this.done.shift()!.length;
+      this.forgot = true;
+    }
   }
 }

@@ -1,10 +1,11 @@
 """Who may speak to the server: its own addresses, signed-in reviewers, and writes only from the page itself."""
 
+import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
@@ -12,12 +13,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "smiler_review"
 XSRF = "x-xsrf-token"
 LABEL = "/label/"
 """3D Slicer's paths: the reviewer's token follows. Its client sends no cookies."""
 _BROWSERS_OWN = ("origin", "sec-fetch-site")
-MOST_SESSIONS = 1000
+SIGNED_IN_SECONDS, MOST_DIGITS = 7 * 86400, 16
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
@@ -35,25 +35,31 @@ _SAFE = {"GET", "HEAD"}
 
 @dataclass(frozen=True)
 class Session:
-    """One signed-in browser."""
+    """A signed-in reviewer, in however many browsers."""
 
     reviewer: str
     xsrf: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Access:
-    """Tokens by reviewer, and the addresses under which the server may be called ('127.0.0.1:8765')."""
+    """Tokens by reviewer, and the addresses under which the server may be called ('127.0.0.1:8765').
+
+    secret: signs who is signed in, so that an open page outlives the server's restart.
+    cookie: its name. Browsers do not tell ports apart: two reviews on one machine must not share it.
+    """
 
     tokens: dict[str, str]
     hosts: frozenset[str]
-    sessions: OrderedDict[str, Session] = field(default_factory=OrderedDict)
+    secret: bytes
+    cookie: str
+    clock: Callable[[], float] = time.time
 
     @classmethod
-    def fresh(cls, reviewers: Iterable[str], hosts: Iterable[str]) -> "Access":
+    def fresh(cls, reviewers: Iterable[str], hosts: Iterable[str], secret: bytes, port: int) -> "Access":
         """A new 128-bit token for each reviewer."""
         tokens = {reviewer: secrets.token_urlsafe(16) for reviewer in reviewers}
-        return cls(tokens, frozenset(host.lower() for host in hosts))
+        return cls(tokens, frozenset(host.lower() for host in hosts), secret, f"smiler_review_{port}")
 
     def reviewer(self, token: str) -> str | None:
         """Whose token it is."""
@@ -62,23 +68,30 @@ class Access:
         return found[0] if found else None
 
     def sign_in(self, token: str) -> str | None:
-        """A new session's cookie for a token, or None."""
+        """The cookie's value for a token, or None: until when it counts, and the signature of that and of who it is."""
         reviewer = self.reviewer(token)
         if reviewer is None:
             return None
-        cookie = secrets.token_urlsafe(16)
-        self.sessions[cookie] = Session(reviewer, secrets.token_urlsafe(16))
-        while len(self.sessions) > MOST_SESSIONS:
-            self.sessions.popitem(last=False)
-        return cookie
+        until = str(int(self.clock()) + SIGNED_IN_SECONDS)
+        return f"{until}.{self._signed('cookie', reviewer, until)}"
 
     def session(self, headers: Headers) -> Session | None:
-        """Whose cookie it is."""
+        """Whose cookie it is; only reviewers of now count."""
         try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            morsel = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
         except CookieError:
             return None
-        return self.sessions.get(morsel.value) if morsel else None
+        until, _, signature = morsel.value.partition(".") if morsel else ("", "", "")
+        if not (until.isascii() and until.isdecimal() and len(until) < MOST_DIGITS and int(until) > self.clock()):
+            return None
+        given = signature.encode("utf-8", "replace")
+        found = [
+            name for name in self.tokens if hmac.compare_digest(self._signed("cookie", name, until).encode(), given)
+        ]
+        return Session(found[0], self._signed("xsrf", found[0])) if found else None
+
+    def _signed(self, *what: str) -> str:
+        return hmac.new(self.secret, "\0".join(what).encode(), hashlib.sha256).hexdigest()
 
 
 class Guard:
@@ -139,7 +152,7 @@ class Guard:
         if cookie is None:
             return _nobody("/")
         answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", path="/")
+        answer.set_cookie(self.access.cookie, cookie, httponly=True, samesite="strict", path="/")
         return answer
 
 

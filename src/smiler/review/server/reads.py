@@ -53,7 +53,7 @@ def queue(  # noqa: PLR0913  whose queue, and what of it
     """What to review next, in order, with reasons; without a state: what is open or flagged."""
     all_of_them = room.candidates()
     again = [Candidate(pair, shown) for pair, shown in room.repeats(who.reviewer).items()][:1]
-    places = room.places(all_of_them, TO_DO if state is None else frozenset({state}), organ, again)
+    places = room.places(all_of_them, TO_DO if state is None else frozenset({state}), organ, again, who.reviewer)
     places = [place for place in places if lane in (None, place.lane)]
     behind.add_task(room.expect, coming(places))
     return shapes.QueueOut(
@@ -106,7 +106,7 @@ def case(
     shown = room.repeated(who.reviewer, Pair(name, organ), revision) if organ else None
     heads |= {shown.organ: shown} if shown else {}
     organs = []
-    for pair in (room.pair_of(case, key) for key in desk.cohort.organs.keys):
+    for pair in (Pair(name, key) for key in desk.cohort.organs.keys):
         head = heads.get(pair.organ)
         organs.append(
             shapes.OrganOfCase(

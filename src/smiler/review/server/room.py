@@ -41,9 +41,10 @@ class Leases:
     held: dict[Pair, tuple[str, float]] = field(default_factory=dict)
 
     def take(self, pair: Pair, reviewer: str, seconds: float) -> str:
-        """Hold it, unless somebody else does; who holds it now."""
+        """Hold it, unless somebody else does; who holds it now. What the reviewer held before is free again."""
         holder = self.holder(pair)
         if holder in (None, reviewer):
+            self.held = {other: held for other, held in self.held.items() if held[0] != reviewer}
             self.held[pair] = (reviewer, time.monotonic() + seconds)
             return reviewer
         return holder or reviewer
@@ -67,7 +68,6 @@ class Room:
 
     def __init__(self, desk: Desk, seed: int = 0, repeats: float = SHARE) -> None:
         self.desk, self.seed, self._repeats = desk, seed, repeats
-        self._held_out = desk.held_out()
         self._gain: tuple[int, Gain] = (-1, Gain())
         self.leases, self.drafts, self.handed = Leases(), Drafts(desk.folder), Handed()
         self._secret = desk.ledger.secret
@@ -79,7 +79,7 @@ class Room:
         """The queue's order, from what is known by now."""
         last = self.desk.ledger.last_event()
         if last != self._gain[0]:
-            self._gain = (last, learn([*self._held_out, *self.desk.ledger.judged()]))
+            self._gain = (last, learn([*self.desk.held_out(), *self.desk.ledger.judged()]))
         return by_gain(self._gain[1])
 
     def id_of(self, case: str) -> str:
@@ -92,7 +92,7 @@ class Room:
             if opaque not in self._ids:
                 self._ids = {self.id_of(case.id): case.id for case in self.desk.cohort}
             case = self._ids.get(opaque)
-            if case is not None and any(case == known.id for known in self.desk.cohort):
+            if case is not None and case in self.desk.sheet.ids:
                 return case
         raise Refused(404, "no such case", where="case", got=ascii(opaque[:40]), do="take an id from the queue")
 
@@ -108,11 +108,16 @@ class Room:
         states: frozenset[State] = TO_DO,
         organ: str | None = None,
         again: Sequence[Candidate] = (),
+        reviewer: str = "",
     ) -> list[Place]:
-        """What is in one of these states, in order; what comes again is told as if it came for the first time."""
+        """What is in one of these states, in order; what comes again is told as if it came for the first time.
+
+        What somebody else has open comes last.
+        """
         chosen = [c for c in (*again, *found) if c.state in states and organ in (None, c.pair.organ)]
         places = self.order(chosen, trusted_volumes(found), self.seed)
-        return sorted(places, key=lambda place: place.candidate not in again)
+        elsewhere = {pair for pair in self.leases.held if self.leases.holder(pair) not in (None, reviewer)}
+        return sorted(places, key=lambda p: (p.candidate.pair in elsewhere, p.candidate not in again))
 
     def expect(self, cases: Sequence[str]) -> None:
         """Have the first of these cases' CTs at hand, and the others when that one is on the screen."""

@@ -1,9 +1,12 @@
 """Run the server: bind first, so that the address that is told is the one that answers."""
 
 import socket
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -16,13 +19,16 @@ from smiler.review.server.guard import LABEL, Access
 from smiler.review.server.page import BUILT
 from smiler.review.server.room import Room
 
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+LOOPBACK, EVERYWHERE = {"127.0.0.1", "localhost", "::1"}, {"0.0.0.0", "::"}
+FIRST_PORT, PORTS, HTTP_PORT = 20_000, 10_000, 80
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where to listen, and for whom. port 0: any free one. page: another page's folder. monailabel: 3D Slicer, too.
+    """Where to listen, and for whom. page: another page's folder. monailabel: 3D Slicer, too.
 
+    port 0: the cohort's usual one if it is free, so that pages which are open find the server again; else any.
+    public_url: under which reviewers reach the server, if that is another one: a proxy's.
     repeats: the share of decided proposals that come a second time, see `repeats`.
     """
 
@@ -33,6 +39,7 @@ class ServeOptions:
     seed: int = 0
     monailabel: bool = False
     repeats: float = SHARE
+    public_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,19 +54,22 @@ class Bound:
 
     def run(self) -> None:
         """Serve until it is stopped. The CT that is likely to be asked for first is read while the browser starts."""
-        first = coming(self.room.places(self.room.candidates()))
-        Thread(target=self.room.expect, args=(first,), daemon=True).start()
+        Thread(target=self._expect, daemon=True).start()
         with self.listener:
             self.server.run(sockets=[self.listener])
+
+    def _expect(self) -> None:
+        with suppress(BadInput):  # the database may be closed by now
+            self.room.expect(coming(self.room.places(self.room.candidates())))
 
 
 def bind(desk: Desk, options: ServeOptions) -> Bound:
     """Listen, with a fresh token for each reviewer."""
-    listener = _listening(options.host, options.port)
-    port = listener.getsockname()[1]
-    access = Access.fresh(options.reviewers, _names(options.host, port))
-    shown = f"[{options.host}]" if ":" in options.host else options.host
-    base = f"http://{shown}:{port}"
+    listener = _listening(options.host, options.port or _usual_port(desk.cohort.folder), options.port)
+    port, public = listener.getsockname()[1], public_host(options.public_url)
+    names = {*_names(options.host, port), *([public] if public else [])}
+    access = Access.fresh(options.reviewers, names, desk.ledger.secret, port)
+    base = options.public_url.rstrip("/") or f"http://{_shown(options.host)}:{port}"
     urls = {name: f"{base}/?token={token}" for name, token in access.tokens.items()}
     slicer = {name: f"{base}{LABEL}{token}/" for name, token in access.tokens.items() if options.monailabel}
     room, page = Room(desk, options.seed, options.repeats), options.page or BUILT
@@ -68,24 +78,50 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     return Bound(uvicorn.Server(config), room, listener, urls, slicer)
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=128)
-    except (OSError, OverflowError) as error:
-        do = "choose another --port or --host"
-        raise BadInput("can't listen here", where=f"{host}:{port}", got=str(error), do=do) from error
+def public_host(url: str) -> str:
+    """Name, and port if it is told, of an address like https://review.example.org; empty for none."""
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    whole = parts.scheme in ("http", "https") and parts.netloc and not (parts.path.strip("/") or parts.query)
+    if not whole or "@" in parts.netloc:
+        do = "write it as https://review.example.org"
+        raise BadInput("not an address under which a page can be reached", where="--public-url", got=url, do=do)
+    return parts.netloc.lower()
+
+
+def _usual_port(cohort: Path) -> int:
+    return FIRST_PORT + zlib.crc32(str(cohort.resolve()).encode()) % PORTS
+
+
+def _listening(host: str, *ports: int) -> socket.socket:
+    """On the first of these ports that is free."""
+    family, refused = socket.AF_INET6 if ":" in host else socket.AF_INET, OSError()
+    for port in ports:
+        try:
+            return socket.create_server((host, port), family=family, backlog=128)
+        except (OSError, OverflowError) as error:
+            refused = OSError(str(error))
+    do = "choose another --port or --host"
+    raise BadInput("can't listen here", where=f"{host}:{ports[-1]}", got=str(refused), do=do) from refused
+
+
+def _shown(host: str) -> str:
+    """The host as it stands in an address. One that stands for all of this machine's own answers under none."""
+    if host in EVERYWHERE:
+        host = next(iter(sorted(_own_addresses())), socket.gethostname())
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _names(host: str, port: int) -> set[str]:
     """How a browser may call the server."""
     if host in LOOPBACK:
         names = {"127.0.0.1", "localhost", "[::1]"}
-    elif host in ("0.0.0.0", "::"):
+    elif host in EVERYWHERE:
         names = {"127.0.0.1", "localhost", "[::1]", socket.gethostname(), socket.getfqdn(), *_own_addresses()}
     else:
         names = {f"[{host}]" if ":" in host else host, socket.gethostname(), socket.getfqdn()}
-    return {f"{name}:{port}" for name in names}
+    return {f"{name}:{port}" for name in names} | (names if port == HTTP_PORT else set())
 
 
 def _own_addresses() -> set[str]:

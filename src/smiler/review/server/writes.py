@@ -14,6 +14,7 @@ from smiler.review.revisions import Revision
 from smiler.review.server import shapes
 from smiler.review.server.room import Base, CaseId, InRoom, Said, SignedIn, TheBody, ThePair, TheWrite, Write
 from smiler.review.server.sending import GZIPPED, boxed
+from smiler.review.states import State
 from smiler.review.tools import TOOLS, Drawing
 
 router = APIRouter(prefix="/api/cases/{case}")
@@ -45,7 +46,8 @@ def correct(write: TheWrite, body: TheBody, said: Said) -> Response:
 def _told(write: Write, answer: Answer) -> Response:
     if answer.status == 200:
         made = Revision.from_row(answer.body)
-        write.room.drafts.saved(write.pair, write.session.reviewer, made.number)
+        if made.state is not State.FLAGGED:  # a flag leaves strokes alone
+            write.room.drafts.saved(write.pair, write.session.reviewer, made.number)
         return JSONResponse(shapes.RevisionOut.of(made).model_dump(mode="json"))
     what = "somebody else decided first: the organ has another revision by now"
     error = shapes.Fault(

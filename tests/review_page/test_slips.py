@@ -1,0 +1,105 @@
+"""Slips of the hand: a key that is held, a key during a stroke, a decision too early, what was passed over."""
+
+import pytest
+from review_cohort import LIVER, SPLEEN
+
+from smiler.domain.cohort import Cohort
+
+pytestmark = pytest.mark.timeout(240)
+
+REPEATS, PAUSE_MS = 15, 200
+
+
+def decided(served):
+    """Cells that a reviewer decided."""
+    cohort = Cohort.open(served.folder)
+    return sum(case.cell(organ).path.startswith("review/") for case in cohort for organ in cohort.organs.keys)
+
+
+def task(who):
+    found = who.state()["task"]
+    return found["case"], found["organ"]
+
+
+def another(who, before):
+    """Wait until another task is open; it."""
+    who.wait_for("s => s.phase === 'reviewing' && (s.task.case !== want.case || s.task.organ !== want.organ)",
+                 case=before[0], organ=before[1])  # fmt: skip
+    return task(who)
+
+
+def test_a_key_that_is_held_decides_once(tab, served):
+    ben = tab("ben")
+    ben.open("held", "liver")
+    before, first = decided(served), task(ben)
+    for _ in range(REPEATS):
+        ben.page.keyboard.down("a")
+        ben.page.wait_for_timeout(PAUSE_MS)
+    ben.page.keyboard.up("a")
+    another(ben, first)
+    assert decided(served) == before + 1
+
+
+def test_what_was_passed_over_waits_and_the_last_decision_is_a_key_away(tab):
+    ben = tab("ben")
+    ben.open("held", "spleen")
+    passed = [task(ben)]
+    for _ in range(2):
+        ben.press("n")
+        passed.append(another(ben, passed[-1]))
+    ben.press("x")
+    came = another(ben, passed[-1])
+    assert came not in passed
+    ben.press("u")
+    assert another(ben, came) == passed[-1]
+    assert ben.state()["organState"] == "absent"
+    ben.stay()
+    ben.press("o")
+    ben.wait_for("s => s.phase === 'reviewing' && s.organState !== 'absent'")
+
+
+def test_a_stroke_under_way_ends_with_a_key_and_stays_in_its_own_organ(tab):
+    ben = tab("ben")
+    ben.stay()
+    ben.open("passed", "liver")
+    ben.thinnest_pen()
+    here, point = task(ben), ben.point((2, 3, 4))
+    ben.page.mouse.move(*point)
+    ben.page.mouse.down()
+    ben.page.mouse.move(*ben.point((6, 3, 4)), steps=4)
+    ben.press("a")
+    assert "unsaved strokes" in ben.page.locator('[data-banner="notice"]').inner_text()
+    assert (ben.state()["organState"], ben.state()["undoable"], ben.voxels()) == ("proposed", 1, LIVER.sum() + 5)
+    ben.page.mouse.up()
+    ben.page.mouse.move(*point)
+    ben.page.mouse.down()
+    ben.press("n")
+    another(ben, here)
+    ben.page.mouse.move(point[0] + 40, point[1] + 40, steps=4)
+    ben.page.mouse.up()
+    ben.open("passed", "spleen")
+    assert (ben.state()["undoable"], ben.voxels()) == (0, SPLEEN.sum())
+    ben.open("passed", "liver")
+    assert ben.voxels() == LIVER.sum() + 5
+    ben.press("z")
+    assert ben.voxels() == LIVER.sum()
+
+
+def test_any_revision_is_shown_beside_the_mask(tab):
+    ben = tab("ben")
+    ben.stay()
+    ben.open("passed", "spleen")
+    ben.thinnest_pen()
+    for line in (3, 9):
+        ben.stroke((2, line, 4), (6, line, 4))
+        ben.save()
+    ben.page.get_by_text("History (3)").click()
+    before = ben.colours({"proposed": (10, 20, 10), "nothing": (30, 5, 10)})
+    ben.page.get_by_title("Show it beside the mask").nth(2).click()  # the oldest: the proposal
+    ben.wait_for("state => state.compared === 1 && state.settings.showPrevious")
+    ben.wait_for_colours(
+        {"proposed": (10, 20, 10), "nothing": (30, 5, 10)},
+        lambda seen: sum(seen["proposed"]) > sum(before["proposed"]) + 60 and seen["nothing"] == before["nothing"],
+    )
+    ben.press("Space")
+    assert not ben.state()["settings"]["showMask"]
