@@ -32,7 +32,7 @@ OPTIONS = (
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
-    hide(make_phantom_cohort(folder / "all", 5, (8, 32, 32)), folder / "hidden", 0.5)
+    hide(make_phantom_cohort(folder / "all", 12, (8, 32, 32)), folder / "hidden", 0.5)
     return folder / "hidden" / "cohort"
 
 

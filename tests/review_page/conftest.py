@@ -15,7 +15,6 @@ CASES = {
         "decided": "LPS",
         "contested": "LAS",
         "drafted": "RAS",
-        "broken": "LPS",
         "dark": "LPS",
         "away": "RAS",
         "seen": "LAS",

@@ -112,10 +112,18 @@ def test_a_closed_tabs_draft_comes_back_and_is_its_reviewers_alone(tab):
     assert ben.voxels() == LIVER.sum()
 
 
-def test_a_mask_of_wrong_size_blocks_editing(tab, served):
+@pytest.fixture
+def broken(tmp_path):
+    """A cohort whose liver does not lie on its CT's grid; a server of its own, which has not seen it before."""
+    folder = cohort.make(tmp_path / "cohort", {"broken": "LPS"})
+    cohort.write(np.ones((8, 8, 8), np.uint8), "LPS", folder / "proposals/broken_liver.nii.gz")
+    with serving(folder, "--reviewer", "anna") as served:
+        yield served
+
+
+def test_a_mask_of_wrong_size_blocks_editing(tab, broken):
     """Once as a file that does not fit the CT, once as an answer that was changed on its way."""
-    cohort.write(np.ones((8, 8, 8), np.uint8), "LPS", served.folder / "proposals/broken_liver.nii.gz")
-    anna = tab()
+    anna = tab("anna", at=broken)
     anna.stay()
     anna.open("broken", "liver")
     assert not anna.state()["maskTrusted"]
@@ -134,7 +142,7 @@ def test_a_mask_of_wrong_size_blocks_editing(tab, served):
     anna.page.mouse.click(*anna.point((20, 20, 10)))
     anna.press("s", "a")
     assert anna.page.evaluate("smiler.mask()") is None
-    assert Stored.of(served.folder, "broken", "spleen").cell.startswith("auto:")
+    assert Stored.of(broken.folder, "broken", "spleen").cell.startswith("auto:")
 
 
 def test_a_lost_picture_blocks_editing_and_loses_no_stroke(tab, served):

@@ -24,6 +24,7 @@ from smiler.formats.nifti import read_header, read_labels, write_labels
 from smiler.networks.checkpoint import read_checkpoint, save_checkpoint
 from smiler.networks.device import make_fabric
 from smiler.prediction.model import load_model
+from smiler.prediction.options import PredictionOptions
 from smiler.verbs.predict import PredictRequest, predict
 from smiler.verbs.relabel import RelabelRequest, relabel
 from smiler.verbs.run import RunFolder
@@ -230,7 +231,8 @@ def test_a_round_proposes_the_same_and_tells_how_unsure_it_is(tiny: Any, complet
 def test_a_round_measures_itself_on_experts_masks_that_it_did_not_learn_from(tiny: Any, tmp_path: Path) -> None:
     drawn = {(c.id, k) for c in tiny.cohort for k in KEYS if c.status(k) is Status.ANNOTATED and not c.cell(k).ranges}
     kept = min(drawn)
-    request = RelabelRequest(tmp_path / "out", review=True, learned=frozenset(drawn - {kept}))
+    absent = {(c.id, k) for c in tiny.cohort for k in KEYS if c.status(k) is Status.ABSENT}
+    request = RelabelRequest(tmp_path / "out", review=True, learned=frozenset((drawn | absent) - {kept}))
     relabel(tiny.model, tiny.cohort, request)
     (path,) = tmp_path.rglob("*.judged.json")
     ((case, row),) = read_judged(path.parent)
@@ -245,17 +247,20 @@ def test_a_round_measures_itself_on_experts_masks_that_it_did_not_learn_from(tin
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.9999])
 def test_a_round_measures_itself_where_an_expert_saw_that_the_organ_is_absent(
-    tiny: Any, completed: Cohort, tmp_path: Path
+    tiny: Any, tmp_path: Path, threshold: float
 ) -> None:
-    found = proposals(completed)
+    options = PredictionOptions(threshold=threshold)
+    found = proposals(relabel(tiny.model, tiny.cohort, RelabelRequest(tmp_path / "all", options=options)))
     nothing_known = tiny.cohort.cases[3].id
     cases = (case.with_cells(dict.fromkeys(KEYS, ABSENT)) for case in tiny.cohort if case.id == nothing_known)
-    relabel(tiny.model, replace(tiny.cohort, cases=tuple(cases)), RelabelRequest(tmp_path, review=True))
+    request = RelabelRequest(tmp_path / "round", review=True, options=options)
+    relabel(tiny.model, replace(tiny.cohort, cases=tuple(cases)), request)
     (path,) = tmp_path.rglob("*.judged.json")
     told = {row.organ: (row.agreement is not None, row.dice) for _, row in read_judged(path.parent)}
     assert told == {key: (True, 0.0) if (nothing_known, key) in found else (False, 1.0) for key in KEYS}
-    assert len({proposed for proposed, _ in told.values()}) == 2
+    assert {proposed for proposed, _ in told.values()} == {threshold == 0.5}
 
 
 def test_a_round_in_the_cohort_itself_leaves_alone_what_was_decided_meanwhile(tiny: Any, tmp_path: Path) -> None:
