@@ -17,7 +17,7 @@ class Damaged(BadInput):
     """A mask of the review that is not what was stored."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One organ in one volume: what is decided on."""
 

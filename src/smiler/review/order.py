@@ -25,7 +25,7 @@ UNTOLD = 0.7
 """Expected Dice of a proposal that does not tell how far the model agrees with itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One organ in one volume with its head, None where nothing is there.
 
@@ -42,20 +42,25 @@ class Candidate:
         return self.head.state if self.head else State.MISSING
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
-    """A candidate's place in the queue: lane (fast, correct, redo, other); `told` gives the reason in words."""
+    """A candidate's place in the queue: lane (fast, correct, redo, other); trusted volumes of its organ.
+
+    why: in place of the usual reason.
+    """
 
     candidate: Candidate
     lane: str
-    told: Callable[[], str]
+    gain: Gain
+    trusted: int
     expected_dice: float | None = None
     minutes: float | None = None
+    why: str = ""
 
     @property
     def reason(self) -> str:
-        """Why it stands where it stands; of a long queue few are asked for it."""
-        return self.told()
+        """Why it stands where it stands, in words; of a long queue few are asked for it."""
+        return self.why or _reason(self)
 
 
 COMING = 2
@@ -88,7 +93,7 @@ def by_gain(gain: Gain) -> Order:
         weighed = [_place(c, gain, trusted) for c in found if c.pair not in chosen]
         rest = [place for _, place in sorted(weighed, key=lambda row: (row[0], draws[row[1].candidate.pair]))]
         why = "random pick, to check the order against chance"
-        random = [replace(_place(c, gain, trusted)[1], told=lambda: why) for c in picks]
+        random = [replace(_place(c, gain, trusted)[1], why=why) for c in picks]
         return _mixed(rest, random, sum(trusted.values()))
 
     return order
@@ -101,45 +106,44 @@ def coming(places: Sequence[Place]) -> list[str]:
 
 def _place(candidate: Candidate, gain: Gain, trusted: Mapping[str, int]) -> tuple[tuple[int, float], Place]:
     """What it is sorted by, and its place."""
-    head, count = candidate.head, trusted.get(candidate.pair.organ, 0)
-    if head is not None and candidate.state is State.FLAGGED:
-        by = f" by {head.reviewer}" if head.reviewer else ""
-        flagged = f"flagged{by}{f': {head.note}' if head.note else ''}"
-        return (2, 0.0), Place(candidate, "other", lambda: flagged)
-    if candidate.state not in OPEN:
-        return (2, 1.0), Place(candidate, "other", lambda: f"{candidate.state} already")
-    if head is None or candidate.state is State.MISSING:
-        dice, minutes = gain.dice(candidate.pair.organ, None), gain.redraw_minutes(candidate.pair.organ)
+    head, state, organ = candidate.head, candidate.state, candidate.pair.organ
+    count = trusted.get(organ, 0)
+    if state not in OPEN:
+        return (2, float(state is not State.FLAGGED)), Place(candidate, "other", gain, count)
+    if head is None or state is State.MISSING:
+        dice, minutes = gain.dice(organ, None), gain.redraw_minutes(organ)
         value = (1 - dice) / max(1, count) / minutes
-        nothing = "nothing is proposed here" if candidate.asked else "this organ is not proposed anywhere"
-        place = Place(candidate, "redo", lambda: _told(nothing, minutes, count), dice, round(minutes, 2))
-        return (int(not candidate.asked), -value), place
+        return (int(not candidate.asked), -value), Place(candidate, "redo", gain, count, dice, round(minutes, 2))
     if head.agreement is None:
-        value = (1 - UNTOLD) / max(1, count) / gain.minutes(0, candidate.pair.organ)
-        silent = "; the proposal does not tell how sure it is"
-        return (0, -value), Place(candidate, "correct", lambda: _known(count) + silent)
-    organ = candidate.pair.organ
+        value = (1 - UNTOLD) / max(1, count) / gain.minutes(0, organ)
+        return (0, -value), Place(candidate, "correct", gain, count)
     dice, minutes = gain.dice(organ, head.agreement), gain.minutes(head.unsure_cm2 or 0.0, organ)
     value = (1 - dice) / max(1, count) / minutes
     lane = "fast" if dice >= SURE else "correct" if dice >= UNSURE else "redo"
-    agreement = head.agreement
-
-    def told() -> str:
-        return _told(_expected(gain, dice, agreement), minutes, count)
-
-    return (0, -value), Place(candidate, lane, told, dice if gain.curve else None, round(minutes, 2))
+    return (0, -value), Place(candidate, lane, gain, count, dice if gain.curve else None, round(minutes, 2))
 
 
-def _told(what: str, minutes: float, count: int) -> str:
-    return f"{what}, about {minutes:.1f} min; {_known(count)}"
+def _reason(place: Place) -> str:
+    """A place in words."""
+    candidate, head = place.candidate, place.candidate.head
+    if head is not None and candidate.state is State.FLAGGED:
+        by = f" by {head.reviewer}" if head.reviewer else ""
+        return f"flagged{by}{f': {head.note}' if head.note else ''}"
+    if candidate.state not in OPEN:
+        return f"{candidate.state} already"
+    known = f"{place.trusted or 'no'} trusted volume{'s' * (place.trusted != 1)} of this organ"
+    if place.minutes is None:
+        return f"{known}; the proposal does not tell how sure it is"
+    return f"{_expected(place)}, about {place.minutes:.1f} min; {known}"
 
 
-def _known(count: int) -> str:
-    return f"{count or 'no'} trusted volume{'s' * (count != 1)} of this organ"
-
-
-def _expected(gain: Gain, dice: float, agreement: float) -> str:
-    expected = f"expected Dice {dice:.2f}" if gain.curve else f"the model agrees with itself to {agreement:.2f}"
+def _expected(place: Place) -> str:
+    candidate, head, gain = place.candidate, place.candidate.head, place.gain
+    if head is None or head.agreement is None:
+        return "nothing is proposed here" if candidate.asked else "this organ is not proposed anywhere"
+    if not gain.curve:
+        return f"the model agrees with itself to {head.agreement:.2f}"
+    expected = f"expected Dice {place.expected_dice:.2f}"
     if not gain.doubted:
         return expected
     told = "none" if gain.correlation is None else f"{gain.correlation:.2f}"

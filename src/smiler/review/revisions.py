@@ -24,7 +24,7 @@ REPEAT = "repeat"
 """The source of a second answer to a proposal, see `repeats`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Revision:
     """number: 1, 2, ... within its organ of its volume. source: cohort, relabel, review, verify or repeat.
 
@@ -83,7 +83,8 @@ class Revision:
     def from_row(cls, row: Mapping[str, Any] | sqlite3.Row) -> "Revision":
         """From a row of the database, or what `to_json` gave."""
         values = {key: row[key] for key in COLUMNS}
-        return cls(**{**values, "state": State(values["state"]), "kept": bool(values["kept"])})
+        values |= {"state": State(values["state"]), "kept": bool(values["kept"])}
+        return cls(**values)
 
 
 COLUMNS = tuple(field.name for field in fields(Revision))
