@@ -1,20 +1,25 @@
 """The audit without truth: what it estimates is what the same selection gets right on pairs that were hidden."""
 
-from dataclasses import replace
+import os
+import socket
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from smiler.curriculum.calibration import HeldOut, hold_out
 from smiler.curriculum.guard import FEWEST_PAIRS, LOWERED, Counts, Estimated, decide, guarded, shares
 from smiler.curriculum.options import CurriculumOptions
 from smiler.curriculum.relabel import RelabelStep, propose_case
 from smiler.curriculum.rounds import Plan, fresh_network
+from smiler.domain.cohort import Cohort
+from smiler.domain.files import read_json, write_json
 from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.losses.options import LossOptions
-from smiler.networks.device import make_fabric
+from smiler.networks.device import make_fabric, make_training_fabric
 from smiler.networks.options import NetworkOptions
 from smiler.prediction.model import Model, ModelFacts, as_model
 from smiler.sampling.augment import Normalisation
@@ -27,20 +32,34 @@ GAMMA = 0.6
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("guard")
-    cohort = make_phantom_cohort(folder / "all", 12, (8, 32, 32))
+    make_phantom_cohort(folder / "all", 12, (8, 32, 32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Store:
+    return open_store(folder)
+
+
+def open_store(folder: Path) -> Store:
+    cohort = Cohort.open(folder / "all")
     return build_store(cohort, folder / "cache", StoreOptions(DataOptions(spacing_xy_mm="native")))
 
 
 @pytest.fixture(scope="module")
 def model(store: Store) -> Model:
-    """Untrained, with every organ about as probable as not, so that all kinds of voxels are proposed."""
+    return untrained(store, make_fabric("cpu", "32"))
+
+
+def untrained(store: Store, fabric: Fabric) -> Model:
+    """With every organ about as probable as not, so that all kinds of voxels are proposed."""
     torch.set_num_threads(1)
     network, loss = NetworkOptions(width=8), LossOptions()
     plan = Plan(network, loss, SamplingOptions(), TrainingOptions(prior=0.5), CurriculumOptions(rounds=1))
     facts = ModelFacts(store.organs, network, loss, store.data, Normalisation(40, 60, -160))
-    return as_model(facts, fresh_network(plan, store), make_fabric("cpu", "32"), "untrained")
+    return as_model(facts, fresh_network(plan, store), fabric, "untrained")
 
 
 def counted(model: Model, store: Store, held: HeldOut, gamma: float) -> dict[str, float | None]:
@@ -66,6 +85,29 @@ def test_the_estimate_is_what_the_same_selection_gets_right(store: Store, model:
     for k, key in enumerate(store.organs.keys):
         assert found[key].pairs == sum(bits >> k & 1 for bits in held.bits)
     assert guarded(model, store, held, step, 0.0, tmp_path) == found  # read from the file
+
+
+def one_of_two(rank: int, folder: Path, out: Path, port: int) -> None:
+    """A process of two: what it takes the estimate to be."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    fabric, store = make_training_fabric("cpu", "32", 2), open_store(folder)
+    step = RelabelStep(1, GAMMA, CurriculumOptions(rounds=1))
+    found = guarded(untrained(store, fabric), store, hold_out(store, 0.4, seed=1), step, 0.0, out)
+    write_json(out / f"{rank}.json", [asdict(row) for row in found.values()])
+
+
+def test_two_processes_share_the_cases_and_come_to_the_same(
+    folder: Path, store: Store, model: Model, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(one_of_two, (folder, tmp_path, port), nprocs=2)
+    step = RelabelStep(1, GAMMA, CurriculumOptions(rounds=1))
+    alone = guarded(model, store, hold_out(store, 0.4, seed=1), step, 0.0, tmp_path / "alone")
+    assert any(row.precision for row in alone.values())
+    for rank in range(2):
+        assert [Estimated(**row) for row in read_json(tmp_path / f"{rank}.json")] == list(alone.values())
 
 
 def test_an_organ_below_the_floor_gets_less_or_nothing(store: Store, model: Model, tmp_path: Path) -> None:

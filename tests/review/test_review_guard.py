@@ -154,7 +154,9 @@ def test_a_proxys_address_is_answered_and_printed(folder: Path) -> None:
         (_, token) = served.urls["anna"].split(f"{public}/?token=")
         headers = {"host": "review.example.org", "origin": public}
         with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", headers=headers) as anna:
-            assert anna.get("/", params={"token": token}).status_code == 303
+            answer = anna.get("/", params={"token": token})
+            assert (answer.status_code, "; Secure" in answer.headers["set-cookie"]) == (303, True)
+            anna.headers["cookie"] = answer.headers["set-cookie"].split(";")[0]  # over plain HTTP only the proxy may
             xsrf = anna.get("/api/session").json()["xsrf"]
             case = anna.get("/api/queue").json()["items"][0]["case"]
             assert anna.get(f"/api/cases/{case}/image").headers["content-encoding"] == "gzip"

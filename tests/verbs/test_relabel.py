@@ -203,6 +203,18 @@ def test_an_image_that_is_gone_is_named(tiny: Any, tmp_path: Path) -> None:
         relabel(tiny.model, replace(tiny.cohort, cases=(case,)), RelabelRequest(tmp_path))
 
 
+@pytest.mark.parametrize("threshold", [0.3, 0.51])
+def test_a_fraction_is_one_of_what_the_threshold_predicts(tiny: Any, tmp_path: Path, threshold: float) -> None:
+    def voxels(fraction: float) -> int:
+        request = RelabelRequest(tmp_path / str(fraction), fraction, options=PredictionOptions(threshold=threshold))
+        made = proposals(relabel(tiny.model, tiny.cohort, request))
+        return sum(int(mask.sum()) for (case, _), mask in made.items() if case == tiny.cohort.cases[3].id)  # all open
+
+    every, most, half = voxels(1.0), voxels(0.999), voxels(0.5)
+    assert 0.98 * every <= most <= every
+    assert 0.4 * every <= half <= 0.6 * every
+
+
 # --- a round for the review
 
 

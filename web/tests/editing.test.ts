@@ -91,6 +91,14 @@ describe("history", () => {
     history.push(runsOf([2]));
     expect([history.undoable, history.redoable]).toEqual([1, 0]);
   });
+
+  it("says that it dropped what takes too much memory", () => {
+    const history = new History(4);
+    for (const at of [1, 3]) history.push(runsOf([at]));
+    expect([history.undoable, history.forgot]).toEqual([2, false]);
+    history.push(runsOf([5]));
+    expect([history.undoable, history.forgot]).toEqual([2, true]);
+  });
 });
 
 describe("the mask in work", () => {

@@ -51,8 +51,8 @@ def hold_out(store: Store, share: float, seed: int) -> HeldOut:
     order = generator(seed).permutation(len(store))
     for k in range(len(store.organs)):
         known = [int(i) for i in order if (store.cases[i].known >> k & 1).all()]
-        drawn = [i for i in known if store.cases[i].voxels[:, k].any()]
-        empty = sorted(set(known) - set(drawn), key=known.index)
+        has = {i: bool(store.cases[i].voxels[:, k].any()) for i in known}
+        drawn, empty = ([i for i in known if has[i] is wanted] for wanted in (True, False))
         if len(drawn) >= FEWEST:
             for i in [*drawn[: max(1, round(share * len(drawn)))], *empty[: round(share * len(empty))]]:
                 bits[i] |= 1 << k

@@ -47,12 +47,14 @@ class Access:
 
     secret: signs who is signed in, so that an open page outlives the server's restart.
     cookie: its name. Browsers do not tell ports apart: two reviews on one machine must not share it.
+    https: those of the hosts that a proxy serves so.
     """
 
     tokens: dict[str, str]
     hosts: frozenset[str]
     secret: bytes
     cookie: str
+    https: frozenset[str] = frozenset()
     clock: Callable[[], float] = time.time
 
     @classmethod
@@ -125,7 +127,7 @@ class Guard:
         if self.monailabel and scope["path"].startswith(LABEL):
             return self._without_cookie(scope, headers)
         if scope["path"] == "/" and scope["method"] == "GET" and b"token=" in scope["query_string"]:
-            return self._sign_in(scope["query_string"])
+            return self._sign_in(scope["query_string"], host)
         session = self.access.session(headers)
         if session is None:
             return _nobody(scope["path"])
@@ -146,13 +148,14 @@ class Guard:
         scope["session"] = Session(reviewer, "")
         return None
 
-    def _sign_in(self, query: bytes) -> Response:
+    def _sign_in(self, query: bytes, host: str) -> Response:
         token = parse_qs(query.decode("latin-1")).get("token", [""])[0]
         cookie = self.access.sign_in(token)
         if cookie is None:
             return _nobody("/")
         answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(self.access.cookie, cookie, httponly=True, samesite="strict", path="/")
+        secure = host in self.access.https
+        answer.set_cookie(self.access.cookie, cookie, httponly=True, samesite="strict", path="/", secure=secure)
         return answer
 
 

@@ -3,7 +3,7 @@
 import socket
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
@@ -69,6 +69,8 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     port, public = listener.getsockname()[1], public_host(options.public_url)
     names = {*_names(options.host, port), *([public] if public else [])}
     access = Access.fresh(options.reviewers, names, desk.ledger.secret, port)
+    if options.public_url.lower().startswith("https:"):
+        access = replace(access, https=frozenset({public}))
     base = options.public_url.rstrip("/") or f"http://{_shown(options.host)}:{port}"
     urls = {name: f"{base}/?token={token}" for name, token in access.tokens.items()}
     slicer = {name: f"{base}{LABEL}{token}/" for name, token in access.tokens.items() if options.monailabel}
