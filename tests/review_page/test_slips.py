@@ -1,5 +1,7 @@
 """Slips of the hand: a key that is held, a key during a stroke, a decision too early, what was passed over."""
 
+from functools import partial
+
 import pytest
 from review_cohort import LIVER, SPLEEN
 
@@ -30,6 +32,8 @@ def another(who, before):
 
 def test_a_key_that_is_held_decides_once(tab, served):
     ben = tab("ben")
+    ben.page.get_by_label("State").select_option("proposed")  # what comes next can be accepted, too
+    ben.wait_for("s => s.filter.state === 'proposed' && s.queue.every(item => item.state === 'proposed')")
     ben.open("held", "liver")
     before, first = decided(served), task(ben)
     for _ in range(REPEATS):
@@ -85,21 +89,25 @@ def test_a_stroke_under_way_ends_with_a_key_and_stays_in_its_own_organ(tab):
     assert ben.voxels() == LIVER.sum()
 
 
+def whitened(before, names, seen):
+    """Are these voxels, and no others, brighter than before?"""
+    return {name for name in before if sum(seen[name]) > sum(before[name]) + 60} == names
+
+
 def test_any_revision_is_shown_beside_the_mask(tab):
     ben = tab("ben")
     ben.stay()
     ben.open("passed", "spleen")
     ben.thinnest_pen()
     for line in (3, 9):
-        ben.stroke((2, line, 4), (6, line, 4))
+        ben.stroke((2, line, 10), (6, line, 10))
         ben.save()
     ben.page.get_by_text("History (3)").click()
-    before = ben.colours({"proposed": (10, 20, 10), "nothing": (30, 5, 10)})
-    ben.page.get_by_title("Show it beside the mask").nth(2).click()  # the oldest: the proposal
-    ben.wait_for("state => state.compared === 1 && state.settings.showPrevious")
-    ben.wait_for_colours(
-        {"proposed": (10, 20, 10), "nothing": (30, 5, 10)},
-        lambda seen: sum(seen["proposed"]) > sum(before["proposed"]) + 60 and seen["nothing"] == before["nothing"],
-    )
+    voxels = {"proposed": (10, 20, 10), "drawn first": (4, 3, 10), "drawn last": (4, 9, 10), "nothing": (30, 5, 10)}
+    before = ben.colours(voxels)
+    for revision, whiter in ((1, {"proposed"}), (2, {"proposed", "drawn first"})):
+        ben.page.get_by_title("Show it beside the mask").nth(3 - revision).click()
+        ben.wait_for("s => s.compared === want.revision && s.settings.showPrevious", revision=revision)
+        ben.wait_for_colours(voxels, partial(whitened, before, whiter))
     ben.press("Space")
     assert not ben.state()["settings"]["showMask"]
