@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from smiler.curriculum.calibration import hold_out
+from smiler.curriculum.calibration import FEWEST, hold_out
 from smiler.curriculum.estimate import Estimate, estimate
 from smiler.curriculum.rounds import Plan, Round, curriculum
 from smiler.domain.cohort import Cohort
@@ -82,7 +82,10 @@ def _without_held_out(store: Store, recipe: Recipe, progress: Progress) -> Store
     if not share:
         return store
     held = hold_out(store, share, recipe.training.seed)
-    progress.note(f"{held.pairs} annotations (case, organ) are held out: nothing is learned from them")
+    if held.pairs:
+        progress.note(f"{held.pairs} annotations (case, organ) are held out: nothing is learned from them")
+    else:
+        progress.note(f"nothing is held out: no organ is annotated in as many as {FEWEST} volumes")
     return held.without(store)
 
 

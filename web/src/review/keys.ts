@@ -21,7 +21,7 @@ function binding(group: Binding["group"], command: Command, keys: string, title:
 }
 
 export const BINDINGS: readonly Binding[] = [
-  binding("Decide", "accept", "a", "Accept", "Right as it is: becomes expert knowledge"),
+  binding("Decide", "accept", "a", "Accept", "Right as it is: expert knowledge"),
   binding("Decide", "save", "s ctrl+s", "Save correction", "Your strokes become expert knowledge"),
   binding("Decide", "reject", "r", "Reject", "Not worth mending: stays unknown"),
   binding("Decide", "absent", "x", "Absent", "The organ is not in this CT"),
