@@ -20,7 +20,9 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
     change: Annotated[list[str] | None, typer.Option("--set", "-s", help="One option, as training.steps=500.")] = None,
     organs: Annotated[str, typer.Option(help="Train only these organs, separated by commas.")] = "",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
-    time_budget: Annotated[float | None, typer.Option(min=0.01, help="Minutes of training; sets the steps.")] = None,
+    time_budget: Annotated[
+        float | None, typer.Option(min=0.01, help="Minutes for the steps, and so how many; relabelling comes on top.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Where resampled volumes are kept.")] = None,
     as_json: Json = False,
