@@ -11,6 +11,7 @@ import torch
 from smiler.domain.files import read_json
 from smiler.experiments.hide import hide
 from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.store.arrays import open_array
 from smiler.training.events import read_events
 from smiler.verbs.run import RunFolder
 
@@ -36,11 +37,11 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "hidden" / "cohort"
 
 
-def train(command: list[str], cohort: Path, run: Path, method: str, *options: str) -> RunFolder:
+def train(command: list[str], cohort: Path, run: Path, method: str, *options: str, threads: int = 1) -> RunFolder:
     words = [word for option in (*OPTIONS, *options) for word in ("--set", option)]
     done = subprocess.run(
         [*command, "train", str(cohort), str(run), "--method", method, *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         capture_output=True,
         text=True,
         check=False,
@@ -71,6 +72,34 @@ def test_two_processes_train_what_one_trains(cohort: Path, tmp_path: Path, metho
         pairs = [{row["organ"]: row["pairs"] for row in each} for each in estimated]
         assert pairs[0] == pairs[1]
         assert any(pairs[0].values())
+
+
+def proposed(run: RunFolder, number: int) -> torch.Tensor:
+    """What a round proposed, bit by bit: (cases, organs, voxels)."""
+    files = sorted(
+        file for file in run.stage_folder(number).parent.glob("proposals/*.b2nd") if "cleared" not in file.name
+    )
+    bits = torch.stack([torch.from_numpy(open_array(file)[:]).flatten() for file in files])
+    return (bits[:, None] >> torch.arange(31)[:, None] & 1).bool()
+
+
+@pytest.mark.timeout(300)
+def test_where_much_is_proposed_two_processes_differ_no_more_than_two_threads(cohort: Path, tmp_path: Path) -> None:
+    """Sums in another order, and AdamW's first steps make more of it, move the cut of a ranking by a few voxels.
+
+    Measured: 0.6 % of the proposals and 0.6 % of the loss right after, from two processes as from two threads.
+    """
+    rounds = ("curriculum.rounds=2", "curriculum.floor=0", "training.prior=0.6")
+    one = train(ONE, cohort, tmp_path / "one", "smiler", *rounds)
+    for other in (
+        train(TWO, cohort, tmp_path / "two", "smiler", *rounds),
+        train(ONE, cohort, tmp_path / "threads", "smiler", *rounds, threads=2),
+    ):
+        assert losses(other) == pytest.approx(losses(one), rel=2e-2)
+        for number in (1, 2):
+            first, second = proposed(one, number), proposed(other, number)
+            assert first.sum() > 10_000
+            assert 2 * (first & second).sum() / (first.sum() + second.sum()) > 0.98
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(cohort: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from smiler.domain.errors import BadInput
 from smiler.networks import NetworkOptions, build
+from smiler.networks.base import SegmentationNet
 from smiler.networks.device import make_fabric
 from smiler.prediction.engines import ENGINES
 
@@ -42,3 +43,30 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     made = build(NETWORKS["unet"], 1)
     with pytest.raises(BadInput, match=r"(?s)the engine needs ONNX Runtime.*smiler-seg\[onnx\]"):
         ENGINES["onnx"](made, make_fabric("cpu", "32"))
+
+
+class Small(SegmentationNet):
+    """One layer, so that the compiler is soon done; it counts the batches that Python takes through it."""
+
+    def __init__(self) -> None:
+        super().__init__(features=4, outputs=1, stride=1, dropout=0.0)
+        self.layer = torch.nn.Conv2d(1, 4, 3, padding=1)
+        self.uncompiled: list[int] = []
+
+    def extract(self, image: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            self.uncompiled.append(len(image))
+        return self.layer(image).relu()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
+def test_every_size_of_a_whole_batch_is_compiled_and_no_last_batch() -> None:
+    torch._dynamo.reset()
+    small = Small()
+    trunk = ENGINES["compile"](small, make_fabric("cpu", "32"))
+    sizes = range(16, 25)  # more than torch compiles of its own accord
+    with torch.inference_mode():
+        for size in sizes:
+            for batch in (2, 2, 1):
+                trunk(torch.zeros(batch, 1, size, 16))
+    assert small.uncompiled == [1] * len(sizes)

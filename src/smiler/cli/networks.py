@@ -21,7 +21,7 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
     organs: Annotated[str, typer.Option(help="Train only these organs, separated by commas.")] = "",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
     time_budget: Annotated[
-        float | None, typer.Option(min=0.01, help="Minutes for the steps, and so how many; relabelling comes on top.")
+        float | None, typer.Option(min=0.01, help="Minutes for steps and relabelling, and so how many steps.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Where resampled volumes are kept.")] = None,

@@ -135,10 +135,7 @@ class _Rounds:
 
     def facts(self) -> ModelFacts:
         """What every checkpoint tells."""
-        grey = self.batches(0, Proposals(self.run, {})).normalisation()
-        plan = self.plan
-        window = plan.sampling.box if plan.network.axes == 3 else None
-        return ModelFacts(self.store.organs, plan.network, plan.loss, self.store.data, grey, window)
+        return model_facts(self.plan, self.store)
 
     def train(self, number: int, proposals: Proposals, previous: Checkpoint | None = None) -> Checkpoint:
         """Train m_t on the evidence with its proposals."""
@@ -181,6 +178,13 @@ def fresh_network(plan: Plan, store: Store) -> SegmentationNet:
     network = build(plan.network, loss.outputs)
     network.start_bias(loss.bias(plan.training.prior))
     return network
+
+
+def model_facts(plan: Plan, store: Store) -> ModelFacts:
+    """What whoever predicts with the network of a plan must know."""
+    grey = Batches(store, plan.sampling, plan.network.context, plan.training.seed).normalisation()
+    window = plan.sampling.box if plan.network.axes == 3 else None
+    return ModelFacts(store.organs, plan.network, plan.loss, store.data, grey, window)
 
 
 def make_objective(plan: Plan, store: Store) -> Objective:

@@ -260,7 +260,7 @@ def _steps(prepared: _Prepared, fold: Fold) -> int | None:
             )
     prepared.progress.note(
         f"{folds * len(keys)} trials of {steps} steps: about {steps * per_step / 60:.0f} min of training with "
-        f"{jobs} at a time; measuring comes on top"
+        f"{jobs} at a time; relabelling and measuring come on top"
     )
     write_json(path, {**told, "steps": steps, "seconds_a_step": {k: round(v, 5) for k, v in seconds.items()}})
     return steps

@@ -20,6 +20,9 @@ from smiler.networks.base import SegmentationNet
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+SIZES = 256
+"""So many sizes of a batch are compiled; of its own accord torch leaves all after the eighth to the plain network."""
+
 Trunk = Callable[[Tensor], Tensor]
 """Features (B, F, *space) of images (B, C, *space)."""
 
@@ -30,14 +33,24 @@ def eager(network: SegmentationNet, _fabric: Fabric) -> Trunk:
 
 
 def compiled(network: SegmentationNet, _fabric: Fabric) -> Trunk:
-    """torch.compile with weights frozen; the first batch of a size waits for the compiler, for half a minute or so."""
+    """torch.compile with weights frozen; the first batch of a size waits for the compiler, for half a minute or so.
+
+    A volume's last batch, if it is smaller than the others, is not worth the wait: the network as it is takes it. One
+    program for all sizes can't be had: torch 2.13 fails when frozen weights meet a size that is left open.
+    """
+    from torch._dynamo import config as limits
     from torch._inductor import config  # the option that folds weights has no public door
 
     run = torch.compile(network.eval().extract, dynamic=False)
+    most: dict[torch.Size, int] = {}
 
     def trunk(image: Tensor) -> Tensor:
+        size = image.shape[1:]
+        most[size] = max(len(image), most.get(size, 0))
+        if len(image) < most[size]:
+            return network.trunk(image)
         try:
-            with config.patch(freezing=True):
+            with config.patch(freezing=True), limits.patch(recompile_limit=SIZES):
                 return run(image)
         except torch._dynamo.exc.BackendCompilerFailed as error:
             raise _missing("a C++ compiler", "compile", "install g++ or clang") from error

@@ -9,7 +9,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from smiler.curriculum.calibration import FEWEST, hold_out
-from smiler.curriculum.estimate import Estimate, estimate
+from smiler.curriculum.estimate import Estimate, estimate, seconds_relabelling
 from smiler.curriculum.rounds import Plan, Round, curriculum
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
@@ -157,12 +157,13 @@ def _begin(
 ) -> Recipe:
     """Estimate, fit the steps to the budget, write recipe and provenance: from here on the run can be resumed."""
     expected = estimate(fabric, plan_of(recipe), store)
+    relabelling = seconds_relabelling(fabric, plan_of(recipe), store)
     precision = precision_of(recipe.training.precision, fabric.device.type, recipe.network.axes)
     decided: dict[str, Any] = {"precision": precision}
     if request.budget_minutes is not None:
-        decided["steps"] = expected.steps_within(request.budget_minutes * 60)
+        decided["steps"] = steps_within(request.budget_minutes, expected, relabelling, recipe.curriculum.rounds)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=decided)})
-    progress.note(_tell(expected, recipe.training.steps))
+    progress.note(_tell(expected, recipe.training.steps, relabelling))
     parents = {"cohort": hash_json([str(request.cohort.folder.resolve()), store.fingerprint])}
     write_json(
         run.path / "store.json", {"fingerprint": store.fingerprint, "cohort": str(request.cohort.folder.resolve())}
@@ -175,9 +176,26 @@ def _begin(
     return recipe
 
 
-def _tell(expected: Estimate, steps: int) -> str:
-    minutes = steps * expected.seconds_a_step / 60
-    return f"{steps} steps, about {minutes:.1f} min and {expected.memory_gb:.1f} GB for network and batch"
+def steps_within(minutes: float, expected: Estimate, relabelling: float, rounds: int) -> int:
+    """Steps that fit into the minutes beside relabelling; a round without a step would teach nothing."""
+    steps = expected.steps_within(60 * minutes - relabelling)
+    if steps > rounds:
+        return steps
+    least = (relabelling + (rounds + 1) * expected.seconds_a_step) / 60
+    part = f", of which relabelling takes about {relabelling / 60:.1f}" if rounds else ""
+    fewer = ", or fewer rounds (--set curriculum.rounds=1)" if rounds > 1 else ""
+    raise BadInput(
+        "the time is too short",
+        where="--time-budget",
+        got=f"{minutes:g} min{part}",
+        do=f"at least {least:.1f} min{fewer}",
+    )
+
+
+def _tell(expected: Estimate, steps: int, relabelling: float) -> str:
+    minutes = (steps * expected.seconds_a_step + relabelling) / 60
+    part = f" ({relabelling / 60:.1f} of them relabelling)" if relabelling else ""
+    return f"{steps} steps, about {minutes:.1f} min{part} and {expected.memory_gb:.1f} GB for network and batch"
 
 
 def _check_same_data(run: RunFolder, store: Store) -> None:
