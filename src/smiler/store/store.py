@@ -19,8 +19,9 @@ from smiler.domain.geometry import Geometry
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.formats.labels import LabelOptions, read_case_labels
-from smiler.formats.volumes import ReadOptions, content, read_ct
+from smiler.formats.volumes import ReadOptions, read_ct
 from smiler.store.arrays import Room, open_array, save_array
+from smiler.store.hashes import Hashes
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
 
@@ -130,11 +131,11 @@ def build_store(
 
 
 def _stored_case(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> StoredCase:
-    image_key, label_key = _keys(cohort, case, options)
+    image_key, label_key = _keys(cohort, case, options, Hashes(cache / "hashes"))
     about = cache / f"{label_key}.json"
     ready = all((cache / name).exists() for name in (f"{image_key}.b2nd", f"{label_key}.b2nd", about.name))
     if not ready:
-        _build(cohort, case, cache, options)
+        _build(cohort, case, (cache / image_key, cache / label_key), options)
     entry = read_json(about)
     return StoredCase(
         case,
@@ -148,17 +149,17 @@ def _stored_case(cohort: Cohort, case: Case, cache: Path, options: StoreOptions)
     )
 
 
-def _keys(cohort: Cohort, case: Case, options: StoreOptions) -> tuple[str, str]:
+def _keys(cohort: Cohort, case: Case, options: StoreOptions, hashes: Hashes) -> tuple[str, str]:
     image = {
         "version": VERSION,
-        "content": content(cohort.image_path(case)),
+        "content": hashes.of(cohort.image_path(case)),
         "data": options.data.model_dump(mode="json"),
         "reading": options.reading.model_dump(mode="json"),
     }
     cells = {}
     for key in cohort.organs.keys:
         cell = case.cell(key)
-        drawn = content(cohort.mask_path(case, key)) if cell.path else ""
+        drawn = hashes.of(cohort.mask_path(case, key)) if cell.path else ""
         cells[key] = [
             cell.status.value,
             cell.auto,
@@ -174,8 +175,9 @@ def _keys(cohort: Cohort, case: Case, options: StoreOptions) -> tuple[str, str]:
     return f"image-{image_key}", f"labels-{hash_json(labels)[:32]}"
 
 
-def _build(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> None:
-    image_key, label_key = _keys(cohort, case, options)
+def _build(cohort: Cohort, case: Case, places: tuple[Path, Path], options: StoreOptions) -> None:
+    """Write image and labels to these places, less their endings."""
+    image_place, label_place = places
     ct = read_ct(cohort.image_path(case), options.reading)
     labels = read_case_labels(cohort, case, ct.geometry, options.labels)
     data = options.data
@@ -187,8 +189,8 @@ def _build(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> No
     drawn &= known[:, None, None]
     drawn[_unseen(labels.drawn, resampler)] = np.int32(-(1 << UNSEEN))
     voxels *= known[:, None] >> np.arange(len(cohort.organs)) & 1
-    save_array(cache / f"{image_key}.b2nd", image)
-    save_array(cache / f"{label_key}.b2nd", drawn)
+    save_array(image_place.with_suffix(".b2nd"), image)
+    save_array(label_place.with_suffix(".b2nd"), drawn)
     hu = image[drawn > 0].astype(np.float64)
     about = {
         "shape": working.shape,
@@ -197,7 +199,7 @@ def _build(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> No
         "voxels": voxels.tolist(),
         "moments": [float(hu.size), float(hu.sum()), float((hu**2).sum())],
     }
-    write_json(cache / f"{label_key}.json", about)
+    write_json(label_place.with_suffix(".json"), about)
 
 
 def window(hu: NDArray[Any], data: DataOptions) -> NDArray[np.int16]:
