@@ -108,3 +108,16 @@ def test_a_batch_that_cannot_be_shared_is_refused(cohort: Path, tmp_path: Path) 
     assert done.returncode != 0
     assert "the batch can't be shared equally among the processes" in " ".join(done.stderr.split())
     assert "smiler/cli" not in done.stderr  # the launcher tells its own story after our one line
+
+
+def test_processes_wait_for_each_other_for_longer_than_a_store_takes(tmp_path: Path) -> None:
+    script = tmp_path / "patience.py"
+    script.write_text(
+        "import torch\n"
+        "from smiler.networks.device import make_training_fabric\n"
+        "make_training_fabric('cpu', '32', 1)\n"
+        "group = torch.distributed.distributed_c10d._get_default_group()\n"
+        "print(group._get_backend(torch.device('cpu')).options._timeout.total_seconds())\n"
+    )
+    done = subprocess.run([*TWO[:-2], str(script)], capture_output=True, text=True, check=True)
+    assert [float(line) for line in done.stdout.split()] == [172800.0] * 2

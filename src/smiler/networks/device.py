@@ -2,14 +2,22 @@
 
 import os
 import time
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from smiler.domain.errors import BadInput
 from smiler.networks.memory import keep_freed_memory
+
+PATIENCE = timedelta(days=2)
+"""Processes wait so long for each other: one may make the store of all, or have the slowest cases of a relabelling.
+
+Lightning's own half an hour would end a training of a large cohort. A process that dies ends the others without it.
+"""
 
 _NAMES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -25,7 +33,8 @@ def make_training_fabric(device: str, precision: str, devices: int, axes: int = 
     if each * nodes == 1 and devices == 1:
         return make_fabric(device, precision, axes)
     timed = precision == "auto" and _accelerator(device) == "cpu"  # processes might not agree on what is faster
-    processes = {"devices": each if each * nodes > 1 else devices, "num_nodes": nodes, "strategy": "ddp"}
+    strategy = DDPStrategy(timeout=PATIENCE)
+    processes = {"devices": each if each * nodes > 1 else devices, "num_nodes": nodes, "strategy": strategy}
     return _launched(device, "32" if timed else precision, axes, processes)
 
 
