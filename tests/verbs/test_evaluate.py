@@ -17,6 +17,8 @@ from smiler.evaluation.truth import Truth
 from smiler.formats.nifti import grid_of, read_header, read_labels, write_labels
 from smiler.verbs.evaluate import evaluate
 from smiler.verbs.predict import PredictRequest, predict
+from smiler.workers.base import InProcess
+from smiler.workers.pipelined import Pipelined
 
 KEYS = ("liver", "liver_tumor", "spleen", "stomach")
 
@@ -155,3 +157,17 @@ def test_the_table_has_a_row_for_each_score(of_run: list[Score], tmp_path: Path)
     assert lines[0] == "case,patient,organ,status,dice,nsd,hd95_mm,predicted_ml,reference_ml"
     assert len(lines) == 1 + len(of_run)
     assert lines[1].startswith(f"{of_run[0].case},{of_run[0].patient},{of_run[0].organ},")
+
+
+@pytest.mark.parametrize("memory", [0, None])
+def test_cases_in_flight_are_scored_as_cases_one_by_one(tiny: Any, of_run: list[Score], memory: int | None) -> None:
+    truth = Truth(tiny.cohort)
+    assert evaluate(tiny.run, truth, "cpu", workers=InProcess()) == of_run
+    assert evaluate(tiny.run, truth, "cpu", workers=Pipelined(memory)) == of_run
+
+
+def test_a_case_that_cannot_be_read_is_named(tiny: Any, tmp_path: Path) -> None:
+    case = replace(tiny.cohort.cases[1], image="images/missing.nii.gz")
+    broken = replace(tiny.cohort, cases=(tiny.cohort.cases[0], case))
+    with pytest.raises(BadInput, match=r"(?s)missing\.nii\.gz"):
+        evaluate(tiny.run, Truth(broken), "cpu")

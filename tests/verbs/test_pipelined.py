@@ -20,10 +20,14 @@ from smiler.domain.cells import annotated
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
+from smiler.evaluation.truth import Truth
 from smiler.formats.nifti import grid_of, write_ct, write_labels
 from smiler.phantom import PhantomOptions, generate
+from smiler.verbs.evaluate import ScoreRun
+from smiler.verbs.model_at import ModelAt
 from smiler.verbs.predict import PredictImage, PredictRequest, predict
 from smiler.verbs.relabel import CompleteCase, RelabelRequest, relabel
+from smiler.verbs.run import RunFolder
 from smiler.workers.base import InProcess, Staged, Workers
 from smiler.workers.pipelined import Pipelined
 
@@ -169,6 +173,9 @@ WORKS: dict[str, Callable[[Any, Cohort, Path], Staged[Any, Any, Any, Any]]] = {
     "maps": lambda tiny, _, out: PredictImage(tiny.model, PredictRequest(out, probabilities=True)),
     "all": lambda tiny, large, out: CompleteCase(tiny.model, large, RelabelRequest(out)),
     "safest": lambda tiny, large, out: CompleteCase(tiny.model, large, RelabelRequest(out, 0.5)),
+    "scores": lambda tiny, large, _: ScoreRun(
+        ModelAt.find(tiny.run, "cpu"), RunFolder(tiny.run).recipe(), Truth(large)
+    ),
 }
 
 
@@ -188,7 +195,8 @@ def test_a_volume_takes_no_more_than_its_header_promised(tiny: Any, large: Cohor
     """What numpy holds at most (the network's tensors are not traced), but for buffers of a fixed size."""
     work = WORKS[kind](tiny, large, tmp_path)
     path = large.image_path(large.cases[0])
-    item = ("ct", path) if isinstance(work, PredictImage) else (0, large.cases[0])
+    case = large.cases[0]
+    item = ("ct", path) if isinstance(work, PredictImage) else case if isinstance(work, ScoreRun) else (0, case)
     tracemalloc.start()
     try:
         work(item)

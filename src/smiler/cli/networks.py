@@ -168,6 +168,7 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     device: Device = "auto",
     jobs: Jobs = None,
     ray: Ray = "",
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Dice, NSD and HD95 per organ and patient, only where an expert annotated; n beside every mean.
@@ -188,7 +189,7 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     if cases:
         truth = Truth(truth.cohort.only(split(cases)))
     gpus = ModelAt.find(predicted, device).gpus if ray and RunFolder(predicted).exists else 0.0
-    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), chosen(jobs, ray, gpus))
+    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), chosen(jobs, ray, gpus, memory))
     path = place(out or predicted) / "scores.csv"
     write_scores(path, scores)
     if as_json:

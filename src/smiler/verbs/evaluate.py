@@ -12,26 +12,41 @@ from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.evaluation.scores import Measured, Score, score_case
 from smiler.evaluation.truth import Truth
-from smiler.formats.volumes import read_ct, read_header, read_labels
+from smiler.formats.volumes import CT, read_ct, read_header, read_labels
 from smiler.prediction.model import Model
 from smiler.prediction.volume import predict_bits
 from smiler.recipe.recipe import Recipe
+from smiler.verbs.footprint import Footprint
 from smiler.verbs.model_at import ModelAt
 from smiler.verbs.run import RunFolder
-from smiler.workers.base import InProcess, Work, Workers
+from smiler.workers.base import Staged, Work, Workers
+from smiler.workers.pipelined import Pipelined
 
 
 @dataclass(frozen=True)
-class ScoreRun:
+class ScoreRun(Staged[Case, tuple[Case, CT], tuple[Case, Measured], list[Score]]):
     """Predict one case and score it: the work of `evaluate` for a run."""
 
     model: ModelAt
     recipe: Recipe
     truth: Truth
 
-    def __call__(self, case: Case) -> list[Score]:
-        """The case's scores."""
-        return score_case(self.truth, case, measure(self.model.open(), self.recipe, self.truth, case))
+    def read(self, case: Case) -> tuple[Case, CT]:
+        """The CT."""
+        return case, read_ct(self.truth.cohort.image_path(case), self.recipe.reading)
+
+    def compute(self, read: tuple[Case, CT]) -> tuple[Case, Measured]:
+        """All that needs the network."""
+        case, ct = read
+        return case, _measured(self.model.open(), self.recipe, ct)
+
+    def write(self, made: tuple[Case, Measured]) -> list[Score]:
+        """The case's scores; nothing is written."""
+        return score_case(self.truth, *made)
+
+    def memory(self, case: Case) -> int:
+        """About how many bytes it takes: the CT, bit fields of both, and an organ's masks."""
+        return Footprint(16, 4).of(self.truth.cohort.image_path(case), self.recipe.reading, self.model.facts.data)
 
     def where(self, case: Case) -> str:
         """How an error names it."""
@@ -68,7 +83,7 @@ def evaluate(
     work: Work[Case, list[Score]] = ScoreMasks(predicted, truth)
     if RunFolder(predicted).exists:
         work = ScoreRun(ModelAt.find(predicted, device), RunFolder(predicted).recipe(), truth)
-    results = (workers or InProcess()).map(work, truth.cohort)
+    results = (workers or Pipelined()).map(work, truth.cohort)
     shown = (progress or Silent()).track(results, "evaluating", len(truth.cohort))
     scores = [score for found in shown for score in found]
     if not scores:
@@ -78,7 +93,10 @@ def evaluate(
 
 def measure(model: Model, recipe: Recipe, truth: Truth, case: Case) -> Measured:
     """Predict one case on its own grid."""
-    ct = read_ct(truth.cohort.image_path(case), recipe.reading)
+    return _measured(model, recipe, read_ct(truth.cohort.image_path(case), recipe.reading))
+
+
+def _measured(model: Model, recipe: Recipe, ct: CT) -> Measured:
     return Measured(predict_bits(model, ct.hu, ct.geometry, recipe.prediction), model.organs, ct.geometry)
 
 
