@@ -112,3 +112,30 @@ def test_strokes_in_coronal_and_sagittal_slices(tab, served):
     anna.wait_for("state => state.voxels === 3")
     anna.save()
     assert_stored(served.folder, "lps", "kidney", expected)
+
+
+def within(mask, radius_mm):
+    """Voxels whose centre lies no farther than this from a voxel's of the mask: each pair looked at."""
+    everywhere = np.argwhere(np.ones(cohort.SHAPE)) * cohort.SPACING_MM
+    far = [np.square(everywhere - voxel * np.array(cohort.SPACING_MM)).sum(axis=1) for voxel in np.argwhere(mask)]
+    return (np.min(far, axis=0) <= radius_mm**2).reshape(cohort.SHAPE).astype(np.uint8)
+
+
+def test_fill_largest_grow_and_shrink(tab, served):
+    """A ring and a lone voxel: the ring is filled, the voxel dropped, the square grown by a voxel and shrunk again."""
+    anna = tab()
+    anna.stay()
+    anna.open("las", "kidney")
+    anna.thinnest_pen()
+    for start, end in (((4, 26), (8, 26)), ((4, 30), (8, 30)), ((4, 26), (4, 30)), ((8, 26), (8, 30)), ((20, 34),) * 2):
+        anna.stroke((*start, 5), (*end, 5))
+    square = np.zeros(cohort.SHAPE, np.uint8)
+    square[4:9, 26:31, 5] = 1
+    assert anna.voxels() == 16 + 1
+    grown = within(square, 1.001 * max(cohort.SPACING_MM[:2]))
+    assert grown.sum() >= 25 + 4 * 5
+    for key, voxels in (("l", 26), ("k", 25), ("g", int(grown.sum())), ("h", 25), ("z", int(grown.sum()))):
+        anna.press(key)
+        anna.wait_for("state => state.voxels === want.voxels", voxels=voxels)
+    anna.save()
+    assert_stored(served.folder, "las", "kidney", grown)
