@@ -10,7 +10,7 @@ from smiler.domain.errors import BadInput
 from smiler.networks import NetworkOptions, build
 from smiler.networks.base import SegmentationNet
 from smiler.networks.device import make_fabric
-from smiler.prediction.engines import ENGINES
+from smiler.prediction.engines import ENGINES, RECURS
 
 NETWORKS = {
     "unet": NetworkOptions(name="unet", width=8, context=1),
@@ -69,4 +69,7 @@ def test_every_size_of_a_whole_batch_is_compiled_and_no_last_batch() -> None:
         for size in sizes:
             for batch in (2, 2, 1):
                 trunk(torch.zeros(batch, 1, size, 16))
-    assert small.uncompiled == [1] * len(sizes)
+        assert small.uncompiled == [1] * len(sizes)
+        for _ in range(40):  # as the last window of each row of a volume
+            trunk(torch.zeros(1, 1, 16, 16))
+    assert small.uncompiled == [1] * (len(sizes) + RECURS - 2)

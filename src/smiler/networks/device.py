@@ -13,10 +13,10 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from smiler.domain.errors import BadInput
 from smiler.networks.memory import keep_freed_memory
 
-PATIENCE = timedelta(days=2)
-"""Processes wait so long for each other: one may make the store of all, or have the slowest cases of a relabelling.
+PATIENCE = timedelta(hours=4)
+"""Processes wait so long for each other: one may have the slowest cases of a relabelling.
 
-Lightning's own half an hour would end a training of a large cohort. A process that dies ends the others without it.
+Lightning's own half an hour would end a training of a large cohort. A process that hangs is noticed after this time.
 """
 
 _NAMES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,11 @@ from smiler.networks.base import SegmentationNet
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-SIZES = 256
+SIZES = 32
 """So many sizes of a batch are compiled; of its own accord torch leaves all after the eighth to the plain network."""
+
+RECURS = 20
+"""A batch that is smaller than others of its images is compiled when it has come so often."""
 
 Trunk = Callable[[Tensor], Tensor]
 """Features (B, F, *space) of images (B, C, *space)."""
@@ -35,19 +39,21 @@ def eager(network: SegmentationNet, _fabric: Fabric) -> Trunk:
 def compiled(network: SegmentationNet, _fabric: Fabric) -> Trunk:
     """torch.compile with weights frozen; the first batch of a size waits for the compiler, for half a minute or so.
 
-    A volume's last batch, if it is smaller than the others, is not worth the wait: the network as it is takes it. One
-    program for all sizes can't be had: torch 2.13 fails when frozen weights meet a size that is left open.
+    A volume's last batch, if it is smaller than the others, is not worth the wait: the network as it is takes it, until
+    it has come often. One program for all sizes can't be had: torch 2.13 fails when frozen weights meet an open size.
     """
     from torch._dynamo import config as limits
     from torch._inductor import config  # the option that folds weights has no public door
 
     run = torch.compile(network.eval().extract, dynamic=False)
-    most: dict[torch.Size, int] = {}
+    most: Counter[torch.Size] = Counter()
+    came: Counter[torch.Size] = Counter()
 
     def trunk(image: Tensor) -> Tensor:
         size = image.shape[1:]
-        most[size] = max(len(image), most.get(size, 0))
-        if len(image) < most[size]:
+        most[size] = max(len(image), most[size])
+        came[image.shape] += 1
+        if len(image) < most[size] and came[image.shape] < RECURS:
             return network.trunk(image)
         try:
             with config.patch(freezing=True), limits.patch(recompile_limit=SIZES):

@@ -3,7 +3,9 @@
 At 2 GB/s the files of 100,000 CT would take 22 minutes to hash, at each start of each process.
 """
 
+import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from smiler.domain.places import split_series
 from smiler.domain.remote import Remote
 from smiler.formats.volumes import content
 
-FRESH_NS = 2_000_000_000
-"""What changed so recently could change again within one tick of the disk's clock: it is hashed, not remembered."""
+FRESH_NS = 60_000_000_000
+"""What changed so recently is hashed, not remembered: it could change again within a tick of the disk's clock, and a
+server's clock may be another than ours."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Hashes:
         found = content(path)
         newest = max(each[2] for each in state)
         if time.time_ns() - newest > FRESH_NS and _state(path) == state:
-            write_json(about, {"path": str(path), "state": state, "content": found})
+            with suppress(BadInput):  # a cache that can only be read is used all the same
+                write_json(about, {"path": os.fsencode(path).decode(errors="replace"), "state": state, "content": found})
         return found
 
 
@@ -49,13 +53,28 @@ def _known(about: Path) -> dict[str, Any]:
 
 
 def _state(path: Path) -> list[list[Any]] | None:
-    """Name, size, times and inode of each file below a path on disk; None of an address or a place in a zip file."""
+    """Name, size, times and inode of each file below a path on disk; None of what can't be known without reading it."""
     if isinstance(path, Remote):
         return None
-    path = split_series(path)[0]
-    if not path.exists():
+    try:
+        return [_looked(path, each) for each in _files(split_series(path)[0])] or None
+    except (OSError, UnicodeError):
         return None
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    stats = [(each, each.stat()) for each in files]
-    found = [[str(each.relative_to(path)), s.st_size, max(s.st_mtime_ns, s.st_ctime_ns), s.st_ino] for each, s in stats]
-    return found or None
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself, or all below a folder, also where links lead to; nothing for a place in a zip file."""
+    if path.is_file():
+        return [path]
+    return sorted(Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
+
+
+def _looked(path: Path, file: Path) -> list[Any]:
+    """Opened, since a network's file system may answer for a closed file from memory."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        told = os.fstat(handle)
+    finally:
+        os.close(handle)
+    name = hash_json(os.path.relpath(file, path)) if file != path else ""
+    return [name, told.st_size, max(told.st_mtime_ns, told.st_ctime_ns), told.st_ino]

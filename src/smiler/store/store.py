@@ -24,7 +24,7 @@ from smiler.store.arrays import Room, open_array, save_array
 from smiler.store.hashes import Hashes
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
-from smiler.workers.cores import cores
+from smiler.workers.cores import own_cores
 from smiler.workers.memory import available_bytes
 
 VERSION = 3
@@ -126,7 +126,7 @@ def build_store(
             named = error.where if case.id in error.where else f"case {case.id}, {error.where}"
             return BadInput(error.what, where=named, got=error.got, do=error.do)
 
-    with ThreadPoolExecutor(max(2, min(MOST_THREADS, cores(), available_bytes() // CASE_BYTES))) as pool:
+    with ThreadPoolExecutor(max(2, min(MOST_THREADS, own_cores(), available_bytes() // 2 // CASE_BYTES))) as pool:
         built = pool.map(build, cohort.cases)
         for result in (progress or Silent()).track(built, "reading volumes", len(cohort)):
             (faults if isinstance(result, BadInput) else stored).append(result)  # type: ignore[arg-type]

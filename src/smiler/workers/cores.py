@@ -11,6 +11,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def own_cores() -> int:
+    """Those of them that are this process's: as many as its libraries may have threads, where that is limited."""
+    limits = [int(own) for name in LIMITS if (own := os.environ.get(name, "")).isdecimal()]
+    return min([cores(), *(limit for limit in limits if limit)])
+
+
 def usual_jobs(among: int | None = None) -> int:
     """Two where there are two cores (one thread convolves more than half as fast as two), then one for every four."""
     count = among or cores()
