@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from benchmarks.parts.timing import in_turn
 from torch import Tensor
 
+from benchmarks.parts.timing import in_turn
 from smiler.domain.errors import BadInput
 from smiler.networks import NetworkOptions, build
 from smiler.networks.device import make_fabric
+from smiler.networks.folded import folded
 from smiler.prediction.engines import ENGINES, Trunk
 from smiler.prediction.options import PredictionOptions
 
@@ -53,7 +54,10 @@ def _measured(options: NetworkOptions, images: Tensor, repeats: int) -> dict[str
 
 def _tried(options: NetworkOptions, images: Tensor) -> Tried:
     torch.manual_seed(0)
-    network, fabric = build(options, OUTPUTS).to(memory_format=torch.channels_last).eval(), make_fabric("cpu", "32")
+    network, fabric = (
+        folded(build(options, OUTPUTS).eval()).to(memory_format=torch.channels_last),
+        make_fabric("cpu", "32"),
+    )
     trunks, first, missing = {}, {}, {}
     for name, make in ENGINES.items():
         begin = time.perf_counter()

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
 from benchmarks.parts.painted import subject
 from benchmarks.parts.timing import peak_mb
-
 from smiler.domain.cohort import Cohort
 from smiler.formats.nifti import write_ct
 from smiler.verbs.predict import PredictRequest, predict

@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from benchmarks.parts.painted import Painted, Subject, subject
-from benchmarks.parts.timing import in_turn
 from torch import Tensor, channels_last, inference_mode, zeros
 
+from benchmarks.parts.painted import Painted, Subject, subject
+from benchmarks.parts.timing import in_turn
 from smiler.domain.cohort import Cohort
 from smiler.domain.geometry import Geometry
 from smiler.formats.nifti import write_ct

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+
 from benchmarks.parts.painted import Subject
 from benchmarks.parts.timing import in_turn
-
 from smiler.domain.cells import Cell, Status
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import read_ct

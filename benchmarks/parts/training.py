@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from benchmarks.parts.timing import in_turn
 
+from benchmarks.parts.timing import in_turn
 from smiler.curriculum.rounds import fresh_network, make_objective
 from smiler.domain.evidence import planes
 from smiler.networks.compiled import trunk_compiled

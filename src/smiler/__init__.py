@@ -4,7 +4,14 @@ The verbs of the command line, in Python: `Cohort.open`, `train`, `predict`, `re
 package loads nothing else; each name is loaded when it is first used.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+"""Read when numpy is loaded: its threads sleep as soon as a matrix product is done.
+
+By default they turn for some 2^26 cycles, and take a core from the network that goes on meanwhile (decision 15).
+"""
 
 if TYPE_CHECKING:
     from smiler.api import evaluate, predict, relabel, train

@@ -47,11 +47,39 @@ def test_what_is_remembered_is_not_read_again(kept: Hashes, place: tuple[Path, P
 def test_a_change_is_noticed_even_of_the_same_size_and_time(kept: Hashes, place: tuple[Path, Path]) -> None:
     path, file = place
     before, times = kept.of(path), file.stat()
+    tick(file.parent / "probe")
     file.write_bytes(b"other")
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert kept.of(path) == content(path) != before
-    file.with_name("another").write_bytes(b"")
-    assert kept.of(path) == content(path)
+
+
+def tick(probe: Path) -> None:
+    """Wait until the disk's clock has gone on."""
+    probe.touch()
+    first = probe.stat().st_ctime_ns
+    while probe.stat().st_ctime_ns == first:
+        probe.touch()
+    probe.unlink()
+
+
+def test_a_new_file_in_a_folder_is_noticed_also_behind_a_link(kept: Hashes, tmp_path: Path) -> None:
+    folder, archive = tmp_path / "case", tmp_path / "archive"
+    for made in (folder, archive):
+        made.mkdir()
+        (made / "1.dcm").write_bytes(b"first")
+    (folder / "series").symlink_to(archive, target_is_directory=True)
+    for changed in (folder / "2.dcm", archive / "2.dcm", archive / "1.dcm"):
+        before = kept.of(folder)
+        tick(tmp_path / "probe")
+        changed.write_bytes(b"other")
+        assert kept.of(folder) == content(folder) != before
+
+
+def test_a_cache_that_can_only_be_read_is_used(kept: Hashes, tmp_path: Path) -> None:
+    file = tmp_path / "ct.nii.gz"
+    file.write_bytes(b"first")
+    kept.folder.write_text("a file where the folder should be")  # also root can't write into it
+    assert kept.of(file) == content(file)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"state": 1, "content": 2}', "no json"])

@@ -166,8 +166,14 @@ def test_cases_in_flight_are_scored_as_cases_one_by_one(tiny: Any, of_run: list[
     assert evaluate(tiny.run, truth, "cpu", workers=Pipelined(memory)) == of_run
 
 
-def test_a_case_that_cannot_be_read_is_named(tiny: Any, tmp_path: Path) -> None:
-    case = replace(tiny.cohort.cases[1], image="images/missing.nii.gz")
-    broken = replace(tiny.cohort, cases=(tiny.cohort.cases[0], case))
-    with pytest.raises(BadInput, match=r"(?s)missing\.nii\.gz"):
-        evaluate(tiny.run, Truth(broken), "cpu")
+def test_what_cannot_be_read_or_scored_is_named(tiny: Any, tmp_path: Path) -> None:
+    first, second = tiny.cohort.cases[:2]
+    unread = replace(second, image="images/missing.nii.gz")
+    other = tmp_path / "other.nii.gz"
+    write_labels(other, np.ones((3, 4, 5), np.uint8), grid_of(Geometry.canonical((3, 4, 5), (1.0, 1.0, 1.0))))
+    unscored = replace(second, cells={key: replace(cell, path=str(other)) for key, cell in second.cells.items()})
+    for broken, told in ((unread, ("missing.nii.gz",)), (unscored, ("other.nii.gz", second.id))):
+        cohort = replace(tiny.cohort, cases=(first, broken))
+        with pytest.raises(BadInput) as caught:
+            evaluate(tiny.run, Truth(cohort), "cpu")
+        assert [word for word in told if word not in str(caught.value)] == []

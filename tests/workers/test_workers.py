@@ -18,7 +18,7 @@ from works import Deadly, Faulty, Refusing, Square, Threads, counted, times
 
 from smiler.domain.errors import BadInput, CheckFailed, Faults, SmilerError, Stopped
 from smiler.workers.base import InProcess, Workers
-from smiler.workers.cores import cores, limit_threads, usual_jobs
+from smiler.workers.cores import cores, limit_threads, own_cores, usual_jobs
 from smiler.workers.order import AHEAD
 from smiler.workers.over_ray import OverRay
 from smiler.workers.pipelined import Pipelined
@@ -242,3 +242,24 @@ def test_threads_stop_without_working_on_the_rest(tmp_path: Path) -> None:
         list(InThreads(2).map(Refusing(tmp_path, at=(0,)), counted(taken := [], 1000)))
     assert len(taken) <= 2 * AHEAD
     assert threading.active_count() < 20
+
+
+@pytest.mark.parametrize("own", ["", "20"])
+def test_numpys_threads_sleep_after_a_product_unless_somebody_wants_them_awake(own: str) -> None:
+    """The setting is read when numpy is loaded, so the package must come first."""
+    code = "import os, sys, smiler; print('numpy' in sys.modules, os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    rest = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"}
+    environment = rest | ({"OPENBLAS_THREAD_TIMEOUT": own} if own else {})
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", own or "4"]
+
+
+def test_a_process_has_as_many_cores_as_its_libraries_may_have_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    assert own_cores() == cores()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert own_cores() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "1000")
+    monkeypatch.setenv("MKL_NUM_THREADS", "many")
+    assert own_cores() == cores()

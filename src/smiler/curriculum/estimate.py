@@ -1,14 +1,16 @@
 """What a run will cost, from a few steps on a network that is thrown away."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 
 from smiler.curriculum.calibration import hold_out
-from smiler.curriculum.relabel import opinions_for, unannotated_channels
+from smiler.curriculum.guard import LOWERED
+from smiler.curriculum.relabel import RelabelStep, accept_case, predict_case, unannotated_channels
 from smiler.curriculum.rounds import Plan, fresh_network, make_objective, model_facts
 from smiler.networks.device import channels_last
 from smiler.prediction.model import as_model
@@ -17,8 +19,7 @@ from smiler.sampling.batches import Batches
 from smiler.store.store import Store, StoredCase
 
 WARM_UP, TIMED = 1, 3
-SLICES = 16
-"""So many slices are predicted to know how long relabelling takes."""
+WARM_UP_SLICES = 8
 
 
 @dataclass(frozen=True)
@@ -63,40 +64,52 @@ def estimate(fabric: Fabric, plan: Plan, store: Store) -> Estimate:
     return Estimate(sorted(times[WARM_UP:])[TIMED // 2], (4 * weights + sum(kept.values())) / 1e9)
 
 
-def seconds_relabelling(fabric: Fabric, plan: Plan, store: Store) -> float:
-    """Of all rounds together: the network over what is relabelled, and over the held-out pairs that measure it.
+@dataclass(frozen=True)
+class Rates:
+    """Seconds for each voxel of a working image: to predict it, and to accept a share of what is predicted."""
 
-    Timed on a few slices, and a process's share of them all. Ranking, which takes a tenth of that, is left out.
+    predict: float
+    accept: float
+
+
+def seconds_relabelling(fabric: Fabric, plan: Plan, store: Store, rates: Rates | None = None) -> float:
+    """Of all rounds together: what is relabelled, and the held-out pairs that measure it; timed unless `rates` tell.
+
+    Several processes share all but the calibration of `curriculum.precision`.
     """
     options = plan.curriculum
     asked = [case for case in store if unannotated_channels(case, store.organs)]
-    measured = (options.precision is not None) + (options.floor is not None)
-    if measured:
-        held = hold_out(store, options.held_out, plan.training.seed)
-        asked += measured * [case for case, bits in zip(store.cases, held.bits, strict=True) if bits]
+    held = hold_out(store, options.held_out, plan.training.seed)
+    apart = [case for case, bits in zip(store.cases, held.bits, strict=True) if bits]
     if not options.rounds or not asked:
         return 0.0
-    pixels = sum(_pixels(case) for case in asked)
-    return options.rounds * pixels * _seconds_a_pixel(fabric, plan, store, asked[0]) / fabric.world_size
+    rates = rates or _timed(fabric, plan, store, min(asked, key=_voxels))
+    shared = _total(asked) * (rates.predict + rates.accept)
+    if options.floor is not None:
+        shared += _total(apart) * (rates.predict + len(LOWERED) * rates.accept)
+    alone = _total(apart) * rates.predict if options.precision is not None else 0.0
+    return options.rounds * (shared / fabric.world_size + alone)
 
 
-def _pixels(case: StoredCase) -> int:
+def _voxels(case: StoredCase) -> int:
     return int(np.prod(case.geometry.shape))
 
 
-def _seconds_a_pixel(fabric: Fabric, plan: Plan, store: Store, case: StoredCase) -> float:
-    """Of a case's image, by the untrained network, on the second pass over a few slices."""
-    options = plan.curriculum
-    window = plan.sampling.box[0] if plan.network.axes == 3 else 0
-    depth = min(len(case.image), max(SLICES, window))
+def _total(cases: Sequence[StoredCase]) -> int:
+    return sum(_voxels(case) for case in cases)
+
+
+def _timed(fabric: Fabric, plan: Plan, store: Store, case: StoredCase) -> Rates:
+    """On one case, by the untrained network; each organ is taken to fill a thirtieth of the image when it is ranked."""
     model = as_model(model_facts(plan, store), fresh_network(plan, store), fabric, "")
-    image = np.asarray(case.image[:depth])
-    seconds = 0.0
-    for _ in range(2):
-        begin = time.perf_counter()
-        for _said in slice_scores(model, image, 0, depth, 8, opinions_for(options.rule, options.passes)):
-            pass
-        if fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - begin
-    return seconds / image.size
+    for _ in slice_scores(model, case.image, 0, min(WARM_UP_SLICES, len(case.image)), WARM_UP_SLICES):
+        pass
+    begin = time.perf_counter()
+    prediction = predict_case(model, case, plan.curriculum)
+    predicted = time.perf_counter()
+    middle = np.quantile(prediction.score[:, ::4, ::4, ::4].astype(np.float32), 29 / 30, axis=(1, 2, 3), keepdims=True)
+    likely = replace(prediction, score=prediction.score - middle.astype(np.float16))
+    step = RelabelStep(1, plan.gamma(1), plan.curriculum)
+    ready = time.perf_counter()
+    accept_case(likely, case, model.organs, step, 0)
+    return Rates((predicted - begin) / _voxels(case), (time.perf_counter() - ready) / _voxels(case))

@@ -40,7 +40,9 @@ class Hashes:
         newest = max(each[2] for each in state)
         if time.time_ns() - newest > FRESH_NS and _state(path) == state:
             with suppress(BadInput):  # a cache that can only be read is used all the same
-                write_json(about, {"path": os.fsencode(path).decode(errors="replace"), "state": state, "content": found})
+                write_json(
+                    about, {"path": os.fsencode(path).decode(errors="replace"), "state": state, "content": found}
+                )
         return found
 
 

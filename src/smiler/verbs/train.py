@@ -1,6 +1,7 @@
 """Train a run: from a cohort and a recipe to checkpoints, round by round."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,9 +55,18 @@ def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Ite
     shown = progress if progress and fabric.is_global_zero else Silent()
     _check_shares(recipe.sampling.batch_size, fabric)
     with writing(run.path) if fabric.is_global_zero else nullcontext():
-        with fabric.rank_zero_first():
-            recipe, store = _prepared(run, request, fabric, shown)
+        recipe, store = _in_turn(fabric, lambda: _prepared(run, request, fabric, shown))
         yield from curriculum(fabric, store, plan_of(recipe), run.path, shown)
+
+
+def _in_turn(fabric: Fabric, prepare: Callable[[], tuple[Recipe, Store]]) -> tuple[Recipe, Store]:
+    """The first process begins the run and makes the store; then, where machines have caches of their own, the first of
+    each makes it there; the others find all of it.
+    """
+    with fabric.rank_zero_first():
+        mine = prepare() if fabric.is_global_zero else None
+    with fabric.rank_zero_first(local=True):
+        return mine or prepare()
 
 
 def _prepared(run: RunFolder, request: TrainRequest, fabric: Fabric, progress: Progress) -> tuple[Recipe, Store]:
@@ -181,14 +191,14 @@ def steps_within(minutes: float, expected: Estimate, relabelling: float, rounds:
     steps = expected.steps_within(60 * minutes - relabelling)
     if steps > rounds:
         return steps
-    least = (relabelling + (rounds + 1) * expected.seconds_a_step) / 60
+    least = math.ceil(11 * (relabelling + (rounds + 1) * expected.seconds_a_step) / 60) / 10  # timings vary
     part = f", of which relabelling takes about {relabelling / 60:.1f}" if rounds else ""
     fewer = ", or fewer rounds (--set curriculum.rounds=1)" if rounds > 1 else ""
     raise BadInput(
         "the time is too short",
         where="--time-budget",
         got=f"{minutes:g} min{part}",
-        do=f"at least {least:.1f} min{fewer}",
+        do=f"at least {least:g} min{fewer}",
     )
 
 
