@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from benchmarks.machine import about
 from benchmarks.parts import predicting
 from benchmarks.parts.agreement import agreement, told
@@ -25,7 +26,6 @@ from benchmarks.parts.pipelined import pipelined_ratios, pipelining
 from benchmarks.parts.timing import in_turn
 from benchmarks.parts.training import training_step
 from benchmarks.runs import keep
-
 from smiler.domain.cohort import Cohort
 from smiler.evaluation.scores import Measured, score_case
 from smiler.evaluation.truth import Truth

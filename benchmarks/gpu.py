@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from benchmarks.bench import rounded, training_store
 from benchmarks.machine import about
 from benchmarks.parts import predicting
@@ -26,7 +27,6 @@ from benchmarks.parts.painted import Subject, subject
 from benchmarks.parts.pipelined import _ct
 from benchmarks.parts.timing import in_turn
 from benchmarks.parts.training import Steps, training_step
-
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import write_text

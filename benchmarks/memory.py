@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine import about
-
 from smiler.domain.cells import Cell
 from smiler.domain.cohort import Cohort
 from smiler.experiments.phantom_cohort import make_phantom_cohort

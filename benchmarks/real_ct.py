@@ -20,6 +20,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+
 from benchmarks.machine import about
 
 REPOSITORY = Path(__file__).parents[1]

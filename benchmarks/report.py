@@ -12,12 +12,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from benchmarks.charts import Chart, colour_of, draw
-from benchmarks.runs import FOLDER, Run, outcome_of, read_runs
-from benchmarks.targets import TARGETS, Target, Verdict
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from benchmarks.charts import Chart, colour_of, draw
+from benchmarks.runs import FOLDER, Run, outcome_of, read_runs
+from benchmarks.targets import TARGETS, Target, Verdict
 from smiler.domain.errors import SmilerError
 from smiler.domain.files import write_text
 

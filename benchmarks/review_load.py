@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.machine import about
-from benchmarks.parts.reviewing import Request, Reviewer, Server, corrected, serving, verified
 from numpy.typing import NDArray
 
+from benchmarks.machine import about
+from benchmarks.parts.reviewing import Request, Reviewer, Server, corrected, serving, verified
 from smiler.domain.cells import Cell, proposed
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.geometry import Geometry

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.machine import about
 
+from benchmarks.machine import about
 from smiler.domain.cohort import Cohort
 from smiler.domain.files import replacing, write_json
 from smiler.evaluation.truth import Truth

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from playwright.sync_api import Browser, Page, sync_playwright
+
 from benchmarks.machine import about
 from benchmarks.parts.reviewing import Server, serving
 from benchmarks.review_load import KEYS, LARGE, NAMES, cohort_of
-from playwright.sync_api import Browser, Page, sync_playwright
 
 RESULT = Path(__file__).parents[1] / "results" / "review" / "page.json"
 CASES, REPEATS, STROKES, SETTLED_MS = 2, 3, 5, 20_000

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.machine import about
 from lightning_fabric import Fabric
 
+from benchmarks.machine import about
 from smiler.curriculum.rounds import Plan, fresh_network, make_objective
 from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.networks.device import channels_last, make_fabric

@@ -68,7 +68,8 @@ def _files(path: Path) -> list[Path]:
     """The file itself, or all below a folder, also where links lead to; nothing for a place in a zip file."""
     if path.is_file():
         return [path]
-    return sorted(Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
+    files = (Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
+    return sorted(file for file in files if file.is_file())
 
 
 def _looked(path: Path, file: Path) -> list[Any]:
