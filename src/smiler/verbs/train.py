@@ -192,7 +192,7 @@ def steps_within(minutes: float, expected: Estimate, relabelling: float, rounds:
     if steps > rounds:
         return steps
     least = math.ceil(11 * (relabelling + (rounds + 1) * expected.seconds_a_step) / 60) / 10  # timings vary
-    part = f", of which relabelling takes about {relabelling / 60:.1f}" if rounds else ""
+    part = f"; relabelling alone takes about {relabelling / 60:.1f} min" if rounds else ""
     fewer = ", or fewer rounds (--set curriculum.rounds=1)" if rounds > 1 else ""
     raise BadInput(
         "the time is too short",
