@@ -20,7 +20,7 @@ Memory = Annotated[
         min=0,
         metavar="GB",
         help="In one process: memory for the CT computed, the next being read and the last being written; 0: one CT "
-        "after the other. Default: half of what is available.",
+        "after the other. Default: on a GPU half of what is available, on a CPU 0.",
     ),
 ]
 

@@ -17,10 +17,9 @@ from smiler.prediction.model import Model
 from smiler.prediction.volume import predict_bits
 from smiler.recipe.recipe import Recipe
 from smiler.verbs.footprint import Footprint
-from smiler.verbs.model_at import ModelAt
+from smiler.verbs.model_at import ModelAt, usual_workers
 from smiler.verbs.run import RunFolder
-from smiler.workers.base import Staged, Work, Workers
-from smiler.workers.pipelined import Pipelined
+from smiler.workers.base import InProcess, Staged, Work, Workers
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,11 @@ def evaluate(
     if not predicted.is_dir():
         raise BadInput("neither a run folder nor a folder of masks", where=str(predicted))
     work: Work[Case, list[Score]] = ScoreMasks(predicted, truth)
+    usual: Workers = InProcess()
     if RunFolder(predicted).exists:
-        work = ScoreRun(ModelAt.find(predicted, device), RunFolder(predicted).recipe(), truth)
-    results = (workers or Pipelined()).map(work, truth.cohort)
+        model = ModelAt.find(predicted, device)
+        work, usual = ScoreRun(model, RunFolder(predicted).recipe(), truth), usual_workers(model)
+    results = (workers or usual).map(work, truth.cohort)
     shown = (progress or Silent()).track(results, "evaluating", len(truth.cohort))
     scores = [score for found in shown for score in found]
     if not scores:

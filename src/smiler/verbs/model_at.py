@@ -10,6 +10,8 @@ from smiler.networks.checkpoint import read_checkpoint
 from smiler.networks.device import as_trained, make_fabric, settled
 from smiler.prediction.model import Model, ModelFacts, load_model
 from smiler.verbs.run import find_model, recipe_of
+from smiler.workers.base import InProcess, Workers
+from smiler.workers.pipelined import Pipelined
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,14 @@ class ModelAt:
 def opened(model: Model | ModelAt) -> Model:
     """The model itself."""
     return model.open() if isinstance(model, ModelAt) else model
+
+
+def usual_workers(model: Model | ModelAt) -> Workers:
+    """On a GPU the next case is read and the last one written meanwhile; on a CPU that would take cores from the
+    network, which loses more than is gained (decision 15).
+    """
+    device = model.device if isinstance(model, ModelAt) else model.fabric.device.type
+    return InProcess() if device == "cpu" else Pipelined()
 
 
 @lru_cache(maxsize=1)

@@ -13,10 +13,9 @@ from smiler.domain.progress import Progress, Silent
 from smiler.domain.remote import Remote
 from smiler.formats.volumes import is_nifti
 from smiler.prediction.model import Model
-from smiler.verbs.model_at import ModelAt
+from smiler.verbs.model_at import ModelAt, usual_workers
 from smiler.verbs.predict_image import KINDS, Predicted, PredictImage, PredictRequest
 from smiler.workers.base import Workers
-from smiler.workers.pipelined import Pipelined
 
 __all__ = ["KINDS", "PredictImage", "PredictRequest", "Predicted", "named_images", "predict"]
 
@@ -36,7 +35,7 @@ def predict(
         model.organs.index(key)
     named = named_images(images)
     _check_kinds(request.kinds, named)
-    results = (workers or Pipelined()).map(PredictImage(model, request), named.items())
+    results = (workers or usual_workers(model)).map(PredictImage(model, request), named.items())
     done = list((progress or Silent()).track(results, "predicting", len(named)))
     write_text(request.out / "volumes.csv", _volumes_table(done, request.organs or model.organs.keys))
     if request.labelmap:

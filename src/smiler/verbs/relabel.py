@@ -34,9 +34,8 @@ from smiler.prediction.votes import FEWEST, Votes
 from smiler.selection.propose import Selection
 from smiler.store.resample import HALF, Resampler
 from smiler.verbs.footprint import Footprint
-from smiler.verbs.model_at import ModelAt, opened
+from smiler.verbs.model_at import ModelAt, opened, usual_workers
 from smiler.workers.base import Staged, Workers
-from smiler.workers.pipelined import Pipelined
 
 FOLDER = "completed"
 UNSURE = "_uncertainty.nii.gz"
@@ -212,7 +211,7 @@ def relabel(
         cohort.organs.index(key)
     held = request.out / FOLDER if there else request.out
     with nullcontext() if isinstance(request.out, Remote) else writing(held):
-        results = (workers or Pipelined()).map(CompleteCase(model, cohort, request), enumerate(cohort))
+        results = (workers or usual_workers(model)).map(CompleteCase(model, cohort, request), enumerate(cohort))
         cases = tuple((progress or Silent()).track(results, "relabelling", len(cohort)))
         completed = replace(cohort, folder=request.out, cases=cases)
         if there:
