@@ -45,11 +45,12 @@ def test_threshold_brush_and_locked_organs(tab, served):
     anna.stay()
     anna.open("shaped", "kidney")
     anna.press("t")
-    for which, hu in (("low", cohort.LIVER_HU), ("high", cohort.SPLEEN_HU)):
+    for n, (which, hu) in enumerate((("low", cohort.LIVER_HU), ("high", cohort.SPLEEN_HU))):
         box = anna.page.locator(f'[data-range="{which}"]')
         box.fill(str(hu))
         box.press("Enter")
         box.blur()
+        anna.wait_for("state => state.settings.range[want.n] === want.hu", n=n, hu=hu)  # drawn anew before the next
     anna.page.get_by_label("Lock Spleen").check()
     anna.wait_for("state => state.settings.locked.includes('spleen') && state.settings.range[0] === 80")
     anna.press(*["]"] * 2)
