@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import TINY
 
 from smiler.cli import main
-
-TINY = (
-    "data.spacing_xy_mm=native",
-    "network.width=8",
-    "sampling.patch_size=32",
-    "sampling.batch_size=2",
-    "training.device=cpu",
-    "training.precision=32",
-)
 
 
 @dataclass(frozen=True)

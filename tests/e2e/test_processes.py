@@ -1,6 +1,7 @@
 """One training in two processes (torchrun): the same losses and weights as in one process with the same batches."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -84,7 +85,7 @@ def proposed(run: RunFolder, number: int) -> torch.Tensor:
 
 
 @pytest.mark.timeout(300)
-def test_where_much_is_proposed_two_processes_differ_no_more_than_two_threads(cohort: Path, tmp_path: Path) -> None:
+def test_where_much_is_proposed_two_processes_and_two_threads_differ_by_little(cohort: Path, tmp_path: Path) -> None:
     """Sums in another order, and AdamW's first steps make more of it, move the cut of a ranking by a few voxels.
 
     Measured: 0.6 % of the proposals and 0.6 % of the loss right after, from two processes as from two threads.
@@ -121,3 +122,30 @@ def test_processes_wait_for_each_other_for_hours(tmp_path: Path) -> None:
     )
     done = subprocess.run([*TWO[:-2], str(script)], capture_output=True, text=True, check=True)
     assert [float(line) for line in done.stdout.split()] == [4 * 3600.0] * 2
+
+
+@pytest.mark.timeout(300)
+def test_machines_with_caches_of_their_own_each_make_the_store(cohort: Path, tmp_path: Path) -> None:
+    """Two launchers of two processes each, as on two machines that share the run's folder and nothing else."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    train = ["train", str(cohort), str(tmp_path / "run"), "--method", "smile"]
+    words = [word for option in (*OPTIONS, "training.steps=4") for word in ("--set", option)]
+    shared = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", port, "--nproc-per-node", "2"]
+    caches = [tmp_path / "cache0", tmp_path / "cache1"]
+    launched = [
+        subprocess.Popen(
+            [*TWO[:3], *shared, "--node-rank", str(number), "-m", "smiler", *train, "--cache", str(cache), *words],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number, cache in enumerate(caches)
+    ]
+    told = [process.communicate(timeout=200) for process in launched]
+    assert [process.returncode for process in launched] == [0, 0], told
+    stored = [sorted(path.name for path in cache.glob("*.b2nd")) for cache in caches]
+    assert stored[0] == stored[1] != []
+    assert RunFolder(tmp_path / "run").newest().finished

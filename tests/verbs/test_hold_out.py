@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tiny_runs import TINY
 
 from smiler.domain.cells import Status
 from smiler.domain.cohort import Cohort
@@ -15,15 +16,6 @@ from smiler.verbs.train import TrainRequest, train
 
 Pairs = set[tuple[str, str]]
 CASES, SHARE = 6, 0.3
-TINY = (
-    "data.spacing_xy_mm=native",
-    "network.width=8",
-    "sampling.patch_size=32",
-    "sampling.batch_size=2",
-    "training.steps=1",
-    "training.device=cpu",
-    "training.precision=32",
-)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +24,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 
 def learned(cohort: Cohort, run: Path, *changes: str) -> Pairs:
-    train(TrainRequest(cohort, run, load_recipe("smile", None, [*TINY, *changes])))
+    train(TrainRequest(cohort, run, load_recipe("smile", None, [*TINY, "training.steps=1", *changes])))
     return set(trained_on(run))
 
 

@@ -8,7 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from smiler.evaluation.truth import Truth
 from smiler.formats.nifti import grid_of, write_ct, write_labels
 from smiler.phantom import PhantomOptions, generate
 from smiler.verbs.evaluate import ScoreRun
-from smiler.verbs.model_at import ModelAt
+from smiler.verbs.model_at import ModelAt, usual_workers
 from smiler.verbs.predict import PredictImage, PredictRequest, predict
 from smiler.verbs.relabel import CompleteCase, RelabelRequest, relabel
 from smiler.verbs.run import RunFolder
@@ -237,3 +237,9 @@ def test_ctrl_c_leaves_nothing_half_written(tiny: Any, images: list[Path], tmp_p
     names = [path for path in links if Path(path.name.removesuffix(".nii.gz")) in finished]
     predict(tiny.model, names, PredictRequest(tmp_path / "serial"), workers=InProcess())
     assert {k: v for k, v in tree(tmp_path / "serial").items() if k != "volumes.csv"} == found
+
+
+@pytest.mark.parametrize(("device", "usual"), [("cpu", InProcess), ("cuda", Pipelined), ("mps", Pipelined)])
+def test_only_beside_a_gpu_is_the_next_case_read_meanwhile(tiny: Any, device: str, usual: type[Workers]) -> None:
+    assert type(usual_workers(replace(ModelAt.find(tiny.run, "cpu"), device=device))) is usual
+    assert type(usual_workers(tiny.model)) is InProcess

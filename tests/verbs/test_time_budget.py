@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from tiny_runs import TINY
 
 from smiler.curriculum.calibration import hold_out
 from smiler.curriculum.estimate import Estimate, Rates, seconds_relabelling
@@ -16,15 +17,6 @@ from smiler.networks.device import make_fabric
 from smiler.recipe.recipe import Recipe, load_recipe
 from smiler.verbs.run import RunFolder
 from smiler.verbs.train import TrainRequest, open_store, plan_of, steps_within, train
-
-TINY = (
-    "data.spacing_xy_mm=native",
-    "network.width=8",
-    "sampling.patch_size=32",
-    "sampling.batch_size=2",
-    "training.device=cpu",
-    "training.precision=32",
-)
 
 
 @pytest.fixture(scope="module")
