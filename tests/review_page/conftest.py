@@ -20,6 +20,7 @@ CASES = {
         "seen": "LAS",
         "held": "RAS",
         "passed": "LPS",
+        "typed": "LAS",
     },
 }
 

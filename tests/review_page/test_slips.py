@@ -111,3 +111,39 @@ def test_any_revision_is_shown_beside_the_mask(tab):
         ben.wait_for_colours(voxels, partial(whitened, before, whiter))
     ben.press("Space")
     assert not ben.state()["settings"]["showMask"]
+
+
+def test_a_number_that_is_typed_stays_while_the_page_is_drawn_anew(tab):
+    """The radius changes (so the page is drawn anew) between the digits and Enter; neither limit takes the other's."""
+    anna = tab()
+    anna.open("typed", "liver")
+    anna.press("t")
+    for n, (which, hu) in enumerate((("low", -35), ("high", 145))):
+        radius = anna.state()["settings"]["radiusMm"]
+        anna.page.locator(f'[data-range="{which}"]').fill(str(hu))
+        with_shift_the_wheel_turns(anna)
+        anna.wait_for("state => state.settings.radiusMm !== want.radius", radius=radius)
+        anna.press("Enter")
+        anna.wait_for("state => state.settings.range[want.n] === want.hu", n=n, hu=hu)
+    assert anna.state()["settings"]["range"] == [-35, 145]
+
+
+def test_what_is_no_number_leaves_the_limit_as_it_was(tab):
+    anna = tab()
+    anna.open("typed", "liver")
+    anna.press("t")
+    low = anna.page.locator('[data-range="low"]')
+    before = low.input_value()
+    low.fill("")
+    low.press("Enter")
+    low.blur()
+    anna.page.wait_for_function(f"document.querySelector('[data-range=low]').value === '{before}'")
+    assert anna.state()["settings"]["range"][0] == float(before)
+
+
+def with_shift_the_wheel_turns(who):
+    """The brush becomes larger, and what is in focus stays so."""
+    who.page.mouse.move(*who.point((10, 20, 10)))
+    who.page.keyboard.down("Shift")
+    who.page.mouse.wheel(0, -100)
+    who.page.keyboard.up("Shift")

@@ -1,4 +1,5 @@
 // Pens, shape tools, undo; the brush's size and HU range.
+import { useState } from "preact/hooks";
 import { RADII_MM } from "../review/settings";
 import { canEdit } from "../review/state";
 import { CommandButton } from "./button";
@@ -47,14 +48,29 @@ function Radius({ reviewer, state }: Part) {
 }
 
 function Range({ reviewer, state }: Part) {
-  const [low, high] = state.settings.range;
-  const number = (text: string, before: number) => (Number.isFinite(Number(text)) && text !== "" ? Number(text) : before);
+  const { range } = state.settings;
+  const limit = (n: 0 | 1) => (hu: number) => {
+    const [low, high] = reviewer.store.state.settings.range; // as it is by now, not as it was drawn
+    void reviewer.set({ range: n === 0 ? [hu, high] : [low, hu] });
+  };
   return (
     <div class="range">
-      <label>HU from <input type="number" value={low} step={10} data-range="low"
-        onChange={(event) => void reviewer.set({ range: [number(event.currentTarget.value, low), high] })} /></label>
-      <label>to <input type="number" value={high} step={10} data-range="high"
-        onChange={(event) => void reviewer.set({ range: [low, number(event.currentTarget.value, high)] })} /></label>
+      <label>HU from <NumberBox name="low" value={range[0]} choose={limit(0)} /></label>
+      <label>to <NumberBox name="high" value={range[1]} choose={limit(1)} /></label>
     </div>
+  );
+}
+
+/** What is being typed stays in the box however often the page is drawn anew; what is no number is forgotten. */
+function NumberBox({ name, value, choose }: { name: string; value: number; choose: (value: number) => void }) {
+  const [typed, type] = useState<string | null>(null);
+  return (
+    <input type="number" step={10} data-range={name} value={typed ?? value}
+      onInput={(event) => type(event.currentTarget.value)}
+      onBlur={() => type(null)}
+      onChange={({ currentTarget: { value: text } }) => {
+        if (text !== "" && Number.isFinite(Number(text))) choose(Number(text));
+        type(null);
+      }} />
   );
 }
