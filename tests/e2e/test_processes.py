@@ -149,3 +149,19 @@ def test_machines_with_caches_of_their_own_each_make_the_store(cohort: Path, tmp
     stored = [sorted(path.name for path in cache.glob("*.b2nd")) for cache in caches]
     assert stored[0] == stored[1] != []
     assert RunFolder(tmp_path / "run").newest().finished
+
+
+def test_processes_leave_their_group_before_python_ends(tmp_path: Path) -> None:
+    """Unless they do, a process is now and then aborted at its very end, and torchrun tells of a failed training."""
+    script = tmp_path / "group.py"
+    script.write_text(
+        "import atexit, os, pathlib, torch\n"
+        "from smiler.networks.device import make_training_fabric\n"
+        "told = pathlib.Path(__file__).with_name(os.environ['RANK'])\n"
+        "atexit.register(lambda: told.write_text(f'{joined} {torch.distributed.is_initialized()}'))\n"
+        "make_training_fabric('cpu', '32', 1)\n"
+        "joined = torch.distributed.is_initialized()\n"
+    )
+    done = subprocess.run([*TWO[:-2], str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["True False"] * 2

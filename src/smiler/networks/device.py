@@ -1,5 +1,6 @@
 """Device, precision and memory format of a run, through Lightning Fabric."""
 
+import atexit
 import os
 import time
 from datetime import timedelta
@@ -35,7 +36,19 @@ def make_training_fabric(device: str, precision: str, devices: int, axes: int = 
     timed = precision == "auto" and _accelerator(device) == "cpu"  # processes might not agree on what is faster
     strategy = DDPStrategy(timeout=PATIENCE)
     processes = {"devices": each if each * nodes > 1 else devices, "num_nodes": nodes, "strategy": strategy}
-    return _launched(device, "32" if timed else precision, axes, processes)
+    fabric = _launched(device, "32" if timed else precision, axes, processes)
+    atexit.register(_leave)
+    return fabric
+
+
+def _leave() -> None:
+    """Leave the group while Python is still whole.
+
+    On a CPU nobody else does: a thread of the group that drops its last tensor too late ends the process with an abort,
+    and a training that is done is reported as failed (https://github.com/pytorch/pytorch/issues/190489).
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 _LAUNCHERS = (
