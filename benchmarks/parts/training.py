@@ -79,7 +79,7 @@ def training_step(store: Store, method: str, network: str, how: Steps = USUAL) -
         def targets_and_loss() -> None:
             targets = objective.reading.targets(planes(batch.fields, objective.relations))
             leaf = logits.requires_grad_()
-            objective.loss.total(objective.loss.terms(leaf, targets)).backward()
+            torch.autograd.grad(objective.loss.total(objective.loss.terms(leaf, targets)), leaf)
 
         slices = SlicePlan.of(at_hand)
         raw = batches._read(slices, 0)

@@ -1,6 +1,7 @@
 """Batches of a small cohort on disk: replayable, drawn from what is known, and true to the store."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -262,3 +263,29 @@ def test_what_stays_in_memory_changes_no_batch(store: Store, share: float) -> No
     assert sum(array.nbytes for array in arrays) <= size * share
     assert (len(arrays) == 2 * len(kept)) == (share == 1)
     assert bool(arrays) == (share > 0)
+
+
+def threads_here() -> int:
+    """Threads of this process, those of libraries too."""
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux shows them")
+def test_a_reader_has_no_team_of_threads_of_its_own(store: Store) -> None:
+    """With a second team the threads of the network's would sleep after each operation, and be woken for the next."""
+
+    def read() -> int:
+        before = threads_here()
+        slices = read_slices(batches, draws, [generator(n) for n in range(len(draws))])
+        assert slices.image.size > 4 * torch_shares_out
+        return threads_here() - before
+
+    torch_shares_out, threads = 32768, torch.get_num_threads()
+    batches = Batches(store, SamplingOptions(patch_size=32, batch_size=64), 0, 0)
+    draws = Plan.of(store).draw(generator(0), batches.options)
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assert [pool.submit(read).result() for _ in range(2)] == [0, 0]
+    finally:
+        torch.set_num_threads(threads)

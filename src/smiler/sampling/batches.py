@@ -121,9 +121,9 @@ def read_slices(
     count, channels = len(draws), 2 * batches.context + 1
 
     def bits() -> NDArray[np.int32]:
-        return _filled((count, height, width), torch.int32, 0, locked)
+        return _filled((count, height, width), np.int32, 0, locked)
 
-    image = _filled((count, channels, height, width), torch.int16, batches.store.data.window_hu[0], locked)
+    image = _filled((count, channels, height, width), np.int16, batches.store.data.window_hu[0], locked)
     known = np.array([cases[draw.case].known[draw.z] for draw in draws], dtype=np.int32).reshape(-1, 1, 1)
     drawn, pseudo, cleared = bits(), bits() if batches.proposals else None, bits() if batches.cleared else None
     centre = np.empty((count, 2))
@@ -143,8 +143,10 @@ def read_slices(
     return Slices(image, drawn, pseudo, known, extent, centre, cleared)
 
 
-def _filled(shape: tuple[int, ...], kind: torch.dtype, value: int, locked: bool) -> NDArray[Any]:
-    array: NDArray[Any] = torch.full(shape, value, dtype=kind, pin_memory=locked).numpy()
+def _filled(shape: tuple[int, ...], kind: type[np.integer[Any]], value: int, locked: bool) -> NDArray[Any]:
+    """Filled by numpy: where a CPU trains, the reader must not have threads of torch's own (decision 15)."""
+    array: NDArray[Any] = torch.empty(shape, dtype=getattr(torch, np.dtype(kind).name), pin_memory=locked).numpy()
+    array.fill(value)
     return array
 
 
