@@ -286,6 +286,6 @@ def test_a_reader_has_no_team_of_threads_of_its_own(store: Store) -> None:
     torch.set_num_threads(2)
     try:
         with ThreadPoolExecutor(1) as pool:
-            assert [pool.submit(read).result() for _ in range(2)] == [0, 0]
+            assert max(pool.submit(read).result() for _ in range(2)) <= 0
     finally:
         torch.set_num_threads(threads)
