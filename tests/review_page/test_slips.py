@@ -3,13 +3,14 @@
 from functools import partial
 
 import pytest
-from review_cohort import LIVER, SPLEEN
+from review_cohort import LIVER, SPLEEN, SPLEEN_HU
 
 from smiler.domain.cohort import Cohort
 
 pytestmark = pytest.mark.timeout(240)
 
 REPEATS, PAUSE_MS = 15, 200
+SPLEEN_MIDDLE = (10, 20, 10)
 
 
 def decided(served):
@@ -114,7 +115,7 @@ def test_any_revision_is_shown_beside_the_mask(tab):
 
 
 def test_a_number_that_is_typed_stays_while_the_page_is_drawn_anew(tab):
-    """The radius changes (so the page is drawn anew) between the digits and Enter; neither limit takes the other's."""
+    """The radius changes, so the page is drawn anew, between the digits and Enter."""
     anna = tab()
     anna.open("typed", "liver")
     anna.press("t")
@@ -126,6 +127,37 @@ def test_a_number_that_is_typed_stays_while_the_page_is_drawn_anew(tab):
         anna.press("Enter")
         anna.wait_for("state => state.settings.range[want.n] === want.hu", n=n, hu=hu)
     assert anna.state()["settings"]["range"] == [-35, 145]
+
+
+BOTH_AT_ONCE = """for (const [name, hu] of [["low", "-35"], ["high", "145"]]) {
+  const box = document.querySelector(`[data-range=${name}]`);
+  box.value = hu;
+  for (const kind of ["input", "change"]) box.dispatchEvent(new Event(kind, { bubbles: true }));
+}"""
+
+
+def test_neither_limit_takes_the_other_ones_old_value(tab):
+    """Both are changed before the page is drawn anew."""
+    anna = tab()
+    anna.open("typed", "liver")
+    anna.press("t")
+    anna.page.locator('[data-range="low"]').wait_for()
+    anna.page.evaluate(BOTH_AT_ONCE)
+    assert anna.state()["settings"]["range"] == [-35, 145]
+
+
+def test_a_limit_that_is_typed_counts_for_the_stroke_that_follows_without_enter(tab):
+    anna = tab()
+    anna.open("typed", "kidney")
+    anna.press("t")
+    anna.page.locator('[data-range="low"]').fill(str(SPLEEN_HU + 10))
+    anna.stroke(SPLEEN_MIDDLE, (14, 20, 10))
+    assert (anna.state()["settings"]["range"][0], anna.voxels()) == (SPLEEN_HU + 10, 0)
+    anna.page.locator('[data-range="low"]').fill(str(SPLEEN_HU))
+    anna.stroke(SPLEEN_MIDDLE, (14, 20, 10))
+    assert anna.voxels() > 0
+    anna.press("z")
+    anna.wait_for("state => state.voxels === 0")
 
 
 def test_what_is_no_number_leaves_the_limit_as_it_was(tab):
@@ -143,7 +175,7 @@ def test_what_is_no_number_leaves_the_limit_as_it_was(tab):
 
 def with_shift_the_wheel_turns(who):
     """The brush becomes larger, and what is in focus stays so."""
-    who.page.mouse.move(*who.point((10, 20, 10)))
+    who.page.mouse.move(*who.point(SPLEEN_MIDDLE))
     who.page.keyboard.down("Shift")
     who.page.mouse.wheel(0, -100)
     who.page.keyboard.up("Shift")

@@ -39,9 +39,10 @@ export class PointerPen {
   private down(event: PointerEvent): void {
     if (event.button !== 0 || event.shiftKey || event.ctrlKey || !this.user.draws()) return;
     const spot = this.user.viewer()?.spotAt(event);
-    if (!spot || !this.user.begin(spot.voxel, spot.axis)) return;
+    if (!spot) return;
+    if (document.activeElement instanceof HTMLElement) document.activeElement.blur(); // what is typed counts; keys are commands again
+    if (!this.user.begin(spot.voxel, spot.axis)) return;
     event.preventDefault(); // no mouse event follows: niivue does not see the stroke
-    if (document.activeElement instanceof HTMLElement) document.activeElement.blur(); // keys are commands again
     this.host.setPointerCapture(event.pointerId);
     this.last = spot;
   }
