@@ -75,6 +75,12 @@ def test_two_processes_train_what_one_trains(cohort: Path, tmp_path: Path, metho
         assert any(pairs[0].values())
 
 
+def test_the_recipe_tells_the_precision_that_two_processes_trained_in(cohort: Path, tmp_path: Path) -> None:
+    """Float32 on a CPU: where the CPU has bf16 a resumed run, and whoever uses the network, would take another."""
+    run = train(TWO, cohort, tmp_path / "two", "smile", "training.precision='auto'", "training.steps=1")
+    assert run.recipe().training.precision == "32"
+
+
 def proposed(run: RunFolder, number: int) -> torch.Tensor:
     """What a round proposed, bit by bit: (cases, organs, voxels)."""
     files = sorted(

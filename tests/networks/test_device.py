@@ -2,7 +2,7 @@
 
 import pytest
 
-from smiler.networks.device import _launcher, as_trained, is_first_process
+from smiler.networks.device import _launcher, as_trained, is_first_process, make_fabric, precision_used
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS")
 NAMES += ("SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES")
@@ -35,3 +35,8 @@ def test_what_a_launcher_has_started(
 )
 def test_a_network_is_used_in_the_precision_it_was_trained_in(trained: str, device: str, used: str) -> None:
     assert as_trained(trained, device) == used
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_a_fabric_tells_its_precision(precision: str) -> None:
+    assert precision_used(make_fabric("cpu", precision)) == precision

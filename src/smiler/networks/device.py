@@ -97,6 +97,12 @@ def channels_last(axes: int) -> torch.memory_format:
     return torch.channels_last if axes == 2 else torch.channels_last_3d
 
 
+def precision_used(fabric: Fabric) -> str:
+    """The precision that a fabric computes in, as recipes name it."""
+    names = {lightning: ours for ours, lightning in _NAMES.items()}
+    return names[str(fabric._precision.precision)]  # Lightning has no public name for it
+
+
 def settled(precision: str, device: str = "auto", axes: int = 2) -> str:
     """The precision that is used on a device: settled once, it is the same for all runs of a comparison."""
     return precision_of(precision, _accelerator(device), axes)

@@ -29,7 +29,7 @@ from smiler.networks.checkpoint import (
     save_checkpoint,
 )
 from smiler.networks.compiled import trunk_compiled
-from smiler.networks.device import channels_last
+from smiler.networks.device import channels_last, precision_used
 from smiler.networks.processes import join, summed
 from smiler.sampling.augment import Batch
 from smiler.sampling.batches import Batches
@@ -200,8 +200,8 @@ class _Trainer:
             self.optimizer.step()
             return loss.detach()
 
-        fabric, precision = self.fabric, str(self.fabric._precision.precision)
-        if not self.options.graph or not recordable(fabric.device, precision, fabric.world_size):
+        fabric = self.fabric
+        if not self.options.graph or not recordable(fabric.device, precision_used(fabric), fabric.world_size):
             return work
         self.recorded = self.recorded or Recorded(self.plain, work)
         return self.recorded

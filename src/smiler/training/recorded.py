@@ -24,7 +24,7 @@ Work = Callable[[Batch], Tensor]
 
 def recordable(device: torch.device, precision: str, processes: int) -> bool:
     """Whether a step can be recorded: on one GPU, and without a scale of gradients that Python looks at."""
-    return device.type == "cuda" and processes == 1 and not precision.startswith("16")
+    return device.type == "cuda" and processes == 1 and precision != "16"
 
 
 @dataclass

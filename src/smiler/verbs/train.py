@@ -20,7 +20,7 @@ from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.domain.remote import local
-from smiler.networks.device import make_training_fabric, precision_of
+from smiler.networks.device import make_training_fabric, precision_used
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
 from smiler.store.store import Store, StoreOptions, build_store
@@ -168,8 +168,7 @@ def _begin(
     """Estimate, fit the steps to the budget, write recipe and provenance: from here on the run can be resumed."""
     expected = estimate(fabric, plan_of(recipe), store)
     relabelling = seconds_relabelling(fabric, plan_of(recipe), store)
-    precision = precision_of(recipe.training.precision, fabric.device.type, recipe.network.axes)
-    decided: dict[str, Any] = {"precision": precision}
+    decided: dict[str, Any] = {"precision": precision_used(fabric)}
     if request.budget_minutes is not None:
         decided["steps"] = steps_within(request.budget_minutes, expected, relabelling, recipe.curriculum.rounds)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=decided)})
