@@ -247,8 +247,13 @@ def _fix(cohort: Path, how: str, bars: Any) -> None:
 
 
 def split(text: str) -> tuple[str, ...]:
-    """A list written with commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """A list written with commas; an empty text is none. BadInput for commas alone: none is not all."""
+    from smiler.domain.errors import BadInput
+
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if text and not parts:
+        raise BadInput("the list names nothing", where="options", got=repr(text), do="name something, or leave it out")
+    return parts
 
 
 def _pairs(texts: list[str]) -> dict[str, Path]:
