@@ -6,13 +6,11 @@ from pathlib import Path
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.names import folded
 from smiler.domain.remote import Remote, absolute
-from smiler.verbs.predict_image import ABOUT, PredictImage, labelmap_path
+from smiler.verbs.predict_image import ABOUT, MARK, PredictImage, labelmap_path
 
 VOLUMES, LABELS = "volumes.csv", "labels.json"
 TABLES = (VOLUMES, LABELS, "scores.csv", "report.html")
 """What lies beside the images' folders: what `predict`, `evaluate` and `report` write there."""
-MARK = ".smiler-masks"
-"""In a folder that a prediction began: what lies there may be written again."""
 
 
 def check_outputs(work: PredictImage, named: Mapping[str, Path]) -> None:

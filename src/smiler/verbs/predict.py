@@ -16,7 +16,7 @@ from smiler.domain.remote import Remote
 from smiler.formats.volumes import is_nifti
 from smiler.prediction.model import Model
 from smiler.verbs.model_at import ModelAt, usual_workers
-from smiler.verbs.outputs import LABELS, MARK, VOLUMES, check_outputs
+from smiler.verbs.outputs import LABELS, VOLUMES, check_outputs
 from smiler.verbs.predict_image import KINDS, Predicted, PredictImage, PredictRequest
 from smiler.workers.base import Workers
 
@@ -41,7 +41,6 @@ def predict(
     work = PredictImage(model, request)
     with claiming(request.out):
         check_outputs(work, named)
-        write_text(request.out / MARK, "Masks of smiler predict: they may be written anew.\n")
         results = (workers or usual_workers(model)).map(work, named.items())
         done = list((progress or Silent()).track(results, "predicting", len(named)))
         write_text(request.out / VOLUMES, _volumes_table(done, request.organs or model.organs.keys))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.fetching import fetched
-from smiler.domain.files import forget_unfinished, hash_json, read_json, remove
+from smiler.domain.files import forget_unfinished, hash_json, read_json, remove, write_text
 from smiler.domain.names import beside_pair
 from smiler.domain.organs import OrganSet
 from smiler.domain.provenance import Provenance
@@ -31,6 +31,8 @@ KINDS = {"nifti": ".nii.gz", "dicom-seg": "organs_seg.dcm", "rtstruct": "organs_
 """What masks can be written as, and how the files of the DICOM kinds are called."""
 ABOUT = "provenance.json"
 """In an image's folder; written last."""
+MARK = ".smiler-masks"
+"""In a folder that a prediction began: what lies there may be written again."""
 
 
 def labelmap_path(out: Path, name: str) -> Path:
@@ -134,7 +136,9 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         if isinstance(made, Predicted):
             return made
         image, organs, about = made.image, self.model.organs, self._about(made.image.name)
-        files = self.files(image.name)
+        files, mark = self.files(image.name), self.request.out / MARK
+        if not mark.exists():
+            write_text(mark, "masks of smiler predict\n")
         _forget(about, files, self.request.out)
         volumes = _write_masks(organs, made, self.request)
         _write_dicom(organs, made, self.request)
