@@ -177,7 +177,7 @@ def test_a_cohort_where_one_would_be_hidden_or_sealed_stays(cohort: Cohort, tmp_
     mine = replace(cohort, folder=tmp_path / place, name="mine", cases=())
     mine.save()
     before = files(tmp_path)
-    with pytest.raises(BadInput, match="lies where|already"):
+    with pytest.raises(BadInput, match=r"lies where|already"):
         hide(cohort, tmp_path, 0.5)
     assert files(tmp_path) == before
 

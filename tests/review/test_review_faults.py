@@ -287,7 +287,7 @@ def test_a_backup_is_written_over_no_other_review(folder: Path, tmp_path: Path) 
         with serving(place) as running:
             running.reviewer().decide("b", "liver", "accept" if place == folder else "absent")
     before = (other / "review/ledger.sqlite").read_bytes()
-    with pytest.raises(BadInput, match="another review lies there|a review was opened there"):
+    with pytest.raises(BadInput, match=r"another review lies there|a review was opened there"):
         back_up(folder, other / "review")
     with pytest.raises(BadInput, match="a copy is another folder"):
         back_up(folder, folder / "review")
