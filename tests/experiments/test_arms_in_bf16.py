@@ -13,7 +13,7 @@ from smiler.experiments.hide import hide
 from smiler.experiments.trial import Trial, TrialFolder, run_trial
 from smiler.networks.checkpoint import find_checkpoint
 from smiler.recipe.recipe import load_recipe
-from smiler.selection import NEEDS
+from smiler.selection import RULES
 
 ORGANS = ("liver", "liver_tumor", "spleen")
 CHANGES = (
@@ -75,4 +75,4 @@ def test_it_trains_relabels_and_tells_its_risks(cohorts: tuple[Path, Path], tmp_
 
 
 def test_these_arms_ask_for_everything() -> None:
-    assert {"score", *NEEDS, "tta"} == set().union(*RISKS.values())
+    assert {*RULES, "tta"} == set().union(*RISKS.values())

@@ -20,7 +20,7 @@ from smiler.prediction.model import Model, ModelFacts, as_model
 from smiler.prediction.scores import Opinions, Prediction, predict_working, slice_scores
 from smiler.recipe.recipe import METHODS, Recipe, load_recipe
 from smiler.sampling.augment import Normalisation
-from smiler.selection import NEEDS, RULES
+from smiler.selection import RULES, need_of
 from smiler.selection.propose import Selection
 from smiler.store.options import DataOptions
 
@@ -70,7 +70,7 @@ def rules(method: str) -> list[str]:
     able = {None, "dropout"}
     able |= {"members"} if RECIPES[method].network.members > 1 else set()
     able |= {"confidence"} if RECIPES[method].loss.confidence else set()
-    return [rule for rule in RULES if NEEDS.get(rule) in able]
+    return [rule for rule in RULES if need_of(rule) in able]
 
 
 def test_every_rule_is_served_by_some_method() -> None:

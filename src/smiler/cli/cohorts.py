@@ -41,7 +41,7 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
     cohort: Annotated[Path, typer.Argument(help="Cohort folder to make or to merge into.", metavar="COHORT")],
     format_name: Annotated[
         str | None,
-        typer.Option("--format", "-f", help="nnunet, msd, btcv, ircadb, dicom, ...; else detected."),
+        typer.Option("--format", "-f", help="Layout of the source; see: smiler methods; else detected."),
     ] = None,
     absent_means: Annotated[
         str, typer.Option(help="A label without any voxel in a case means: absent, unannotated, or ask.")
@@ -150,7 +150,7 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
 def export(  # noqa: PLR0913  one option each for what the layouts leave open
     cohort: CohortArgument,
     out: Annotated[Path, typer.Argument(help="Folder to make.", metavar="OUT")],
-    kind: Annotated[str, typer.Option("--format", "-f", help="nnunet, totalsegmentator, bids or dicom.")] = "nnunet",
+    kind: Annotated[str, typer.Option("--format", "-f", help="What to write; see: smiler methods.")] = "nnunet",
     include: Annotated[
         str, typer.Option(help="expert: drawn by experts; accepted: and accepted proposals; all: and the others.")
     ] = "accepted",
