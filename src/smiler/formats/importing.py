@@ -11,7 +11,7 @@ from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.locks import writing
 from smiler.domain.remote import local
 from smiler.formats import detect, format_named
-from smiler.formats.base import ImportOptions, RawCase, absolute, some
+from smiler.formats.base import ImportOptions, RawCase, absolute, case_id, some
 from smiler.formats.duplicates import duplicates, geometries_of, told
 from smiler.formats.imported import note_import, shared_patients
 from smiler.formats.kept import KEPT, Kept, KeptCase, read_kept
@@ -88,6 +88,7 @@ class _Reader:
     faults: list[BadInput] = field(default_factory=list)
     ambiguous: list[tuple[str, str]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    renamed: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     was: dict[str, KeptCase] = field(default_factory=dict)
 
@@ -108,11 +109,14 @@ class _Reader:
         if kept:
             raw = replace(raw, id=kept.id, patient=raw.patient if self.options.patient_pattern else kept.patient)
             self.was[self.options.prefix + kept.id] = kept
-        name = self.options.prefix + raw.id
+        name = self.options.prefix + case_id(raw.id)
+        if case_id(raw.id) != raw.id:
+            self.renamed.append(f"{raw.id!r} is {name}")
         return replace(raw, id=name, patient=name if raw.patient == raw.id else raw.patient)
 
     def told(self) -> tuple[str, ...]:
-        return tuple(f"{some(ids)}: {note}" for note, ids in self.notes.items())
+        notes = tuple(f"{some(ids)}: {note}" for note, ids in self.notes.items())
+        return (f"names that can't be case ids: {some(self.renamed)}", *notes) if self.renamed else notes
 
     def _case(self, raw: RawCase) -> Case:
         cells: dict[str, Cell] = {}
