@@ -26,12 +26,14 @@ def stem_of(name: str) -> str:
     return unicodedata.normalize("NFC", name[: len(name) - len(ending)])
 
 
-def voxels_of(header: Path) -> Path | None:
-    """The file of voxels that a detached header (.mhd, .nhdr) names; None where it names none."""
+def data_file_of(header: Path) -> Path | None:
+    """The file of voxels that a detached header (.mhd, .nhdr) names, beside it or below; None where there is none."""
     pattern = _VOXELS.get(ending_of(header.name).lower())
     if pattern is None:
         return None
     with header.open("rb") as stream:
         found = pattern.search(stream.read(MOST_HEADER_BYTES))
     name = found[1].decode("utf-8", "replace") if found else ""
-    return header.parent / name if name and "\0" not in name else None
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        return None
+    return header.parent / name if (header.parent / name).is_file() else None
