@@ -20,7 +20,7 @@ from smiler.domain.geometry import Geometry
 from smiler.domain.remote import absolute as absolute
 from smiler.formats.numbering import checked_table
 from smiler.formats.synonyms import Synonyms, load_synonyms
-from smiler.formats.volumes import ReadOptions, read_labels
+from smiler.formats.volumes import Grid, ReadOptions, read_labels
 
 Item = TypeVar("Item")
 LONGEST_PREFIX = 100
@@ -32,6 +32,7 @@ class ImportOptions(BaseModel):
 
     absent_means: what a declared organ without a voxel in a case is; "ask" refuses and lists every such case.
     automatic_means: what a DICOM segment of type AUTOMATIC is, a proposal or an annotation that an expert accepted.
+    unreadable: what happens to a case whose CT can't be read. off_grid: to a mask that has another size than its CT.
     prefix: goes before every case id, where two sources use the same ones. reading: for CT that don't speak for
     themselves.
     organs: import only these (all if empty). synonyms: the user's own table of names.
@@ -44,6 +45,8 @@ class ImportOptions(BaseModel):
 
     absent_means: Literal["ask", "absent", "unannotated"] = "ask"
     automatic_means: Literal["auto", "annotated"] = "auto"
+    unreadable: Literal["refuse", "leave-out"] = "refuse"
+    off_grid: Literal["refuse", "keep"] = "refuse"
     prefix: str = ""
     reading: ReadOptions = ReadOptions()
     organs: tuple[str, ...] = ()
@@ -150,13 +153,15 @@ class LabelMap:
 
     path: Path
     planes: tuple[frozenset[int], ...]
+    grid: Grid | None = None
 
     @classmethod
     def read(cls, path: Path, geometry: Geometry | None = None) -> "LabelMap":
         """Read a label map; a DICOM-SEG or RTSTRUCT together with the geometry of its CT."""
         drawn = read_labels(path, geometry=geometry)
         seen = (np.flatnonzero(np.bincount(plane.ravel())).tolist() for plane in drawn.codes)
-        return cls(path, tuple(frozenset(label for code in codes for label in drawn.labels_of(code)) for codes in seen))
+        planes = tuple(frozenset(label for code in codes for label in drawn.labels_of(code)) for codes in seen)
+        return cls(path, planes, drawn.grid)
 
     @property
     def values(self) -> frozenset[int]:

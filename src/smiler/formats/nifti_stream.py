@@ -63,6 +63,10 @@ class Source:
                 raise truncated(self.path, "the file ends before its voxels begin")
             count -= len(part)
 
+    def skip_at_once(self, count: int) -> None:
+        """The same in a file that is not compressed, whose size is known to be enough."""
+        self.stream.seek(count, io.SEEK_CUR)
+
     def finish(self) -> int:
         """Check that nothing but padding follows (and with it the gzip checksum); give the padding's length."""
         rest = self.head(PADDING + 1)

@@ -23,10 +23,21 @@ from smiler.domain.remote import Remote, place
 from smiler.formats import nifti
 from smiler.formats.dicom import client
 from smiler.formats.nifti import CT, ReadOptions
-from smiler.formats.nifti_grid import Grid, grid_of
+from smiler.formats.nifti_grid import Grid, grid_of, off_the_grid
 from smiler.formats.nifti_header import display_path
 
-__all__ = ["CT", "Drawn", "Grid", "ReadOptions", "content", "read_ct", "read_header", "read_labels"]
+__all__ = [
+    "CT",
+    "Drawn",
+    "Grid",
+    "ReadOptions",
+    "check",
+    "content",
+    "off_the_grid",
+    "read_ct",
+    "read_header",
+    "read_labels",
+]
 _DEFAULT = ReadOptions()
 
 
@@ -78,6 +89,12 @@ def read_header(path: str | Path, options: ReadOptions = _DEFAULT) -> Grid:
     """Where the voxels lie; none is read. BadInput says what is wrong with the file or series."""
     with _at_hand(path) as file:
         return nifti.read_header(file, options) if is_nifti(file) else client.read_header(_there(file), options)
+
+
+def check(path: str | Path, options: ReadOptions = _DEFAULT) -> Grid:
+    """Check a CT: a volume file to its last byte, a DICOM series by its headers. BadInput says what is wrong."""
+    with _at_hand(path) as file:
+        return nifti.check(file, options) if is_nifti(file) else client.read_header(_there(file), options)
 
 
 def read_ct(path: str | Path, options: ReadOptions = _DEFAULT) -> CT:
