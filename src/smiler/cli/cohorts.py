@@ -57,6 +57,13 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
     automatic_means: Annotated[
         str, typer.Option(help="DICOM segments that a program drew are: auto (proposals) or annotated.")
     ] = "auto",
+    unreadable: Annotated[
+        str, typer.Option(help="Cases whose CT can't be read: refuse (nothing is imported), or leave-out.")
+    ] = "refuse",
+    off_grid: Annotated[
+        str,
+        typer.Option(help="Masks of another size than their CT: refuse, or keep for audit --fix-geometry."),
+    ] = "refuse",
     patient_pattern: Annotated[
         str | None, typer.Option(help="Regular expression whose group finds the patient in a case id.")
     ] = None,
@@ -85,6 +92,8 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         "synonyms": synonyms,
         "prefix": prefix,
         "automatic_means": automatic_means,
+        "unreadable": unreadable,
+        "off_grid": off_grid,
         "reading": _reading(change)[0],
     }
     report = import_asking(source, cohort, values, format_name, ask=sys.stdin.isatty() and not as_json)

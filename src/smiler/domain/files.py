@@ -112,9 +112,22 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, or say which file is not JSON."""
+    """Read a JSON file in any of Unicode's encodings, with or without its mark.
+
+    BadInput names a file that is not JSON, and a key that stands twice in one of its tables.
+    """
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            do = "keep the right one of them and remove the other"
+            raise BadInput("a key stands twice in a table", where=str(path), got=ascii(twice), do=do)
+        return dict(pairs)
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        return json.loads(data.decode(json.detect_encoding(data)), object_pairs_hook=table)
     except FileNotFoundError as error:
         raise BadInput("the file does not exist", where=str(path)) from error
     except (OSError, ValueError, RecursionError) as error:

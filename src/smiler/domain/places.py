@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
+from smiler.domain.endings import data_file_of
 from smiler.domain.errors import BadInput
 from smiler.domain.fetching import fetched, whole
 from smiler.domain.remote import Remote
@@ -73,8 +74,8 @@ def content(path: Path) -> str:
 
 def _content(path: Path) -> str:
     if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        voxels = data_file_of(path)
+        return _hash(path) if voxels is None else hashlib.sha256((_hash(path) + _hash(voxels)).encode()).hexdigest()
     digest, found = hashlib.sha256(split_series(path)[1].encode()), False
     for entry in walk(path):
         found = True
@@ -82,6 +83,11 @@ def _content(path: Path) -> str:
     if not found:
         raise FileNotFoundError(2, "No such file or directory", str(path))
     return digest.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def split_series(path: Path) -> tuple[Path, str]:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from smiler.domain.cells import Cell, annotated
+from smiler.domain.endings import ending_of
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
 from smiler.domain.places import walk
 from smiler.formats.anatomy import ANATOMY
-from smiler.formats.base import ENDINGS, Format, ImportOptions, LabelMap, RawCase, absolute, each, some
+from smiler.formats.base import Format, ImportOptions, LabelMap, RawCase, absolute, each, some
 from smiler.formats.dicom import client
 from smiler.formats.volumes import read_header, read_labels
 
@@ -26,7 +27,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 def recognises(source: Path) -> bool:
     """One of the first files is DICOM."""
     try:
-        entries = [entry for entry in islice(walk(source), LOOKED_AT) if not entry.path.name.endswith(ENDINGS)]
+        entries = [entry for entry in islice(walk(source), LOOKED_AT) if not ending_of(entry.path.name)]
         return any(entry.read()[128:132] == b"DICM" for entry in entries)
     except (BadInput, OSError):
         return False

@@ -1,6 +1,6 @@
 """The one door to voxels: a path of the ledger to a CT, its grid, or labels, whatever format lies behind it.
 
-NIfTI files are read here; folders, zip files and whatever lies in them are DICOM, read in a process of its own. What
+Volume files are read here; folders, zip files and whatever lies in them are DICOM, read in a process of its own. What
 lies at an address is fetched first.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain import places
+from smiler.domain.endings import ending_of
 from smiler.domain.errors import BadInput, renamed
 from smiler.domain.fetching import fetched
 from smiler.domain.geometry import Geometry
@@ -22,10 +23,21 @@ from smiler.domain.remote import Remote, place
 from smiler.formats import nifti
 from smiler.formats.dicom import client
 from smiler.formats.nifti import CT, ReadOptions
-from smiler.formats.nifti_grid import Grid, grid_of
+from smiler.formats.nifti_grid import Grid, grid_of, off_the_grid
 from smiler.formats.nifti_header import display_path
 
-__all__ = ["CT", "Drawn", "Grid", "ReadOptions", "content", "read_ct", "read_header", "read_labels"]
+__all__ = [
+    "CT",
+    "Drawn",
+    "Grid",
+    "ReadOptions",
+    "check",
+    "content",
+    "off_the_grid",
+    "read_ct",
+    "read_header",
+    "read_labels",
+]
 _DEFAULT = ReadOptions()
 
 
@@ -66,17 +78,23 @@ class Drawn:
 
 
 def is_nifti(path: str | Path) -> bool:
-    """Whether a path is read as NIfTI; all else is DICOM. At an address only the name is looked at."""
+    """Whether a path is read as a volume file (NIfTI, MHA, NRRD); all else is DICOM. An address tells by its name."""
     path = place(path)
     if isinstance(path, Remote):
-        return path.file_name.endswith((".nii", ".nii.gz"))
-    return path.name.endswith((".nii", ".nii.gz")) or (path.is_file() and not _looks_dicom(path))
+        return bool(ending_of(path.file_name))
+    return bool(ending_of(path.name)) or (path.is_file() and not _looks_dicom(path))
 
 
 def read_header(path: str | Path, options: ReadOptions = _DEFAULT) -> Grid:
     """Where the voxels lie; none is read. BadInput says what is wrong with the file or series."""
     with _at_hand(path) as file:
         return nifti.read_header(file, options) if is_nifti(file) else client.read_header(_there(file), options)
+
+
+def check(path: str | Path, options: ReadOptions = _DEFAULT) -> Grid:
+    """Check a CT: a volume file to its last byte, a DICOM series by its headers. BadInput says what is wrong."""
+    with _at_hand(path) as file:
+        return nifti.check(file, options) if is_nifti(file) else client.read_header(_there(file), options)
 
 
 def read_ct(path: str | Path, options: ReadOptions = _DEFAULT) -> CT:
