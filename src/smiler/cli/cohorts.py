@@ -57,6 +57,9 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
     automatic_means: Annotated[
         str, typer.Option(help="DICOM segments that a program drew are: auto (proposals) or annotated.")
     ] = "auto",
+    same_organ: Annotated[
+        str, typer.Option(help="Several DICOM segments or ROIs of one organ: refuse, or unite.")
+    ] = "refuse",
     patient_pattern: Annotated[
         str | None, typer.Option(help="Regular expression whose group finds the patient in a case id.")
     ] = None,
@@ -85,6 +88,7 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         "synonyms": synonyms,
         "prefix": prefix,
         "automatic_means": automatic_means,
+        "same_organ": same_organ,
         "reading": _reading(change)[0],
     }
     report = import_asking(source, cohort, values, format_name, ask=sys.stdin.isatty() and not as_json)
