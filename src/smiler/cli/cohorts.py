@@ -64,6 +64,9 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         str,
         typer.Option(help="Masks of another size than their CT: refuse, or keep for audit --fix-geometry."),
     ] = "refuse",
+    same_organ: Annotated[
+        str, typer.Option(help="Several DICOM segments or ROIs of one organ: refuse, or unite.")
+    ] = "refuse",
     patient_pattern: Annotated[
         str | None, typer.Option(help="Regular expression whose group finds the patient in a case id.")
     ] = None,
@@ -94,6 +97,7 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         "automatic_means": automatic_means,
         "unreadable": unreadable,
         "off_grid": off_grid,
+        "same_organ": same_organ,
         "reading": _reading(change)[0],
     }
     report = import_asking(source, cohort, values, format_name, ask=sys.stdin.isatty() and not as_json)

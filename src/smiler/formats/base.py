@@ -33,6 +33,7 @@ class ImportOptions(BaseModel):
     absent_means: what a declared organ without a voxel in a case is; "ask" refuses and lists every such case.
     automatic_means: what a DICOM segment of type AUTOMATIC is, a proposal or an annotation that an expert accepted.
     unreadable: what happens to a case whose CT can't be read. off_grid: to a mask that has another size than its CT.
+    same_organ: what several DICOM segments or ROIs of one organ are: a fault, or its parts.
     prefix: goes before every case id, where two sources use the same ones. reading: for CT that don't speak for
     themselves.
     organs: import only these (all if empty). synonyms: the user's own table of names.
@@ -47,6 +48,7 @@ class ImportOptions(BaseModel):
     automatic_means: Literal["auto", "annotated"] = "auto"
     unreadable: Literal["refuse", "leave-out"] = "refuse"
     off_grid: Literal["refuse", "keep"] = "refuse"
+    same_organ: Literal["refuse", "unite"] = "refuse"
     prefix: str = ""
     reading: ReadOptions = ReadOptions()
     organs: tuple[str, ...] = ()
@@ -149,11 +151,16 @@ class Format:
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Which labels a label map holds in each axial slice, from the feet up; read in one pass."""
+    """Which labels a label map holds in each axial slice, from the feet up; read in one pass.
+
+    unusable: labels whose masks can't be used, and why; notes: what was left out of the others.
+    """
 
     path: Path
     planes: tuple[frozenset[int], ...]
     grid: Grid | None = None
+    unusable: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path, geometry: Geometry | None = None) -> "LabelMap":
@@ -161,7 +168,7 @@ class LabelMap:
         drawn = read_labels(path, geometry=geometry)
         seen = (np.flatnonzero(np.bincount(plane.ravel())).tolist() for plane in drawn.codes)
         planes = tuple(frozenset(label for code in codes for label in drawn.labels_of(code)) for codes in seen)
-        return cls(path, planes, drawn.grid)
+        return cls(path, planes, drawn.grid, drawn.unusable, drawn.notes)
 
     @property
     def values(self) -> frozenset[int]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_serializer
 
 from smiler.domain.geometry import Geometry
 from smiler.formats.nifti_grid import Grid, Orientation, grid_of
@@ -53,7 +53,16 @@ class ReadOptions(BaseModel, frozen=True, extra="forbid"):
         default="refuse", description="DICOM slices without RescaleSlope: refuse, or none: the stored numbers are HU."
     )
     detilt: bool = Field(default=False, description="Resample a DICOM series with gantry tilt upright.")
+    incomplete: Literal["refuse", "accept"] = Field(
+        default="refuse", description="A DICOM series that lacks slices at an end: refuse, or accept what is there."
+    )
     max_bytes: int = Field(default=8 << 30, gt=0, description="Most bytes that a volume may have uncompressed.")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialized: Any) -> dict[str, Any]:
+        """Without an option that is newer than runs and stores and not in use: their hashes stay."""
+        told: dict[str, Any] = serialized(self)
+        return {key: value for key, value in told.items() if (key, value) != ("incomplete", "refuse")}
 
 
 @dataclass(frozen=True)

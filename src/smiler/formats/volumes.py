@@ -6,7 +6,7 @@ lies at an address is fetched first.
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from smiler.domain.geometry import Geometry
 from smiler.domain.remote import Remote, place
 from smiler.formats import nifti
 from smiler.formats.dicom import client
+from smiler.formats.dicom.signature import HEAD_BYTES, looks_dicom
 from smiler.formats.nifti import CT, ReadOptions
 from smiler.formats.nifti_grid import Grid, grid_of, off_the_grid
 from smiler.formats.nifti_header import display_path
@@ -46,12 +47,15 @@ class Drawn:
     """Labels on a canonical grid: `codes` (z, y, x), and the labels that each code stands for.
 
     In a label map a code is its label; segments of a DICOM-SEG may overlap, so that a code may stand for several.
+    unusable: labels (segments, ROIs) whose masks can't be used, and why.
     """
 
     codes: NDArray[np.uint8] | NDArray[np.uint16]
     grid: Grid
     meaning: Mapping[int, tuple[int, ...]] | None = None
     notes: tuple[str, ...] = ()
+    unusable: Mapping[int, str] = field(default_factory=dict)
+    path: str = ""
 
     @cached_property
     def largest(self) -> int:
@@ -67,8 +71,14 @@ class Drawn:
         return table.astype(np.uint8)[self.codes]
 
     def table(self, labels: Collection[int]) -> NDArray[np.bool_]:
-        """(largest code + 1,): which codes have one of these labels; no labels: all but 0."""
+        """(largest code + 1,): which codes have one of these labels; no labels: all but 0.
+
+        BadInput for a label whose mask can't be used.
+        """
         wanted = set(labels)
+        for label in sorted(wanted & set(self.unusable)):
+            where = f"{self.path}, segment or ROI {label}"
+            raise BadInput(self.unusable[label], where=where, do="mend the file, or empty the cell")
         codes = range(1, self.largest + 1)
         return np.array([False, *(not wanted or not wanted.isdisjoint(self.labels_of(code)) for code in codes)])
 
@@ -116,11 +126,12 @@ def _read_labels(path: Path, options: ReadOptions, geometry: Geometry | None) ->
     if is_nifti(path):
         array, grid = nifti.read_labels(path, options)
         return Drawn(array, grid, None, grid.notes)
-    codes, own, meaning, notes = client.read_labels(_there(path), options, geometry)
-    if own is None and geometry is not None and meaning is not None:
-        return Drawn(codes, grid_of(geometry), dict(enumerate(meaning)), notes)
-    found: Any = own
-    return Drawn(codes, found, None, notes)
+    read = client.read_labels(_there(path), options, geometry)
+    if read.grid is None and geometry is not None and read.meaning is not None:
+        meaning = dict(enumerate(read.meaning))
+        return Drawn(read.codes, grid_of(geometry), meaning, read.notes, read.unusable, str(path))
+    found: Any = read.grid
+    return Drawn(read.codes, found, None, read.notes)
 
 
 def content(path: Path) -> str:
@@ -155,6 +166,6 @@ def _looks_dicom(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
+            return looks_dicom(stream.read(HEAD_BYTES))
     except OSError:
         return False

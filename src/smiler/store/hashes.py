@@ -13,7 +13,7 @@ from typing import Any
 from smiler.domain.endings import data_file_of
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json, read_json, write_json
-from smiler.domain.places import split_series
+from smiler.domain.places import new_folder, split_series
 from smiler.domain.remote import Remote
 from smiler.formats.volumes import content
 
@@ -70,7 +70,13 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         voxels = data_file_of(path)
         return [path] if voxels is None else [path, voxels]
-    files = (Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
+    walked: set[tuple[int, int]] = set()
+    files: list[Path] = []
+    for folder, inner, names in os.walk(path, followlinks=True):
+        if new_folder(Path(folder), walked):
+            files += [Path(folder, name) for name in names]
+        else:
+            inner.clear()  # a link that leads back
     return sorted(file for file in files if file.is_file())
 
 
