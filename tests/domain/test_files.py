@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,47 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_if_it_was_kille
         first.kill()
     with writing(tmp_path / "run"):
         pass
+
+
+@pytest.mark.parametrize("there", ["nothing", "folder", "file", "lock"])
+def test_who_is_refused_leaves_neither_a_lock_nor_an_empty_folder(tmp_path: Path, there: str) -> None:
+    folder = tmp_path / "a" / "b"
+    if there != "nothing":
+        folder.mkdir(parents=True)
+    if there in ("file", "lock"):
+        (folder / {"file": "mine.txt", "lock": ".lock"}[there]).write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(BadInput, match="no such organ"), writing(folder):
+        raise BadInput("no such organ", where="organs")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_was_written_before_a_fault_stays_and_the_folder_is_free(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with suppress(BadInput), writing(folder):
+        write_text(folder / "recipe.toml", "begun")
+        raise BadInput("no space", where="disk")
+    assert (folder / "recipe.toml").read_text() == "begun"
+    with writing(folder):
+        pass
+
+
+def test_a_lock_that_another_process_removed_while_we_waited_is_not_held_twice(tmp_path: Path) -> None:
+    def refused() -> None:
+        with suppress(BadInput), writing(tmp_path / "run"):
+            raise BadInput("no such organ", where="organs")
+
+    def count() -> None:
+        nonlocal inside, most
+        with suppress(BadInput), writing(tmp_path / "run", 0.05):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.0005)
+            inside -= 1
+
+    inside = most = 0
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(60):
+            pool.submit(refused)
+            pool.submit(count)
+    assert most == 1

@@ -118,9 +118,9 @@ def test_the_ledger_keeps_exactly_the_pairs_that_stay(cohort: Cohort, hidden: Pa
 def test_no_file_of_the_hidden_cohort_holds_a_hidden_organ(cohort: Cohort, hidden: Path) -> None:
     kept, folder = kept_pairs(cohort, 0.7, 1), hidden / "cohort"
     drawn = {(c, k) for c, k in kept if cohort.case(c).status(k) is Status.ANNOTATED}
-    assert {path.name for path in folder.rglob("*.nii.gz")} == {f"{case}_{key}.nii.gz" for case, key in drawn}
+    assert {path.name for path in folder.rglob("*.nii.gz")} == {f"{case}.{key}.nii.gz" for case, key in drawn}
     for case, key in drawn:
-        mask, grid = read_labels(folder / "labels" / f"{case}_{key}.nii.gz")
+        mask, grid = read_labels(folder / "labels" / f"{case}.{key}.nii.gz")
         labels, own = read_labels(cohort.folder / "labels" / f"{case}.nii.gz")
         assert grid.geometry == own.geometry
         np.testing.assert_array_equal(mask, np.isin(labels, cohort.case(case).cell(key).labels))

@@ -64,7 +64,9 @@ class Proposals:
 
     def cleared(self, case_id: str) -> Any | None:
         """Bit field (z, y, x) on disk of what the round ruled out; None where it rules nothing out."""
-        path = self.folder / "proposals" / f"{case_id}.cleared.b2nd"
+        path, old = _cleared(self.folder, case_id), self.folder / "proposals" / f"{case_id}.cleared.b2nd"
+        if not path.exists() and f"{case_id}.cleared" not in self.accepted:  # a run of an earlier version
+            path = old
         return open_array(path) if path.exists() else None
 
     def planes(self, case_id: str) -> NDArray[np.int32]:
@@ -113,10 +115,15 @@ def _relabel_case(model: Model, case: StoredCase, about: Path, at: tuple[int, Re
     bits = accept_case(prediction, case, model.organs, step, index)
     if step.options.negatives is not None:
         cleared = rule_out(prediction, bits, case, model.organs, step.options.negatives)
-        save_array(about.with_suffix(".cleared.b2nd"), cleared)
+        save_array(_cleared(about.parent.parent, case.case.id), cleared)
     if case.case.id in earlier.accepted:
         bits |= np.where(bits == 0, earlier.bits(case.case.id)[:], 0).astype(np.int32)
     _save(about, bits, model.organs, {"made_by": model.made_by, **step.facts()})
+
+
+def _cleared(folder: Path, case_id: str) -> Path:
+    """In a folder of its own: a case may be called `p1.cleared`."""
+    return folder / "proposals" / "cleared" / f"{case_id}.b2nd"
 
 
 def _save(about: Path, bits: NDArray[np.int32], organs: OrganSet, facts: Mapping[str, Any]) -> None:

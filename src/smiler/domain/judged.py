@@ -7,8 +7,11 @@ from typing import Any
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json, write_json
+from smiler.domain.names import beside_pair
 
-ENDING = ".judged.json"
+WORD = "judged"
+OLD_ENDING = ".judged.json"
+"""Of earlier versions: an organ called "judged" took the same name."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class JudgedCase:
     @classmethod
     def of(cls, folder: Path, case: str, organs: Sequence[str]) -> "JudgedCase | None":
         """None where there is nothing to judge."""
-        return cls(folder / f"{case}{ENDING}", tuple(organs)) if organs else None
+        return cls(folder / f"{beside_pair(case, WORD)}.json", tuple(organs)) if organs else None
 
     def done(self, parents: Mapping[str, str]) -> bool:
         """Whether it lies there, made of the same."""
@@ -54,13 +57,14 @@ class JudgedCase:
 
 def read_judged(folder: Path) -> Iterator[tuple[str, Judged]]:
     """All that lie in a folder, by case; what is damaged is left out."""
-    for path in sorted(folder.glob(f"*{ENDING}")):
-        try:
-            told = read_json(path)
-            rows = [_row(row) for row in told["organs"].values()]
-        except (BadInput, KeyError, TypeError, ValueError, AttributeError):
-            continue
-        yield from ((path.name.removesuffix(ENDING), row) for row in rows)
+    for ending in (f"{beside_pair('', WORD)}.json", OLD_ENDING):
+        for path in sorted(folder.glob(f"*{ending}")):
+            try:
+                told = read_json(path)
+                rows = [_row(row) for row in told["organs"].values()]
+            except (BadInput, KeyError, TypeError, ValueError, AttributeError):
+                continue
+            yield from ((path.name.removesuffix(ending), row) for row in rows)
 
 
 def _row(told: Mapping[str, Any]) -> Judged:

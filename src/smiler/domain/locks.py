@@ -1,31 +1,92 @@
 """One writer a folder: a second process is refused, the first goes on unharmed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import cannot_write
-from smiler.domain.remote import local
+from smiler.domain.remote import Remote, local
+
+NAME = ".lock"
 
 
 @contextmanager
 def writing(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
-    """Hold the folder for writing; BadInput if another process holds it. Freed by the system if we are killed."""
+    """Hold the folder for writing; BadInput if another process holds it. Freed by the system if we are killed.
+
+    Who is refused leaves nothing behind: neither the lock nor a folder that was made for it and is still empty.
+    """
     local(folder, "the folder that is written to")
+    new = _missing(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=patience_seconds)
+        fresh = not (folder / NAME).exists()
+        lock = _acquired(folder, patience_seconds)
     except Timeout as error:
         raise BadInput(
             "another process is writing here", where=str(folder), do="wait for it or choose another folder"
         ) from error
     except OSError as error:
+        _remove_empty(new)
         raise cannot_write(folder, error) from error
     try:
         yield
+    except BaseException:
+        if fresh:
+            _tidy(folder, new)
+        raise
     finally:
         lock.release()
+
+
+@contextmanager
+def claiming(out: Path, patience_seconds: float = 0.0) -> Iterator[None]:
+    """`writing`, where OUT may be an address too: object stores have no locks."""
+    if isinstance(out, Remote):
+        yield
+        return
+    with writing(out, patience_seconds):
+        yield
+
+
+def _acquired(folder: Path, patience_seconds: float) -> FileLock:
+    """The lock of the file that lies there: one that was removed while we waited locks nobody out."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / NAME
+        try:
+            path.touch()
+            before, lock = _identity(path), FileLock(path)
+            lock.acquire(timeout=patience_seconds)
+        except FileNotFoundError:  # who was refused took the folder away
+            continue
+        if before is not None and _identity(path) == before:
+            return lock
+        lock.release()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        told = path.stat()
+        return told.st_dev, told.st_ino
+    return None
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there yet, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _tidy(folder: Path, new: list[Path]) -> None:
+    """Remove the lock that we made, and the folders that we made for it, if nothing else came to lie in them."""
+    with suppress(OSError):
+        (folder / NAME).unlink()  # while it is held; Windows refuses that, and there it stays
+        _remove_empty(new)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with suppress(OSError):
+        for path in folders:
+            path.rmdir()

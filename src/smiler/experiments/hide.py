@@ -11,6 +11,7 @@ from smiler.domain.cohort import LEDGER, Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.fetching import keeping
 from smiler.domain.locks import writing
+from smiler.domain.names import pair_name, share_name
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.formats.nifti import write_labels
@@ -33,7 +34,9 @@ def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progr
                 cases.append(_hide_case(cohort, case, folder, kept))
         sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
         replace(cohort, folder=out / "truth", cases=sealed, sealed=True).save()
-        hidden = replace(cohort, folder=folder, cases=tuple(cases), name=f"{cohort.name} alpha {alpha:g}".strip())
+        hidden = replace(
+            cohort, folder=folder, cases=tuple(cases), name=f"{cohort.name} alpha {share_name(alpha)}".strip()
+        )
         hidden.save()
         Provenance("hide", {}, {"alpha": alpha, "seed": seed, "kept": len(kept)}).save(folder / "provenance.json")
     return hidden
@@ -77,7 +80,7 @@ def _copy_mask(cohort: Cohort, case: Case, key: str, folder: Path) -> Cell:
     cell = case.cell(key)
     geometry = read_header(cohort.image_path(case)).geometry
     drawn = read_labels(cohort.mask_path(case, key), geometry=geometry)
-    name = f"labels/{case.id}_{key}.nii.gz"
+    name = f"labels/{pair_name(case.id, key)}.nii.gz"
     mask = drawn.mask(cell.labels)
     if cell.ignored:
         write_labels(folder / name, mask + 2 * drawn.mask([cell.ignored]), drawn.grid)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from smiler.domain.files import write_json, write_text
+from smiler.domain.names import share_name
 from smiler.domain.provenance import tool_version
 from smiler.evaluation.scores import Score, scores_table
 from smiler.evaluation.statistics import Interval, bootstrap_mean, holm, paired_difference, wilcoxon
@@ -113,7 +114,10 @@ def write_results(sweep: Sweep) -> dict[str, Any]:
     done = dict(sweep.done())
     values = _values(done)
     groups = [
-        ({"arm": key.arm, "alpha": f"{key.alpha:g}", "fold": str(key.fold), "seed": str(key.seed)}, folder.scores())
+        (
+            {"arm": key.arm, "alpha": share_name(key.alpha), "fold": str(key.fold), "seed": str(key.seed)},
+            folder.scores(),
+        )
         for key, folder in done.items()
     ]
     if groups:
@@ -270,7 +274,7 @@ def _uncertainty(done: Mapping[Key, TrialFolder]) -> dict[str, Any]:
     found: dict[str, dict[str, dict[str, list[Any]]]] = {}
     for key, folder in done.items():
         for organ, row in folder.outcome().get("uncertainty", {}).items():
-            found.setdefault(key.arm, {}).setdefault(f"{key.alpha:g}", {}).setdefault(organ, []).append(row)
+            found.setdefault(key.arm, {}).setdefault(share_name(key.alpha), {}).setdefault(organ, []).append(row)
     return {
         arm: {alpha: {organ: pooled(rows) for organ, rows in organs.items()} for alpha, organs in by_alpha.items()}
         for arm, by_alpha in found.items()
@@ -289,7 +293,7 @@ def _summary(sweep: Sweep, done: Mapping[Key, TrialFolder], tables: Mapping[str,
     arms: dict[str, dict[str, Any]] = {}
     for row in tables["points"]:
         if not row.organ:
-            arms.setdefault(row.arm, {})[f"{row.alpha:g}"] = {
+            arms.setdefault(row.arm, {})[share_name(row.alpha)] = {
                 "dice": row.dice, "low": row.low, "high": row.high, "n": row.n,
             }  # fmt: skip
     trials = {folder.path: folder.outcome() for folder in done.values()}

@@ -18,6 +18,7 @@ from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json, write_json
 from smiler.domain.locks import writing
+from smiler.domain.names import share_name
 from smiler.domain.progress import Progress, Silent
 from smiler.experiments.arms import ARMS, Arm
 from smiler.experiments.jobs import LocalJobs, Runner, run_trials
@@ -79,7 +80,7 @@ class Key:
     def folder(self, out: Path) -> TrialFolder:
         """Where it lies."""
         return TrialFolder(
-            out / "trials" / self.arm / f"alpha-{self.alpha:g}" / f"fold-{self.fold}" / f"seed-{self.seed}"
+            out / "trials" / self.arm / f"alpha-{share_name(self.alpha)}" / f"fold-{self.fold}" / f"seed-{self.seed}"
         )
 
 

@@ -7,9 +7,10 @@ from itertools import combinations
 from pathlib import Path
 
 from smiler.domain.cells import UNANNOTATED, Cell, Status
-from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort
+from smiler.domain.cohort import LEDGER, Case, Cohort
 from smiler.domain.endings import ending_of
 from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.ledger import cohort_at
 from smiler.domain.organs import MAX_ORGANS, Organ, OrganSet
 from smiler.formats.anatomy import ANATOMY, PIECES, nearest_whole, organ_of
 from smiler.formats.base import some
@@ -30,17 +31,18 @@ def merge(folder: Path, cases: Sequence[Case], declared: Mapping[str, Organ] | N
     declared: organs as the source itself describes them, for those that are new.
     A case that the cohort has already, of the same image, gets the organs that nobody has looked for there.
     """
-    there = (folder / MANIFEST).exists() or (folder / LEDGER).exists()
-    old = Cohort.open(folder) if there else None
+    old = cohort_at(folder)
     cases = [replace(case, cells={k: c for k, c in case.cells.items() if c != UNANNOTATED}) for case in cases]
     _refuse_known(old, folder, cases)
     keys = tuple(dict.fromkeys(key for case in cases for key in case.cells if old is None or key not in old.organs))
     declared = declared or {}
     keys = (*(key for key in declared if key in keys), *(key for key in keys if key not in declared))
-    organs = _organs(old.organs.organs if old else (), keys, cases, declared)
+    organs = _organs(() if old is None else old.organs.organs, keys, cases, declared)
     among = {case.id: case for case in cases}
-    grown = [case.with_cells(among.pop(case.id).cells) if case.id in among else case for case in (old or ())]
-    cohort = replace(old or Cohort(folder, organs, ()), organs=organs, cases=(*grown, *among.values()))
+    before = () if old is None else old.cases
+    grown = [case.with_cells(among.pop(case.id).cells) if case.id in among else case for case in before]
+    there = Cohort(folder, organs, ()) if old is None else old
+    cohort = replace(there, organs=organs, cases=(*grown, *among.values()))
     raise_all([fault for case in cases for fault in _shared_labels(case, organs)])
     new = {case.id for case in cases}
     conflicts = (*_conflicts(cohort, new), *_joined(cohort, new), *_unrelated(organs, keys))
@@ -48,7 +50,7 @@ def merge(folder: Path, cases: Sequence[Case], declared: Mapping[str, Organ] | N
 
 
 def _refuse_known(old: Cohort | None, folder: Path, new: Sequence[Case]) -> None:
-    known = {case.id.lower(): case for case in old or ()}
+    known = {case.id.lower(): case for case in (() if old is None else old.cases)}
     repeated = [case.id for case in new if case.id.lower() in known and not _adds(known[case.id.lower()], case, folder)]
     faults = []
     if repeated:

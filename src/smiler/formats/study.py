@@ -263,14 +263,16 @@ def _names(series: Sequence[Mapping[str, Any]], source: Path) -> dict[str, str]:
     """Path of each series -> case id: the patient's, with the series number where that is not enough."""
     patients = Counter(row["patient"] for row in series)
     names: dict[str, str] = {}
+    taken: set[str] = set()  # case ids differ by more than capitals
     for number, row in enumerate(series, start=1):
         base = row["patient"] or source.name.removesuffix(".zip")
         if patients[row["patient"]] > 1:
             base += f"_{row['number'] or number}"
         base = _UNSAFE.sub("_", base).strip("._-")[:100] or "case"
         name, again = base, 2
-        while name in names.values():
+        while name.lower() in taken:
             name, again = f"{base}_{again}", again + 1
+        taken.add(name.lower())
         names[row["path"]] = name
     return names
 

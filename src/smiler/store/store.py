@@ -85,6 +85,9 @@ class Store:
     def __len__(self) -> int:
         return len(self.cases)
 
+    def __bool__(self) -> bool:
+        raise TypeError("a store may be there without a case: ask `is None`, or `.cases`")
+
     def in_memory(self, size: int) -> "Store":
         """The same store, which keeps up to `size` bytes of voxels in memory from their first use on."""
         room = Room(size)
