@@ -149,7 +149,7 @@ class Served:
 
     def __init__(self, folder: Path, desk: Desk, bound: Bound, told: list[str]) -> None:
         self.folder, self.desk, self.told = folder, desk, told
-        self.urls, self.slicer = bound.urls, bound.slicer
+        self.urls, self.slicer, self.room = bound.urls, bound.slicer, bound.room
         self.port: int = bound.listener.getsockname()[1]
         self.open: list[Reviewer] = []
 

@@ -40,6 +40,11 @@ CREATE TRIGGER revision_kept BEFORE DELETE ON revision BEGIN SELECT RAISE(ABORT,
 CREATE TRIGGER event_stays BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'an event never changes'); END;
 CREATE TRIGGER event_kept BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'an event is never deleted'); END;
 """
+_LATER = (
+    'CREATE TABLE IF NOT EXISTS listed (place INTEGER PRIMARY KEY, "case" TEXT NOT NULL, patient TEXT NOT NULL, '
+    "image TEXT NOT NULL)",
+)
+"""What databases of the first versions lack: the rows that cases.csv had when it was read last."""
 
 
 class Database:
@@ -68,6 +73,8 @@ class Database:
                 for statement in _statements(_SCHEMA):
                     self.run(statement)
                 self.run("INSERT INTO setting VALUES ('format', ?)", FORMAT)
+            for statement in _LATER:
+                self.run(statement)
             found = self.setting("format")
         if found != str(FORMAT):
             raise BadInput(f"only format {FORMAT} is known", where=str(self.path), got=repr(found), do="update smiler")
