@@ -192,3 +192,49 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_if_it_was_kille
         first.kill()
     with writing(tmp_path / "run"):
         pass
+
+
+KILLED = """
+import os, sys
+from contextlib import ExitStack
+from pathlib import Path
+from smiler.domain.files import replacing
+with ExitStack() as stack:
+    for name in sys.argv[1:]:
+        stack.enter_context(replacing(Path(name), ".nii.gz")).write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def kill_a_writer(*paths: Path) -> list[Path]:
+    """What a process leaves that is killed while it writes these files."""
+    subprocess.run([sys.executable, "-c", KILLED, *map(str, paths)], check=False)
+    left = [next(path.parent.glob(f".{path.name[:60]}.????????.tmp.nii.gz")) for path in paths]
+    assert len(set(left)) == len(paths)
+    return left
+
+
+def test_the_only_writer_removes_what_killed_ones_left_in_its_folder_and_below(tmp_path: Path) -> None:
+    run, theirs = tmp_path / "run", tmp_path / "run/review"
+    left = kill_a_writer(run / "a.nii.gz", run / "deep/down" / f"{'b' * 200}.nii.gz")
+    (other,) = kill_a_writer(theirs / "c.nii.gz")
+    (theirs / ".lock").touch()
+    for name in (".hidden.tmp", "a.12345678.tmp", ".a.12345678.tmp.nii.gz.bak~", ".a.tmp.nii.gz"):
+        (run / name).touch()
+    with writing(run, tidy=False):
+        assert all(path.exists() for path in left)
+    with writing(run):
+        assert not any(path.exists() for path in left)
+        assert other.exists()  # its folder has a writer of its own
+    assert names(run) == [
+        ".a.12345678.tmp.nii.gz.bak~", ".a.tmp.nii.gz", ".hidden.tmp", ".lock", "a.12345678.tmp", "deep", "review"
+    ]  # fmt: skip
+    with writing(theirs):
+        assert not other.exists()
+
+
+def test_where_several_write_what_was_left_alone_for_long_goes(tmp_path: Path) -> None:
+    old, new = kill_a_writer(tmp_path / "old.nii.gz", tmp_path / "new.nii.gz")
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    write_text(tmp_path / "a.txt", "new")
+    assert (old.exists(), new.exists()) == (False, True)

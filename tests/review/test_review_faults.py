@@ -25,6 +25,7 @@ from reviewing import LIVER, SPLEEN, Reviewer, Served, box_mask, cells, serving,
 from smiler.domain.errors import BadInput
 from smiler.review.backup import back_up, write_history
 from smiler.review.desk import at_desk
+from smiler.review.errors import Pair
 from smiler.review.verify import verify
 
 KILLS = 3
@@ -181,6 +182,42 @@ def test_a_full_disk_is_told_and_what_was_there_stays(anna: Reviewer, folder: Pa
     assert anna.put("c", "liver", LIVER, key="and-then-there-is-room").status_code == 200  # room again
     assert np.array_equal(stored(folder, "c", "liver"), LIVER)
     assert not list((folder / "review").rglob(".*.tmp*"))
+
+
+@pytest.mark.parametrize("size", [0, 4096, 20000, 70000])
+def test_a_first_review_on_a_full_disk_says_so(folder: Path, size: int) -> None:
+    with (
+        room_for(size),
+        pytest.raises(BadInput, match=r"ledger\.sqlite: cannot write the file.*check space") as refused,
+    ):
+        serving(folder).__enter__()
+    assert "backup" not in str(refused.value)
+    with at_desk(folder, print) as desk:  # room again
+        assert desk.ledger.head(Pair("b", "liver")) is not None
+    assert verify(folder).faults == []
+
+
+KILLED = """
+import os, sys
+from contextlib import ExitStack
+from pathlib import Path
+from smiler.domain.files import replacing
+with ExitStack() as stack:
+    for name in sys.argv[1:]:
+        stack.enter_context(replacing(Path(name), ".nii.gz")).write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_server_left_half_written_goes_at_the_next_start(folder: Path) -> None:
+    inside = [folder / "review" / name for name in ("masks/a.nii.gz", "drafts/b.draft", "ledger.sqlite")]
+    outside = [folder / "fixed/c.nii.gz", folder / "cases.csv"]
+    subprocess.run([sys.executable, "-c", KILLED, *map(str, [*inside, *outside])], check=False)
+    assert len(list(folder.rglob(".*.tmp*"))) == 5
+    with serving(folder) as running:
+        assert not list((folder / "review").rglob(".*.tmp*"))
+        assert running.reviewer().decide("b", "liver", "accept").status_code == 200
+        assert not list(folder.rglob(".*.tmp*"))
 
 
 def flip(path: Path) -> None:
