@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from killed import kill_a_writer
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json, read_json, replacing, sha256, write_json, write_text
@@ -192,26 +193,6 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_if_it_was_kille
         first.kill()
     with writing(tmp_path / "run"):
         pass
-
-
-KILLED = """
-import os, sys
-from contextlib import ExitStack
-from pathlib import Path
-from smiler.domain.files import replacing
-with ExitStack() as stack:
-    for name in sys.argv[1:]:
-        stack.enter_context(replacing(Path(name), ".nii.gz")).write_text("half")
-    os.kill(os.getpid(), 9)
-"""
-
-
-def kill_a_writer(*paths: Path) -> list[Path]:
-    """What a process leaves that is killed while it writes these files."""
-    subprocess.run([sys.executable, "-c", KILLED, *map(str, paths)], check=False)
-    left = [next(path.parent.glob(f".{path.name[:60]}.????????.tmp.nii.gz")) for path in paths]
-    assert len(set(left)) == len(paths)
-    return left
 
 
 def test_the_only_writer_removes_what_killed_ones_left_in_its_folder_and_below(tmp_path: Path) -> None:

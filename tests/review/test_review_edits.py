@@ -2,7 +2,9 @@
 
 import csv
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -383,6 +385,19 @@ def test_a_new_round_of_proposals_is_no_edit(folder: Path, stale: str) -> None:
     with serving(folder) as running:
         assert running.desk.edits.open() == []
         assert "cases.csv: new proposals: 2, rejected organs proposed again: 1, proposals gone: 1" in running.told
+
+
+def test_a_ledger_of_an_older_smiler_opens_and_knows_rows_from_then_on(folder: Path, stale: str) -> None:
+    with closing(sqlite3.connect(folder / "review/ledger.sqlite")) as database:
+        database.execute("DROP TABLE listed")
+    without(folder, "c")
+    with at_desk(folder, lambda _: None) as desk:
+        assert desk.edits.open() == []
+        without(folder, "b")
+        desk.sheet.follow()
+        assert [edit.short for edit in desk.edits.open()] == ["edit of cases.csv, 1 row gone"]
+        assert undo_newest(desk, "anna").rows == 1
+    assert verify(folder).faults == []
 
 
 def test_an_edit_can_be_dismissed_and_is_undone_all_the_same(folder: Path, stale: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from killed import kill_a_writer
 from reviewing import LIVER, SPLEEN, Reviewer, Served, box_mask, cells, serving, stored
 
 from smiler.domain.errors import BadInput
@@ -52,6 +53,19 @@ def process(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         running.wait()
         assert running.stdout
         running.stdout.close()
+
+
+def test_with_json_an_edit_is_told_as_it_comes(folder: Path) -> None:
+    before = (folder / "cases.csv").read_text()
+    with process(folder) as (running, url), closing(Reviewer(url)) as anna:
+        assert anna.decide("b", "liver", "accept").status_code == 200
+        (folder / "cases.csv").write_text(before)
+        assert anna.head("b", "liver")["state"] == "accepted"  # the file is read when the queue is asked for
+        (edit,) = anna.http.get("/api/progress").json()["edits"]
+        assert running.stdout
+        told = json.loads(running.stdout.readline())
+        assert "edit of cases.csv, 1 cell of 1 case (1 accepted -> proposed)" in told["note"]
+        assert told["edits"] == [edit]
 
 
 @dataclass(frozen=True)
@@ -197,23 +211,10 @@ def test_a_first_review_on_a_full_disk_says_so(folder: Path, size: int) -> None:
     assert verify(folder).faults == []
 
 
-KILLED = """
-import os, sys
-from contextlib import ExitStack
-from pathlib import Path
-from smiler.domain.files import replacing
-with ExitStack() as stack:
-    for name in sys.argv[1:]:
-        stack.enter_context(replacing(Path(name), ".nii.gz")).write_text("half")
-    os.kill(os.getpid(), 9)
-"""
-
-
 def test_what_a_killed_server_left_half_written_goes_at_the_next_start(folder: Path) -> None:
     inside = [folder / "review" / name for name in ("masks/a.nii.gz", "drafts/b.draft", "ledger.sqlite")]
     outside = [folder / "fixed/c.nii.gz", folder / "cases.csv"]
-    subprocess.run([sys.executable, "-c", KILLED, *map(str, [*inside, *outside])], check=False)
-    assert len(list(folder.rglob(".*.tmp*"))) == 5
+    assert len(kill_a_writer(*inside, *outside)) == 5
     with serving(folder) as running:
         assert not list((folder / "review").rglob(".*.tmp*"))
         assert running.reviewer().decide("b", "liver", "accept").status_code == 200
