@@ -4,16 +4,19 @@ import getpass
 import json
 import sys
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from rich.table import Table
 
 from smiler.cli.console import Bars, out, print_json
 from smiler.domain.errors import BadInput, CheckFailed
-from smiler.review.incoming import UNDO_COMMAND
+from smiler.review.edits import UNDO_COMMAND, Edit
 from smiler.review.repeats import SHARE
 
 MOST_NAME = 64
@@ -100,34 +103,45 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
     bars, notes = Bars(quiet=where.as_json), Notes()
     with at_desk(cohort, notes.add if where.as_json else bars.note, progress=bars) as desk:
         bound = bind(desk, options)
-        edits = desk.edits.open()
         if where.as_json:
-            told = {"urls": dict(bound.urls), **({"slicer": dict(bound.slicer)} if bound.slicer else {})}
-            notes.print_with({**told, "edits": [edit.to_json() for edit in edits]})
-        elif edits:
+            addresses = {"urls": dict(bound.urls), **({"slicer": dict(bound.slicer)} if bound.slicer else {})}
+            notes.begin(addresses, desk.edits.open)
+        elif edits := desk.edits.open():
             bars.note(f"not undone yet: {'; '.join(edit.title for edit in edits)} ({UNDO_COMMAND}, or on the page)")
         announce(bound.urls, bound.slicer, where)
         bound.run()
 
 
 class Notes:
-    """What is told, as JSON: until the address is known together with it, then a line for each note as it comes."""
+    """What is told, as JSON: first together with the addresses, then a line for each note as it comes.
+
+    A thread of its own writes the lines: whoever reads no more than the addresses must hold nobody up.
+    """
 
     def __init__(self) -> None:
+        self._lines = SimpleQueue[str]()
         self._first: list[str] | None = []
+        self._edits: Callable[[], list[Edit]] = list
 
     def add(self, text: str) -> None:
         """One note."""
-        if self._first is None:
-            sys.stdout.write(json.dumps({"note": text}, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
-        else:
+        if self._first is not None:
             self._first.append(text)
+            return
+        edits = [edit.to_json() for edit in self._edits()]
+        self._lines.put(json.dumps({"note": text, "edits": edits}, ensure_ascii=False) + "\n")
 
-    def print_with(self, told: Mapping[str, Any]) -> None:
-        """The first document, with all notes so far."""
-        first, self._first = self._first or [], None
-        print_json({**told, "notes": first})
+    def begin(self, told: Mapping[str, Any], edits: Callable[[], list[Edit]]) -> None:
+        """Print the addresses with the notes so far, and edits of cases.csv that can be undone."""
+        first, self._first, self._edits = self._first or [], None, edits
+        print_json({**told, "edits": [edit.to_json() for edit in edits()], "notes": first})
+        Thread(target=self._write, daemon=True).start()
+
+    def _write(self) -> None:
+        with suppress(OSError, ValueError):  # nobody reads any more
+            while True:
+                sys.stdout.write(self._lines.get())
+                sys.stdout.flush()
 
 
 def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -> None:

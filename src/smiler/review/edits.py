@@ -17,6 +17,7 @@ from smiler.review.states import OPEN, State
 
 EDIT, UNDONE, DISMISSED = "edit", "edit undone", "edit dismissed"
 """Kinds of events."""
+UNDO_COMMAND = "smiler review COHORT --undo-edit"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from smiler.domain.cells import parse_cell
 from smiler.domain.cohort import Cohort
 from smiler.domain.progress import Progress
-from smiler.review.edits import EDIT, Edit, EditedRow, is_decided
+from smiler.review.edits import EDIT, UNDO_COMMAND, Edit, EditedRow, is_decided
 from smiler.review.errors import Pair
 from smiler.review.imports import Contents, imported
 from smiler.review.ledger import Ledger
@@ -18,7 +18,6 @@ from smiler.review.states import OPEN, State
 
 MOST_LINES = 5
 """Cells that are told one by one."""
-UNDO_COMMAND = "smiler review COHORT --undo-edit"
 Row = tuple[str, str, str]
 Change = tuple[Revision | None, Revision]
 """The head before, and what the cell says now."""
@@ -140,14 +139,14 @@ class Incoming:
             return
         yield from _shortened([_line(*change) for change in changed if _is_written(*change, known)])
         counts = {
-            "new proposals came in": sum(now.state is State.PROPOSED for _, now in changed),
-            "proposals are gone": sum(_is(was, State.PROPOSED) and now.state is State.MISSING for was, now in changed),
-            "masks of experts were replaced by other files": sum(
-                _is(was, State.EXPERT) and was is not None and was.cell == now.cell for was, now in changed
-            ),
-            "rejected organs are proposed again": sum(_is(was, State.REJECTED) for was, _ in changed),
+            "new proposals": sum(now.state is State.PROPOSED for _, now in changed),
+            "rejected organs proposed again": sum(_is(was, State.REJECTED) for was, _ in changed),
+            "proposals gone": sum(_is(was, State.PROPOSED) and now.state is State.MISSING for was, now in changed),
+            "masks of experts replaced by other files": sum(_is(was, State.EXPERT) for was, _ in changed),
         }
-        yield from (f"cases.csv: {count} {what}" for what, count in counts.items() if count)
+        told = [f"{what}: {count}" for what, count in counts.items() if count]
+        if told:
+            yield f"cases.csv: {', '.join(told)}"
 
 
 def _is(head: Revision | None, state: State) -> bool:

@@ -6,7 +6,8 @@ word: it becomes a revision of its own, and nothing is overwritten.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Sheet:
         self._contents = Contents(ledger.database)
         self._state: tuple[object, ...] = ()
         self._gone: dict[str, int] = {}
+        self._tidied = False
         self._read(progress or Silent())
         self.follow()
 
@@ -90,7 +92,7 @@ class Sheet:
         """Write the cells that decisions ask for and the file has not got."""
         if not self._asked():
             return
-        with writing(self.folder, PATIENCE_SECONDS):
+        with self._writing():
             while asked := self._asked():
                 self._read()  # what a person wrote until now counts, and is not asked for any more
                 asked = self._asked()
@@ -99,9 +101,16 @@ class Sheet:
                     break
         self.ledger.mark_seen(asked.items())
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the cohort, for every decision anew; what killed writers left in it is removed the first time."""
+        with writing(self.folder, PATIENCE_SECONDS, tidy=not self._tidied):
+            self._tidied = True
+            yield
+
     def put_back(self, rows: Sequence[EditedRow]) -> list[str]:
         """Give rows their patient and image as before an edit, where they are still as it left them; what was left."""
-        with self._lock, writing(self.folder, PATIENCE_SECONDS):
+        with self._lock, self._writing():
             while True:
                 self._read()
                 cases, left = _with_rows(self.cohort, rows, self.ledger.heads())
