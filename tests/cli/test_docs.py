@@ -11,6 +11,8 @@ import typer.main
 
 from smiler.cli.app import app
 from smiler.experiments.phantom_cohort import make_phantom_cohort
+from smiler.export.export import EXPORTS
+from smiler.formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,6 +48,11 @@ def test_every_command_is_documented() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     missing = [name for name in group.commands if f"smiler {name}" not in text]  # type: ignore[attr-defined]
     assert not missing
+
+
+def test_every_format_is_documented() -> None:
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    assert [name for name in (*FORMATS, *EXPORTS) if f"`{name}`" not in text] == []
 
 
 def test_every_fault_names_tests_that_exist() -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from killed import kill_a_writer
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json, read_json, replacing, sha256, write_json, write_text
@@ -237,3 +238,29 @@ def test_a_lock_that_another_process_removed_while_we_waited_is_not_held_twice(t
             pool.submit(refused)
             pool.submit(count)
     assert most == 1
+
+
+def test_the_only_writer_removes_what_killed_ones_left_in_its_folder_and_below(tmp_path: Path) -> None:
+    run, theirs = tmp_path / "run", tmp_path / "run/review"
+    left = kill_a_writer(run / "a.nii.gz", run / "deep/down" / f"{'b' * 200}.nii.gz")
+    (other,) = kill_a_writer(theirs / "c.nii.gz")
+    (theirs / ".lock").touch()
+    for name in (".hidden.tmp", "a.12345678.tmp", ".a.12345678.tmp.nii.gz.bak~", ".a.tmp.nii.gz"):
+        (run / name).touch()
+    with writing(run, tidy=False):
+        assert all(path.exists() for path in left)
+    with writing(run):
+        assert not any(path.exists() for path in left)
+        assert other.exists()  # its folder has a writer of its own
+    assert names(run) == [
+        ".a.12345678.tmp.nii.gz.bak~", ".a.tmp.nii.gz", ".hidden.tmp", ".lock", "a.12345678.tmp", "deep", "review"
+    ]  # fmt: skip
+    with writing(theirs):
+        assert not other.exists()
+
+
+def test_where_several_write_what_was_left_alone_for_long_goes(tmp_path: Path) -> None:
+    old, new = kill_a_writer(tmp_path / "old.nii.gz", tmp_path / "new.nii.gz")
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    write_text(tmp_path / "a.txt", "new")
+    assert (old.exists(), new.exists()) == (False, True)

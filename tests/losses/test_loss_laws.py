@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from torch.nn import functional as F
 
 from smiler.domain.evidence import Code
 from smiler.domain.organs import OrganSet
+from smiler.domain.registry import titles
 from smiler.losses import LOSSES, LossOptions, build_loss
 from smiler.losses.targets import READINGS, Loss, Targets
 
@@ -113,8 +113,10 @@ def both_kinds(law: Callable[[Tensor], None], organs: OrganSet, seed: int, **mor
         law(kind(organs, seed, **more))
 
 
-def test_options_offer_exactly_the_losses_there_are() -> None:
-    assert set(get_args(LossOptions.model_fields["name"].annotation)) == set(LOSSES)
+@BY_NAME
+def test_options_take_every_loss_of_the_registry(name: str) -> None:
+    assert LossOptions(name=name).name == name
+    assert titles(LOSSES)[name]
 
 
 @EVERY

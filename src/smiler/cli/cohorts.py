@@ -42,7 +42,7 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
     cohort: Annotated[Path, typer.Argument(help="Cohort folder to make or to merge into.", metavar="COHORT")],
     format_name: Annotated[
         str | None,
-        typer.Option("--format", "-f", help="nnunet, msd, btcv, ircadb, dicom, ...; else detected."),
+        typer.Option("--format", "-f", help="Layout of the source; see: smiler methods; else detected."),
     ] = None,
     absent_means: Annotated[
         str, typer.Option(help="A label without any voxel in a case means: absent, unannotated, or ask.")
@@ -58,6 +58,16 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
     automatic_means: Annotated[
         str, typer.Option(help="DICOM segments that a program drew are: auto (proposals) or annotated.")
     ] = "auto",
+    unreadable: Annotated[
+        str, typer.Option(help="Cases whose CT can't be read: refuse (nothing is imported), or leave-out.")
+    ] = "refuse",
+    off_grid: Annotated[
+        str,
+        typer.Option(help="Masks of another size than their CT: refuse, or keep for audit --fix-geometry."),
+    ] = "refuse",
+    same_organ: Annotated[
+        str, typer.Option(help="Several DICOM segments or ROIs of one organ: refuse, or unite.")
+    ] = "refuse",
     patient_pattern: Annotated[
         str | None, typer.Option(help="Regular expression whose group finds the patient in a case id.")
     ] = None,
@@ -86,6 +96,9 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         "synonyms": synonyms,
         "prefix": prefix,
         "automatic_means": automatic_means,
+        "unreadable": unreadable,
+        "off_grid": off_grid,
+        "same_organ": same_organ,
         "reading": _reading(change)[0],
     }
     report = import_asking(source, cohort, values, format_name, ask=sys.stdin.isatty() and not as_json)
@@ -152,7 +165,7 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
 def export(  # noqa: PLR0913  one option each for what the layouts leave open
     cohort: CohortArgument,
     out: Annotated[Path, typer.Argument(help="Folder to make.", metavar="OUT")],
-    kind: Annotated[str, typer.Option("--format", "-f", help="nnunet, totalsegmentator, bids or dicom.")] = "nnunet",
+    kind: Annotated[str, typer.Option("--format", "-f", help="What to write; see: smiler methods.")] = "nnunet",
     include: Annotated[
         str, typer.Option(help="expert: drawn by experts; accepted: and accepted proposals; all: and the others.")
     ] = "accepted",

@@ -71,9 +71,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
         bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
     ] = False,
     device: Device = "auto",
-    engine: Annotated[
-        str, typer.Option(help="eager, compile (needs a C++ compiler) or onnx (needs the extra onnx).")
-    ] = "eager",
+    engine: Annotated[str, typer.Option(help="What runs the network; see: smiler methods.")] = "eager",
     jobs: Jobs = None,
     ray: Ray = "",
     memory: Memory = None,
@@ -111,7 +109,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     cohort: CohortArgument,
     out: Annotated[Path, typer.Argument(help="Folder for the completed cohort.", metavar="OUT")],
     fraction: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the predictions to propose.")] = 1.0,
-    rule: Annotated[str, typer.Option(help="What ranks them: score or mc_dropout.")] = "score",
+    rule: Annotated[str, typer.Option(help="What ranks them; see: smiler methods.")] = "score",
     review_round: Annotated[
         bool, typer.Option("--round", help="For the review: proposals tell how unsure they are; OUT may be COHORT.")
     ] = False,

@@ -17,7 +17,7 @@ from smiler.domain.progress import Progress, Silent
 from smiler.prediction.compose import bounding_box, compose, patches
 from smiler.prediction.model import Model
 from smiler.prediction.scores import Opinions, Prediction, predict_working
-from smiler.selection import NEEDS, RULES
+from smiler.selection import RULES, need_of
 from smiler.selection.propose import Selection, propose
 from smiler.store.arrays import open_array, save_array
 from smiler.store.store import Store, StoredCase
@@ -185,7 +185,7 @@ def rule_out(
 
 def opinions_for(rule: str, passes: int) -> Opinions | None:
     """What a rule needs to be predicted besides scores."""
-    need = NEEDS.get(rule)
+    need = need_of(rule)
     return Opinions(need, passes) if need else None
 
 

@@ -14,12 +14,13 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
+from smiler.domain.endings import VOLUMES
 from smiler.domain.errors import BadInput
 from smiler.domain.remote import Remote
 
 PREFIX = "smiler-copies-"
 ABANDONED_SECONDS = 60.0
-_FILES = (".nii", ".nii.gz", ".zip", ".dcm")
+_FILES = (*VOLUMES, ".zip", ".dcm")
 _SERIES = "SeriesInstanceUID="
 _kept: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
 

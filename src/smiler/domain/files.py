@@ -4,8 +4,10 @@ import glob
 import hashlib
 import json
 import os
+import re
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,10 +17,17 @@ from smiler.domain.errors import BadInput
 from smiler.domain.fetching import uploading
 from smiler.domain.remote import Remote, local
 
+LOCK = ".lock"
+"""The file by which a folder's only writer is known, see `locks`."""
 LONGEST_NAME = 60
 """So much of a file's name goes into that of its temporary file."""
 _UMASK = threading.Lock()
 """It can only be read by setting it: two threads at once would leave it at 0."""
+ABANDONED_SECONDS = 3600.0
+"""Nobody writes a temporary file any more that did not change for this long."""
+_UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp(\.[A-Za-z0-9.]+)?")
+_seen: set[Path] = set()
+"""Folders in which this process has looked for abandoned files."""
 
 
 @contextmanager
@@ -44,6 +53,7 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     local(path, "what is written here")  # a Path made of an address looks like a folder named "s3:"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _forget_abandoned(path.parent)
         handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=f".tmp{suffix}", dir=path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -68,6 +78,28 @@ def forget_unfinished(path: Path) -> None:
     if len(path.name) <= LONGEST_NAME and not isinstance(path, Remote):  # else it may be another file's
         for old in path.parent.glob(f"{glob.escape(_prefix(path))}{'?' * 8}.tmp*"):
             old.unlink(missing_ok=True)
+
+
+def forget_all_unfinished(folder: Path) -> None:
+    """The same for a folder and all below; for its only writer. A folder below that has a lock has its own writer."""
+    for at, folders, names in os.walk(folder):
+        if Path(at) != folder and LOCK in names:
+            folders.clear()
+            continue
+        for name in filter(_UNFINISHED.fullmatch, names):
+            with suppress(OSError):
+                Path(at, name).unlink()
+
+
+def _forget_abandoned(folder: Path) -> None:
+    """Where several processes may write: only what has been left alone for long, and once a process."""
+    if folder in _seen:
+        return
+    _seen.add(folder)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _UNFINISHED.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > ABANDONED_SECONDS:
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:
@@ -112,9 +144,22 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, or say which file is not JSON."""
+    """Read a JSON file in any of Unicode's encodings, with or without its mark.
+
+    BadInput names a file that is not JSON, and a key that stands twice in one of its tables.
+    """
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            do = "keep the right one of them and remove the other"
+            raise BadInput("a key stands twice in a table", where=str(path), got=ascii(twice), do=do)
+        return dict(pairs)
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        return json.loads(data.decode(json.detect_encoding(data)), object_pairs_hook=table)
     except FileNotFoundError as error:
         raise BadInput("the file does not exist", where=str(path)) from error
     except (OSError, ValueError, RecursionError) as error:

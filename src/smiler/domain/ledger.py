@@ -17,6 +17,7 @@ from smiler.domain.files import cannot_write, write_text
 from smiler.domain.organs import Organ, OrganSet
 from smiler.domain.places import exists
 from smiler.domain.remote import Remote, place
+from smiler.domain.signpost import instead, signpost
 
 FORMAT = 1
 _WORDS = {"absent", "unannotated", "none", "missing", "nan", "n/a", "na", "-", "0", "no"}
@@ -27,6 +28,8 @@ _ORGAN_KEYS = {"key", "title", "snomed", "colour", "part_of", "overlaps"}
 
 def read_cohort(folder: Path, *, sealed: bool) -> Cohort:
     """Open a cohort folder. A sealed one (hidden truth) opens only where `sealed` says that truth is wanted."""
+    if not isinstance(folder, Remote) and signpost(folder).kind not in ("cohort", "other"):
+        raise instead("not a cohort: the file does not exist", folder, folder / MANIFEST)
     organs, name, is_sealed = read_manifest(folder / MANIFEST)
     _refuse_sealed(folder, is_sealed and not sealed)
     return Cohort(folder, organs, read_ledger(folder / LEDGER, organs), name, is_sealed)

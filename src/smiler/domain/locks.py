@@ -1,4 +1,7 @@
-"""One writer a folder: a second process is refused, the first goes on unharmed."""
+"""One writer a folder: a second process is refused, the first goes on unharmed.
+
+Whoever gets the lock removes what writers that were killed left behind: temporary files that nobody finishes.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,22 +10,21 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from smiler.domain.errors import BadInput
-from smiler.domain.files import cannot_write
+from smiler.domain.files import LOCK, cannot_write, forget_all_unfinished
 from smiler.domain.remote import Remote, local
-
-NAME = ".lock"
 
 
 @contextmanager
-def writing(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
+def writing(folder: Path, patience_seconds: float = 0.0, *, tidy: bool = True) -> Iterator[None]:
     """Hold the folder for writing; BadInput if another process holds it. Freed by the system if we are killed.
 
     Who is refused leaves nothing behind: neither the lock nor a folder that was made for it and is still empty.
+    tidy: remove what killed writers left in the folder and below; whoever takes the lock often does it once.
     """
     local(folder, "the folder that is written to")
     new = _missing(folder)
     try:
-        fresh = not (folder / NAME).exists()
+        fresh = not (folder / LOCK).exists()
         lock = _acquired(folder, patience_seconds)
     except Timeout as error:
         raise BadInput(
@@ -32,10 +34,12 @@ def writing(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
         _remove_empty(new)
         raise cannot_write(folder, error) from error
     try:
+        if tidy:
+            forget_all_unfinished(folder)
         yield
     except BaseException:
         if fresh:
-            _tidy(folder, new)
+            _leave_nothing(folder, new)
         raise
     finally:
         lock.release()
@@ -55,7 +59,7 @@ def _acquired(folder: Path, patience_seconds: float) -> FileLock:
     """The lock of the file that lies there: one that was removed while we waited locks nobody out."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / NAME
+        path = folder / LOCK
         try:
             path.touch()
             before, lock = _identity(path), FileLock(path)
@@ -79,10 +83,10 @@ def _missing(folder: Path) -> list[Path]:
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
-def _tidy(folder: Path, new: list[Path]) -> None:
+def _leave_nothing(folder: Path, new: list[Path]) -> None:
     """Remove the lock that we made, and the folders that we made for it, if nothing else came to lie in them."""
     with suppress(OSError):
-        (folder / NAME).unlink()  # while it is held; Windows refuses that, and there it stays
+        (folder / LOCK).unlink()  # while it is held; Windows refuses that, and there it stays
         _remove_empty(new)
 
 

@@ -12,7 +12,8 @@ from smiler.domain.folders import Kind, kinds_in, refuse_others
 from smiler.domain.locks import writing
 from smiler.domain.remote import local
 from smiler.formats import detect, format_named
-from smiler.formats.base import ImportOptions, RawCase, absolute, some
+from smiler.formats.base import ImportOptions, RawCase, absolute, case_id, some
+from smiler.formats.checking import OFF_GRID, Checked, Checks
 from smiler.formats.duplicates import duplicates, geometries_of, told
 from smiler.formats.imported import note_import, shared_patients
 from smiler.formats.kept import KEPT, Kept, KeptCase, read_kept
@@ -62,7 +63,7 @@ def import_into(
         raise BadInput("only the folder format takes files and label tables", where=f"format {fmt.name}", do=do)
     kept = read_kept(source)
     reader = _Reader(str(source), options, absolute(cohort_folder), kept)
-    cases = reader.read(fmt.read(source, options), on_case or (lambda _: None))
+    cases = reader.read(fmt.read(source, options), on_case or (lambda _: None), checked=fmt.name == "dicom")
     declared = kept.organs if kept else {}
     _check_place(cohort_folder)
     merge(cohort_folder, cases, declared)
@@ -96,19 +97,41 @@ class _Reader:
     faults: list[BadInput] = field(default_factory=list)
     ambiguous: list[tuple[str, str]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    renamed: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     was: dict[str, KeptCase] = field(default_factory=dict)
 
-    def read(self, raws: Iterator[RawCase], on_case: Callable[[str], None]) -> list[Case]:
+    def read(self, raws: Iterator[RawCase], on_case: Callable[[str], None], *, checked: bool) -> list[Case]:
+        """The source's cases. `checked`: the format has looked at their CT and masks already."""
         cases: list[Case] = []
-        try:
-            for raw in map(self._prefixed, raws):
-                cases.append(self._case(raw))
-                on_case(raw.id)
-        except BadInput as error:
-            self._note_faults(error)
+        with Checks(self.options.reading) as checks:
+            try:
+                for raw in map(self._prefixed, raws):
+                    cases.append(self._case(raw))
+                    if not checked:
+                        checks.add(raw)
+                    on_case(raw.id)
+            except BadInput as error:
+                self._note_faults(error)
+            cases = self._readable(cases, checks.results())
         self._check_whole(cases)
         return cases
+
+    def _readable(self, cases: list[Case], checks: list[Checked]) -> list[Case]:
+        """The cases whose CT can be read; the others are faults, or are left out with a note, as the user says."""
+        out: set[str] = set()
+        for row in checks:
+            if row.unreadable and self.options.unreadable == "leave-out":
+                out.add(row.id)
+                self.notes.setdefault(f"left out, since the CT can't be read: {row.unreadable.what}", []).append(row.id)
+            elif row.unreadable:
+                self._note_faults(row.unreadable)
+            for fault in row.others if self.options.off_grid == "refuse" else ():
+                self._note_faults(fault)
+            if row.off_grid or (row.others and self.options.off_grid == "keep"):
+                self.notes.setdefault(OFF_GRID, []).append(row.id)
+        self.ambiguous = [pair for pair in self.ambiguous if pair[0] not in out]
+        return [case for case in cases if case.id not in out]
 
     def _prefixed(self, raw: RawCase) -> RawCase:
         """Without a pattern every case is its own patient, under its full id; an export kept the patients."""
@@ -116,11 +139,14 @@ class _Reader:
         if kept:
             raw = replace(raw, id=kept.id, patient=raw.patient if self.options.patient_pattern else kept.patient)
             self.was[self.options.prefix + kept.id] = kept
-        name = self.options.prefix + raw.id
+        name = self.options.prefix + case_id(raw.id)
+        if case_id(raw.id) != raw.id:
+            self.renamed.append(f"{raw.id!r} is {name}")
         return replace(raw, id=name, patient=name if raw.patient == raw.id else raw.patient)
 
     def told(self) -> tuple[str, ...]:
-        return tuple(f"{some(ids)}: {note}" for note, ids in self.notes.items())
+        notes = tuple(f"{some(ids)}: {note}" for note, ids in self.notes.items())
+        return (f"names that can't be case ids: {some(self.renamed)}", *notes) if self.renamed else notes
 
     def _case(self, raw: RawCase) -> Case:
         cells: dict[str, Cell] = {}

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from smiler.domain.cells import UNANNOTATED, Cell, Status
 from smiler.domain.cohort import LEDGER, Case, Cohort
+from smiler.domain.endings import ending_of
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.ledger import cohort_at
 from smiler.domain.organs import MAX_ORGANS, Organ, OrganSet
 from smiler.formats.anatomy import ANATOMY, PIECES, nearest_whole, organ_of
-from smiler.formats.base import ENDINGS, some
+from smiler.formats.base import some
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _contains(whole: str, part: str, cases: Sequence[Case]) -> bool:
 def _of_one_file(case: Case, a: str, b: str) -> tuple[Cell, Cell] | None:
     """Both organs' cells where they are drawn in one label map."""
     one, other = case.cell(a), case.cell(b)
-    drawn = one.status is other.status is Status.ANNOTATED and one.path == other.path and one.path.endswith(ENDINGS)
+    drawn = one.status is other.status is Status.ANNOTATED and one.path == other.path and ending_of(one.path)
     return (one, other) if drawn and one.labels and other.labels else None
 
 

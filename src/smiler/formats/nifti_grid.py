@@ -70,6 +70,15 @@ class Grid:
 _OPPOSITE = dict(zip("RLAPIS", "LRPASI", strict=True))
 
 
+def off_the_grid(mask: Grid, ct: Geometry, ct_codes: str) -> BadInput:
+    """The fault of a mask that does not lie on the CT's grid, with both axis codes."""
+    apart = mask.geometry.distance_mm(ct)
+    how = f"{apart:.4g} mm apart" if np.isfinite(apart) else "sizes differ"
+    got = f"mask axes {mask.axis_codes}, CT axes {ct_codes}, {how}: mask {mask.geometry}, CT {ct}"
+    do = "see whether it is this CT's mask; if so: smiler audit --fix-geometry copy (or resample)"
+    return BadInput("the mask does not lie on the CT's grid", where="", got=got, do=do)
+
+
 def grid_from(header: Header, orientation: Orientation, where: str) -> Grid:
     """Orient a file by its header; BadInput for a NaN, singular, sheared or ambiguous affine."""
     with np.errstate(all="ignore"):  # what is not finite is refused by name

@@ -18,6 +18,7 @@ from smiler.domain.files import as_os_error, read_json, replacing, sha256, write
 
 FORMAT = 1
 Tensors = Mapping[str, Tensor]
+PICKLED = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint's JSON; its tensors are read, and their hashes checked, when asked for."""
-    if path.suffix.lower() in {".pt", ".pth", ".ckpt", ".bin", ".pkl"}:
+    if path.suffix.lower() in PICKLED:
         raise BadInput(
             "a pickled checkpoint is never loaded: it could run any program",
             where=str(path),

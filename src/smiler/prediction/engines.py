@@ -101,11 +101,14 @@ class _Extract(nn.Module):
 
 
 def _exported(network: SegmentationNet, channels: int) -> bytes:
-    """The trunk as ONNX, for any number and size of images of so many channels."""
+    """The trunk as ONNX in float32, for any number and size of images of so many channels.
+
+    ONNX Runtime has no convolution in bf16, which the network around it may be computed in.
+    """
     image = torch.zeros(2, channels, *[4 * network.stride] * network.axes)
     free = {axis: f"n{axis}" for axis in (0, *range(2, image.ndim))}
     stream = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.autocast("cpu", enabled=False):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _Extract(network).eval(),

@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -290,13 +291,15 @@ def _risk(chosen: Mapping[str, Any], keys: Sequence[str], organs: Organs, at: st
     """SMILE's own rules; and those that need an ensemble or a confidence, from the arms that have one."""
     sources = {"ensemble": "smiler-ensemble", "confidence": "smiler-confidence"}
     base = "smile" if "smile" in chosen else next(iter(chosen))
-    lines = {rule: sources.get(rule, base) for rule in RULE_TITLES}
+    measured = (rule for rows in chosen.values() for row in rows.values() for rule in row["risk"])
+    rules = list(dict.fromkeys((*RULE_TITLES, *measured)))
+    lines = {rule: sources.get(rule, base) for rule in rules}
     lines = {
         rule: arm for rule, arm in lines.items() if any(rule in row["risk"] for row in chosen.get(arm, {}).values())
     }
 
     def draw(axes: Sequence[Axes], _paint: Paint) -> Sequence[Line2D]:
-        colours = dict(zip(RULE_TITLES, RULE_COLOURS, strict=True))
+        colours = dict(zip(rules, cycle(RULE_COLOURS), strict=False))
         for panel, key in zip(axes, keys, strict=True):
             for rule, arm in lines.items():
                 risks = chosen[arm].get(key, {"risk": {}})["risk"].get(rule, {"risk": []})["risk"]
@@ -306,7 +309,7 @@ def _risk(chosen: Mapping[str, Any], keys: Sequence[str], organs: Organs, at: st
             panel.set_ylim(bottom=0)
             panel.set_title(organs.title(key))
             panel.grid(axis="y")
-        titles = {rule: f"{RULE_TITLES[rule]} ({arm_title(arm)})" for rule, arm in lines.items()}
+        titles = {rule: f"{RULE_TITLES.get(rule, rule)} ({arm_title(arm)})" for rule, arm in lines.items()}
         return [Line2D([], [], color=colours[rule], marker="o", ms=5, label=title) for rule, title in titles.items()]
 
     caption = f"{at} Of the voxels that a network calls the organ, the share that is wrong among the safest ones."

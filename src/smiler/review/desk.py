@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from smiler.formats.nifti_grid import Grid
 from smiler.formats.volumes import content, read_labels
 from smiler.review import events
 from smiler.review.blobs import Blobs
+from smiler.review.edits import EditLog
 from smiler.review.errors import Pair, Refused
 from smiler.review.ledger import MADE_HERE, Answer, Asked, Ledger
 from smiler.review.masks import Mask
@@ -49,6 +50,7 @@ class Desk:
         Cohort.open(cohort)
         self.folder = cohort / FOLDER
         self.ledger = Ledger(self.folder, clock)
+        self.edits = EditLog(self.ledger.database)
         self.sheet = Sheet(cohort, self.ledger, told, progress)
         self.blobs, self.scans = Blobs(self.folder), Scans()
         self._judged: tuple[list[tuple[Path, int]], list[tuple[str, Judged]]] = ([], [])
@@ -146,12 +148,12 @@ class Desk:
 
     def decide(self, asked: Asked, pair: Pair, decision: Decision, remark: Remark) -> Answer:
         """Accept, reject, absent, flag or reopen."""
-        with self._alone(pair.case):
+        with self.alone(pair.case):
             return self.ledger.answered(asked) or self._done(asked, pair, self._decision(asked, pair, decision), remark)
 
     def correct(self, asked: Asked, pair: Pair, mask: Mask, remark: Remark) -> Answer:
         """The reviewer's own mask. A stale one is kept as a revision that is not the head."""
-        with self._alone(pair.case):
+        with self.alone(pair.case):
             answer = self.ledger.answered(asked)
             answer = answer or self._done(asked, pair, self._correction(asked, pair, mask), remark)
             if answer.status == 200:
@@ -160,7 +162,7 @@ class Desk:
 
     def repeat(self, asked: Asked, pair: Pair, said: Decision | Mask, remark: Remark) -> Answer:
         """A second answer to a proposal (the revision that it is based on), kept beside the first; see `repeats`."""
-        with self._alone(pair.case):
+        with self.alone(pair.case):
             answer = self.ledger.answered(asked)
             first, shown = self.ledger.head(pair), self.ledger.revision(pair, asked.expected)
             if answer is not None or first is None or shown is None:
@@ -194,7 +196,8 @@ class Desk:
         return float(first.state is made.state)
 
     @contextmanager
-    def _alone(self, case: str) -> Iterator[None]:
+    def alone(self, case: str) -> Iterator[None]:
+        """Nobody else decides on the volume meanwhile; cases.csv is read before and follows after."""
         self.sheet.follow()
         with self._lock:
             lock = self._locks.setdefault(case, threading.RLock())
@@ -293,13 +296,27 @@ class Desk:
         """A trusted mask has voxels, and shares none with a trusted organ that excludes it."""
         if not mask.voxels:
             raise _empty(pair)
-        for organ, head in self.ledger.heads_of(pair.case).items():
-            if organ in self.cohort.organs and head.state in TRUSTED and head.drawn:
-                if not self.cohort.organs.exclusive(organ, pair.organ):
-                    continue
-                shared = mask.shared_voxels(self.mask(head, pair.case))
-                if shared:
-                    raise _overlap(pair, organ, shared)
+        for head in self._excluded(pair):
+            self._check_apart(pair, mask, head)
+
+    def check_restored(self, was: Revision, others: Collection[str]) -> None:
+        """The same for a revision that is to count again. others: organs of the volume that change with it."""
+        heads = [head for head in self._excluded(was.pair) if head.organ not in others]
+        if heads and was.state in TRUSTED and was.drawn:
+            mask = self.mask(was, was.case)
+            for head in heads:
+                self._check_apart(was.pair, mask, head)
+
+    def _excluded(self, pair: Pair) -> list[Revision]:
+        """Trusted masks that may share no voxel with the organ."""
+        organs = self.cohort.organs
+        trusted = [head for head in self.ledger.heads_of(pair.case).values() if head.state in TRUSTED and head.drawn]
+        return [head for head in trusted if head.organ in organs and organs.exclusive(head.organ, pair.organ)]
+
+    def _check_apart(self, pair: Pair, mask: Mask, other: Revision) -> None:
+        shared = mask.shared_voxels(self.mask(other, pair.case))
+        if shared:
+            raise _overlap(pair, other.organ, shared)
 
 
 def _signed(made: Revision, asked: Asked, remark: Remark) -> Revision:

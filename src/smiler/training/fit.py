@@ -50,8 +50,11 @@ class Objective:
     relations: Relations
     pseudo_excludes: bool = False
 
-    def __call__(self, network: nn.Module, batch: Batch, fabric: Fabric | None = None) -> Tensor:
-        """Scalar loss of one batch; with `fabric`, of the batch that all its processes have parts of."""
+    def __call__(self, network: Callable[[Tensor], Tensor], batch: Batch, fabric: Fabric | None = None) -> Tensor:
+        """Scalar loss of one batch; with `fabric`, of the batch that all its processes have parts of.
+
+        `network`: float32 logits of images, whatever it computes in.
+        """
         targets = self.reading.targets(planes(batch.fields, self.relations, pseudo_excludes=self.pseudo_excludes))
         logits = network(batch.image.contiguous(memory_format=channels_last(batch.image.ndim - 2)))
         members = logits.chunk(len(logits) // len(batch.image))

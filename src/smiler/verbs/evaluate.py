@@ -10,6 +10,7 @@ from smiler.domain.cohort import Case
 from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
+from smiler.domain.signpost import instead, signpost
 from smiler.evaluation.scores import Measured, Score, score_case
 from smiler.evaluation.truth import Truth
 from smiler.formats.volumes import CT, read_ct, read_header, read_labels
@@ -78,7 +79,9 @@ def evaluate(
 ) -> list[Score]:
     """Scores of every case of the truth, predicted by a run or read from DIR/CASE/ORGAN.nii.gz."""
     if not predicted.is_dir():
-        raise BadInput("neither a run folder nor a folder of masks", where=str(predicted))
+        raise instead("neither a run folder nor a folder of masks", predicted)
+    if not RunFolder(predicted).exists and signpost(predicted).kind in ("cohort", "results", "data", "dicom"):
+        raise instead("neither a run folder nor a folder of masks", predicted)
     work: Work[Case, list[Score]] = ScoreMasks(predicted, truth)
     usual: Workers = InProcess()
     if RunFolder(predicted).exists:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from smiler.domain.cohort import MANIFEST, Cohort
+from smiler.domain.endings import stem_of
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.files import write_json, write_text
 from smiler.domain.locks import claiming
@@ -13,6 +14,7 @@ from smiler.domain.names import folded
 from smiler.domain.places import exists
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.remote import Remote
+from smiler.domain.signpost import instead, signpost
 from smiler.formats.volumes import is_nifti
 from smiler.prediction.model import Model
 from smiler.verbs.model_at import ModelAt, usual_workers
@@ -81,10 +83,13 @@ def _each_image(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
             cohort = Cohort.open(path)
             yield from ((case.id, cohort.image_path(case)) for case in cohort)
         elif not is_nifti(path) and not exists(path):
-            raise BadInput("the image does not exist", where=str(path), do="give NIfTI files, DICOM folders or cohorts")
+            do = "give NIfTI, MHA or NRRD files, DICOM folders or cohorts"
+            raise instead("the image does not exist", path, do=do)
+        elif not is_nifti(path) and signpost(path).kind in ("run", "results", "data", "volumes", "empty"):
+            raise instead("neither an image nor a cohort", path)
         else:
             name = path.file_name if isinstance(path, Remote) else path.absolute().name
-            name = name.removesuffix(".zip").removesuffix(".gz").removesuffix(".nii")
+            name = stem_of(name.removesuffix(".zip"))
             if not name.strip("."):
                 raise BadInput("the file's name can't name a folder", where=str(path), do="rename it")
             yield name, path

@@ -6,7 +6,8 @@ from pathlib import Path
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
 from smiler.domain.remote import local
-from smiler.networks.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
+from smiler.domain.signpost import instead
+from smiler.networks.checkpoint import PICKLED, Checkpoint, find_checkpoint, read_checkpoint
 from smiler.networks.device import as_trained, make_fabric
 from smiler.prediction.model import Model, ModelFacts, load_model
 from smiler.recipe.recipe import Recipe, read_recipe
@@ -36,7 +37,7 @@ class RunFolder:
     def recipe(self) -> Recipe:
         """The resolved recipe; BadInput if this is no run folder."""
         if not self.exists:
-            raise BadInput("not a run folder: there is no recipe.toml", where=str(self.path), do="train first")
+            raise instead("not a run folder: there is no recipe.toml", self.path, do="train first")
         return read_recipe(self.recipe_path)
 
     def stage_folder(self, number: int) -> Path:
@@ -56,6 +57,8 @@ class RunFolder:
 def find_model(path: Path) -> Checkpoint:
     """The checkpoint that a run folder, or one of its checkpoint files, stands for."""
     path = local(path, "a run")
+    if not path.is_dir() and path.suffix != ".json" and path.suffix not in PICKLED:
+        raise instead("not a run folder", path, do="train first")
     return RunFolder(path).newest() if path.is_dir() else read_checkpoint(path)
 
 

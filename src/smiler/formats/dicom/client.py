@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -117,31 +117,47 @@ def _file() -> Iterator[Path]:
 
 def read_header(path: Path, options: ReadOptions) -> Grid:
     """Where a CT series lies; no pixel is decoded. BadInput unless it is one regular series."""
-    answer = _ask(task="header", path=str(path), detilt=options.detilt)
+    answer = _ask(task="header", path=str(path), max_bytes=options.max_bytes, **_how(options))
     return _grid(answer, path)
+
+
+def _how(options: ReadOptions) -> dict[str, bool]:
+    return {"detilt": options.detilt, "incomplete": options.incomplete == "accept"}
 
 
 def files_of(path: Path, options: ReadOptions) -> tuple[list[Path], str]:
     """The files of a CT series in the order of its slices (they may lie in a zip file), and its UID."""
-    answer = _ask(task="files", path=str(path), detilt=options.detilt)
+    answer = _ask(task="files", path=str(path), **_how(options))
     return [Path(file) for file in answer["files"]], str(answer["uid"])
 
 
 def read_ct(path: Path, options: ReadOptions) -> CT:
     """A CT series as HU, int16 (z, y, x) in canonical order."""
     with _file() as out:
-        limits = {"max_bytes": options.max_bytes, "rescale": options.rescale, "detilt": options.detilt}
-        answer = _ask(task="ct", path=str(path), out=str(out), **limits)
+        limits = {"max_bytes": options.max_bytes, "rescale": options.rescale}
+        answer = _ask(task="ct", path=str(path), out=str(out), **limits, **_how(options))
         own = np.fromfile(out, dtype=np.int16).reshape(answer["shape"])
     grid = _grid(answer, path)
     hu = np.ascontiguousarray(grid.canonical(own.transpose(2, 1, 0)))
     return CT(hu, grid.geometry, grid, grid.notes)
 
 
-def read_labels(
-    path: Path, options: ReadOptions, geometry: Geometry | None
-) -> tuple[NDArray[np.uint16], Grid | None, list[tuple[int, ...]] | None, tuple[str, ...]]:
-    """A mask series, DICOM-SEG or RTSTRUCT: codes (z, y, x), their own grid, what each code stands for, notes.
+@dataclass(frozen=True)
+class Read:
+    """Masks: codes uint16 (z, y, x), their own grid or None, and beside a segmentation's what each code stands for.
+
+    unusable: labels whose masks can't be used, and why.
+    """
+
+    codes: NDArray[np.uint16]
+    grid: Grid | None
+    meaning: list[tuple[int, ...]] | None
+    notes: tuple[str, ...]
+    unusable: Mapping[int, str] = field(default_factory=dict)
+
+
+def read_labels(path: Path, options: ReadOptions, geometry: Geometry | None) -> Read:
+    """A mask series, DICOM-SEG or RTSTRUCT.
 
     A segmentation or structure set is brought to `geometry` (grid None); without one it can't be read.
     """
@@ -150,9 +166,10 @@ def read_labels(
         answer = _ask(task="labels", path=str(path), out=str(out), max_bytes=options.max_bytes, geometry=wanted)
         own = np.fromfile(out, dtype=np.uint16).reshape(answer["shape"])
     if answer["affine"] is None:
-        return own, None, [tuple(labels) for labels in answer["meaning"]], tuple(answer["notes"])
+        meaning = [tuple(labels) for labels in answer["meaning"]]
+        return Read(own, None, meaning, tuple(answer["notes"]), dict(answer["unusable"]))
     grid = _grid(answer, path)
-    return np.ascontiguousarray(grid.canonical(own.transpose(2, 1, 0))), grid, None, grid.notes
+    return Read(np.ascontiguousarray(grid.canonical(own.transpose(2, 1, 0))), grid, None, grid.notes)
 
 
 def scan(path: Path) -> dict[str, Any]:

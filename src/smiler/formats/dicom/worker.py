@@ -15,7 +15,7 @@ import numpy as np
 from smiler.domain.errors import BadInput, Faults
 from smiler.domain.files import cannot_write
 from smiler.domain.geometry import Geometry
-from smiler.formats.dicom.objects import RTSTRUCT_CLASS, SEG_CLASS, Object, objects
+from smiler.formats.dicom.objects import LABELMAP_CLASS, RTSTRUCT_CLASS, SEG_CLASS, Object, objects
 
 MEMORY_BYTES = 6 << 30
 
@@ -57,27 +57,35 @@ def _fault(error: BadInput) -> list[str]:
 
 def _header(task: Mapping[str, Any]) -> dict[str, Any]:
     """Where the series lies; no pixel is decoded."""
+    from smiler.formats.dicom.pixels import check_bytes, check_whole
     from smiler.formats.dicom.series import read_series
 
-    series = read_series(Path(task["path"]), detilt=task["detilt"])
+    series = read_series(Path(task["path"]), **_how(task))
+    check_bytes(series, task["max_bytes"])
+    check_whole(series)
     return {"shape": series.shape, "affine": series.affine.tolist(), "notes": series.notes}
+
+
+def _how(task: Mapping[str, Any]) -> dict[str, Any]:
+    return {"detilt": task["detilt"], "incomplete": task.get("incomplete", False)}
 
 
 def _files(task: Mapping[str, Any]) -> dict[str, Any]:
     """The files of the series in the order of its slices, and its UID."""
     from smiler.formats.dicom.series import read_series
 
-    series = read_series(Path(task["path"]), detilt=task["detilt"])
+    series = read_series(Path(task["path"]), **_how(task))
     return {"files": [str(source.path) for source in series.sources], "uid": series.sources[0].series}
 
 
 def _ct(task: Mapping[str, Any]) -> dict[str, Any]:
     """HU (k, rows, columns) int16 into the file `out`."""
-    from smiler.formats.dicom.pixels import check_bytes, hounsfield
+    from smiler.formats.dicom.pixels import check_bytes, check_whole, hounsfield
     from smiler.formats.dicom.series import read_series
 
-    series = read_series(Path(task["path"]), detilt=task["detilt"])
+    series = read_series(Path(task["path"]), **_how(task))
     check_bytes(series, task["max_bytes"])
+    check_whole(series)
     hu, notes = hounsfield(series, task["rescale"])
     _put(hu, task["out"])
     return {"shape": series.shape, "affine": series.affine.tolist(), "notes": [*series.notes, *notes]}
@@ -95,7 +103,8 @@ def _labels(task: Mapping[str, Any]) -> dict[str, Any]:
     geometry = Geometry.of(*task["geometry"])
     stack = _DRAWN[drawn[0].sop_class](drawn[0], geometry)
     _put(stack.codes, task["out"])
-    return {"shape": geometry.shape, "affine": None, "notes": [], "meaning": stack.meaning}
+    told = {"notes": stack.notes, "meaning": stack.meaning, "unusable": list(stack.unusable.items())}
+    return {"shape": geometry.shape, "affine": None, **told}
 
 
 def _put(array: Any, path: str) -> None:
@@ -152,7 +161,7 @@ def _write(task: Mapping[str, Any]) -> dict[str, Any]:
     from smiler.formats.dicom.series import read_series
     from smiler.formats.dicom.structures import write_structures
 
-    series = read_series(Path(task["path"]))
+    series = read_series(Path(task["path"]), incomplete=True)  # who read it has decided on that
     bits = np.fromfile(task["array"], dtype=np.int32).reshape(series.shape)
     segments = [Segment(**{**row, "region": tuple(row["region"])}) for row in task["segments"]]
     write = write_segmentation if task["kind"] == "dicom-seg" else write_structures
@@ -176,7 +185,11 @@ def _structures(found: Object, geometry: Geometry) -> Any:
     return read_structures(found, geometry)
 
 
-_DRAWN: Mapping[str, Callable[[Object, Geometry], Any]] = {SEG_CLASS: _segmentation, RTSTRUCT_CLASS: _structures}
+_DRAWN: Mapping[str, Callable[[Object, Geometry], Any]] = {
+    SEG_CLASS: _segmentation,
+    LABELMAP_CLASS: _segmentation,
+    RTSTRUCT_CLASS: _structures,
+}
 TASKS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "header": _header,
     "files": _files,

@@ -15,6 +15,7 @@ from smiler.review.desk import Desk
 from smiler.review.order import coming
 from smiler.review.repeats import SHARE
 from smiler.review.server.app import make_app
+from smiler.review.server.connections import Patience, patient
 from smiler.review.server.guard import LABEL, Access
 from smiler.review.server.page import BUILT
 from smiler.review.server.room import Room
@@ -29,6 +30,7 @@ class ServeOptions:
 
     port 0: the cohort's usual one if it is free, so that pages which are open find the server again; else any.
     public_url: under which reviewers reach the server, if that is another one: a proxy's.
+    patience: how long a client may take.
     repeats: the share of decided proposals that come a second time, see `repeats`.
     """
 
@@ -40,6 +42,7 @@ class ServeOptions:
     monailabel: bool = False
     repeats: float = SHARE
     public_url: str = ""
+    patience: Patience = Patience()
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,10 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     slicer = {name: f"{base}{LABEL}{token}/" for name, token in access.tokens.items() if options.monailabel}
     room, page = Room(desk, options.seed, options.repeats), options.page or BUILT
     app = make_app(room, access, page, with_monailabel=options.monailabel)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
+    config = uvicorn.Config(
+        app, http=patient(options.patience), log_level="warning", access_log=False, server_header=False,
+        timeout_keep_alive=30,
+    )  # fmt: skip
     return Bound(uvicorn.Server(config), room, listener, urls, slicer)
 
 
