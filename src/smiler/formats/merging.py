@@ -1,7 +1,7 @@
 """Merge new cases into a cohort by organ key: new columns, relations, and what the two conventions disagree about."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -30,8 +30,7 @@ def merge(folder: Path, cases: Sequence[Case], declared: Mapping[str, Organ] | N
     declared: organs as the source itself describes them, for those that are new.
     A case that the cohort has already, of the same image, gets the organs that nobody has looked for there.
     """
-    there = (folder / MANIFEST).exists() or (folder / LEDGER).exists()
-    old = Cohort.open(folder) if there else None
+    old = _there(folder)
     cases = [replace(case, cells={k: c for k, c in case.cells.items() if c != UNANNOTATED}) for case in cases]
     _refuse_known(old, folder, cases)
     keys = tuple(dict.fromkeys(key for case in cases for key in case.cells if old is None or key not in old.organs))
@@ -45,6 +44,16 @@ def merge(folder: Path, cases: Sequence[Case], declared: Mapping[str, Organ] | N
     new = {case.id for case in cases}
     conflicts = (*_conflicts(cohort, new), *_joined(cohort, new), *_unrelated(organs, keys))
     return Merged(cohort, keys, conflicts)
+
+
+def _there(folder: Path) -> Cohort | None:
+    return Cohort.open(folder) if (folder / MANIFEST).exists() or (folder / LEDGER).exists() else None
+
+
+def known_organs(folder: Path) -> frozenset[str]:
+    """Keys of the organs that the cohort there has; none where there is none."""
+    old = _there(folder)
+    return frozenset() if old is None else frozenset(old.organs.keys)
 
 
 def _refuse_known(old: Cohort | None, folder: Path, new: Sequence[Case]) -> None:
@@ -78,14 +87,21 @@ def _organs(
         if not among:
             do = "import a source with annotations first; CT without any can be added to a cohort that has organs"
             raise BadInput("nothing is annotated in the source, and a cohort needs an organ", where="source", do=do)
-        do = f"choose some, as in --organs {','.join(among[:3])}"
-        got = f"{len(among)}: {some(among)}"
-        raise BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where="source", got=got, do=do)
+        raise too_many(known, keys, "source")
     new = [
         _cut(declared[key], among) if key in declared else _new_organ(key, among, number, cases)
         for number, key in enumerate(keys, start=len(known))
     ]
     return OrganSet((*(_related(organ, known, among) for organ in old), *new))
+
+
+def too_many(known: Collection[str], new: Sequence[str], where: str) -> BadInput:
+    """The fault of more organs than a cohort holds: how many they are, all their names, and how to choose."""
+    room = MAX_ORGANS - len(known)
+    there = f", beside the {len(known)} that the cohort has" if known else ""
+    do = f"choose up to {room} of them, as in --organs {','.join(new[:3])}" if room else "import into another cohort"
+    got = f"{len(new)}{there}: {', '.join(new)}"
+    return BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where=where, got=got, do=do)
 
 
 def _cut(organ: Organ, among: Sequence[str]) -> Organ:
