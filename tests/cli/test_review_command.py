@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
@@ -68,3 +72,22 @@ def test_verify_backup_and_history(smiler: Smiler, cohort: Path, tmp_path: Path)
     assert "its stored mask was damaged and is in quarantine" in " ".join(result.err.split())
     assert "1 fault;" in result.out
     assert smiler("review", cohort, "--verify").code == 0
+
+
+def test_a_smiler_without_its_page_says_how_to_get_it(cohort: Path, tmp_path: Path) -> None:
+    words = ["review", str(cohort), "--no-browser", "--json", "--page", str(tmp_path / "no-page")]
+    command = [sys.executable, "-m", "smiler", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        lines = [server.stdout.readline()]
+        while not lines[-1].startswith("}"):
+            lines.append(server.stdout.readline())
+        (url,) = json.loads("".join(lines))["urls"].values()
+        with pytest.raises(HTTPError) as answer:
+            build_opener(HTTPCookieProcessor()).open(url)
+        server.terminate()
+        _, err = server.communicate()
+    told = "This smiler has no review page. In a clone, with node and npm: make page"
+    assert err.startswith(f"warning: {told}")
+    assert answer.value.code == 503
+    assert told in answer.value.read().decode()

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.table import Table
 
-from smiler.cli.console import Bars, out, print_json
+from smiler.cli.console import Bars, err, out, print_json
 from smiler.domain.errors import BadInput, CheckFailed
 from smiler.review.edits import UNDO_COMMAND, Edit
 from smiler.review.repeats import SHARE
@@ -90,7 +90,10 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
         do = "pip install 'smiler-seg[review]'"
         raise BadInput("the page's server is not installed", where="review", got=str(error), do=do) from error
     from smiler.review.desk import at_desk
+    from smiler.review.server.page import BUILT, NOT_BUILT, is_built
 
+    if not is_built(where.page or BUILT):
+        err.print(f"warning: {NOT_BUILT}", markup=False, soft_wrap=True)
     options = ServeOptions(
         where.host,
         where.port,
