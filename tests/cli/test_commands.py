@@ -275,7 +275,7 @@ def test_errors_say_what_to_do_on_one_screen(
     places = {"tmp": tmp_path, "run": world.run, "hidden": world.hidden, "truth": world.truth, "phantom": world.phantom}
     result = smiler(*(word.format(**places) for word in words))
     refused(result, *texts)
-    assert not (tmp_path / "o").exists()
+    assert not list(tmp_path.iterdir())  # neither a lock nor an empty folder
 
 
 def test_wrong_use_of_options_ends_with_2(smiler: Smiler) -> None:
@@ -351,12 +351,21 @@ def test_a_second_process_is_refused_where_one_is_writing(world: Any, tmp_path: 
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("command", ["hide", "phantom", "relabel"])
-def test_commands_that_make_a_cohort_lock_it_too(smiler: Smiler, world: Any, tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    "command", ["hide", "phantom", "relabel", "export", "predict", "evaluate", "report", "audit", "demo", "sweep"]
+)
+def test_every_command_that_writes_a_folder_locks_it(smiler: Smiler, world: Any, tmp_path: Path, command: str) -> None:
     words = {
         "hide": ["hide", world.phantom, tmp_path],
         "phantom": ["phantom", tmp_path, "--cases", 1],
         "relabel": ["relabel", world.run, world.hidden, tmp_path, "--device", "cpu"],
+        "export": ["export", world.phantom, tmp_path, "--format", "totalsegmentator"],
+        "predict": ["predict", world.run, world.hidden, "--out", tmp_path, "--device", "cpu"],
+        "evaluate": ["evaluate", world.run, world.truth, "--out", tmp_path, "--device", "cpu"],
+        "report": ["report", tmp_path],
+        "audit": ["audit", world.hidden, "--out", tmp_path],
+        "demo": ["demo", "--out", tmp_path],
+        "sweep": ["sweep", world.phantom, tmp_path, "--folds", 2],
     }[command]
     with writing(tmp_path):
         refused(smiler(*words), "another process is writing here", "wait for it or choose another folder")

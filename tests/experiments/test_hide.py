@@ -155,6 +155,33 @@ def test_a_second_time_in_the_same_folder_is_refused(cohort: Cohort, hidden: Pat
     assert files(hidden) == before
 
 
+def test_one_that_was_stopped_is_done_again_and_leaves_no_mask_of_another(
+    cohort: Cohort, hidden: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    hide(cohort, out, 0.7, seed=1)
+    for name in (
+        "cohort/cases.csv",
+        "cohort/cohort.toml",
+        "cohort/labels/" + sorted(path.name for path in (out / "cohort/labels").iterdir())[0],
+    ):
+        (out / name).unlink()
+    with pytest.raises(BadInput, match="something else lies where the hidden cohort would"):
+        hide(cohort, out, 0.3, seed=1)
+    hide(cohort, out, 0.7, seed=1)
+    assert files(out) == files(hidden)
+
+
+@pytest.mark.parametrize("place", ["cohort", "truth"])
+def test_a_cohort_where_one_would_be_hidden_or_sealed_stays(cohort: Cohort, tmp_path: Path, place: str) -> None:
+    mine = replace(cohort, folder=tmp_path / place, name="mine", cases=())
+    mine.save()
+    before = files(tmp_path)
+    with pytest.raises(BadInput, match=r"lies where|already"):
+        hide(cohort, tmp_path, 0.5)
+    assert files(tmp_path) == before
+
+
 def test_a_missing_mask_leaves_no_cohort_behind(cohort: Cohort, tmp_path: Path) -> None:
     broken = cohort.cases[4].with_cells({"liver": annotated("labels/gone.nii.gz")})
     cases = (*cohort.cases[:4], broken, *cohort.cases[5:])

@@ -20,6 +20,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.files import write_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import Organ, OrganSet
+from smiler.export import bids
 from smiler.export.export import EXPORTS, Exported, export
 from smiler.export.pieces import ExportRequest, origin_of
 from smiler.formats import ImportOptions, detect
@@ -390,3 +391,48 @@ def test_a_dicom_export_comes_back_with_statuses_and_patients(tmp_path: Path) ->
     before, after = voxels(made), voxels(again)
     for key in cells:
         assert np.array_equal(before["x-1", key], after["x-1", key]), key
+
+
+# --- names
+
+
+def test_bids_labels_of_ids_and_organs_that_look_alike_stay_apart() -> None:
+    ids = ["a.b", "a_b", "ax2Eb", "aX2eb", "ax5Fb", "xx5F", "x_", "x78", "xx78", "a-b", "a" * 128, "a" * 127 + "."]
+    ids += [".".join("ab" * 40), "_".join("ab" * 40)]
+    labels = [bids.subject(name) for name in ids]
+    assert all(label.isalnum() and len(label) <= 97 for label in labels)
+    assert len({label.lower() for label in labels}) == len(ids)
+    assert bids.subject("a.1") == "ax2E1"  # as earlier versions wrote it
+
+
+def test_two_organs_of_one_camel_are_two_files(tmp_path: Path) -> None:
+    organs = OrganSet((Organ("liver_1"), Organ("liver1"), Organ("spleen")))
+    save(tmp_path / "c/p.nii.gz", np.zeros(SHAPE, np.int16), "LPS")
+    grid = read_header(tmp_path / "c/p.nii.gz")
+    for value, key in enumerate(organs.keys, start=1):
+        write_labels(tmp_path / f"c/{key}.nii.gz", (boxes() == value).astype(np.uint8), grid)
+    cells = {key: parse_cell(f"{key}.nii.gz") for key in organs.keys}
+    made = Cohort(tmp_path / "c", organs, (Case("p", "p", "p.nii.gz", cells),))
+    made.save()
+    export(made, "bids", ExportRequest(tmp_path / "out"))
+    import_into(tmp_path / "out", tmp_path / "back")
+    back = Cohort.open(tmp_path / "back")
+    for value, key in enumerate(organs.keys, start=1):
+        assert np.array_equal(voxels(back)["p", key][0] > 0, boxes() == value)
+    names = {path.name.lower() for path in (tmp_path / "out/sub-p/ct").glob("*_mask.nii.gz")}
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize("kind", ["totalsegmentator", "bids"])
+def test_a_case_called_like_the_table_beside_it(tmp_path: Path, kind: str) -> None:
+    save(tmp_path / "c/p.nii.gz", np.zeros(SHAPE, np.int16), "LPS")
+    save(tmp_path / "c/map.nii.gz", boxes(), "LPS")
+    cells = {"liver": parse_cell("map.nii.gz#1")}
+    made = Cohort(tmp_path / "c", ORGANS, (Case("Smiler.json", "p", "p.nii.gz", cells),))
+    made.save()
+    if kind == "bids":
+        assert export(made, kind, ExportRequest(tmp_path / "out")).cases == ("Smiler.json",)
+        return
+    with pytest.raises(BadInput, match=r"case Smiler\.json: the case's folder would have the name of a file"):
+        export(made, kind, ExportRequest(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -319,6 +319,32 @@ def test_a_backup_made_while_reviewers_work_is_a_review(served: Served, folder: 
     assert verify(restored).ok
 
 
+def test_a_backup_is_written_over_no_other_review(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    for place in (folder, other):
+        with serving(place) as running:
+            running.reviewer().decide("b", "liver", "accept" if place == folder else "absent")
+    before = (other / "review/ledger.sqlite").read_bytes()
+    with pytest.raises(BadInput, match=r"another review lies there|a review was opened there"):
+        back_up(folder, other / "review")
+    with pytest.raises(BadInput, match="a copy is another folder"):
+        back_up(folder, folder / "review")
+    with serving(other), pytest.raises(BadInput, match="another process is writing here"):
+        back_up(folder, other / "review")
+    assert verify(other).ok
+    assert len(before) <= (other / "review/ledger.sqlite").stat().st_size
+
+
+def test_a_history_is_written_over_no_other_file(folder: Path, tmp_path: Path) -> None:
+    with serving(folder) as running:
+        running.reviewer().decide("b", "liver", "accept")
+    ledger = (folder / "cases.csv").read_bytes()
+    with pytest.raises(BadInput, match=r"cases\.csv: another file lies there; do: choose another name"):
+        write_history(folder, folder / "cases.csv")
+    assert (folder / "cases.csv").read_bytes() == ledger
+    assert write_history(folder, tmp_path / "h.csv") == write_history(folder, tmp_path / "h.csv")
+
+
 def test_nothing_to_verify(folder: Path) -> None:
     with pytest.raises(BadInput, match="nothing was reviewed here"):
         verify(folder)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from test_spread import smiler
 
+from smiler.curriculum.options import CurriculumOptions
+from smiler.curriculum.relabel import Proposals, RelabelStep, relabel_store
 from smiler.domain.cells import ABSENT, Cell, annotated
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
@@ -22,6 +24,8 @@ from smiler.review.errors import Pair
 from smiler.review.ledger import Asked
 from smiler.review.states import Decision, State
 from smiler.review.verify import verify
+from smiler.store.arrays import save_array
+from smiler.store.store import StoreOptions, build_store
 from smiler.verbs.relabel import RelabelRequest, relabel
 
 KEYS = ("liver", "liver_tumor", "spleen", "stomach")
@@ -210,3 +214,27 @@ def test_no_two_pairs_have_one_name() -> None:
     ]
     names += [f"{case}-judged.json" for case in cases]
     assert len({folded(name) for name in names}) == len(names)
+
+
+def test_what_a_round_rules_out_lies_apart_from_a_case_called_so(tiny: Any, tmp_path: Path) -> None:
+    """Case a.cleared, and what is cleared of case a."""
+
+    def proposals(folder: str, *names: str) -> Proposals:
+        cases = zip(tiny.cohort.cases[2:], names, strict=True)
+        cohort = replace(tiny.cohort, cases=tuple(replace(case, id=name) for case, name in cases))
+        store = build_store(cohort, tmp_path / "cache", StoreOptions(tiny.model.facts.data))
+        step = RelabelStep(1, 0.5, CurriculumOptions(rounds=1, negatives=0.4))
+        return relabel_store(tiny.model, store, tmp_path / folder, step, Proposals(tmp_path, {}))
+
+    plain, alike = proposals("plain", "a", "b"), proposals("alike", "a", "a.cleared")
+    for name, other in (("a", "a"), ("b", "a.cleared")):
+        np.testing.assert_array_equal(plain.bits(name)[:], alike.bits(other)[:])
+        np.testing.assert_array_equal(plain.cleared(name)[:], alike.cleared(other)[:])
+    assert plain.cleared("a")[:].any()
+
+
+def test_what_an_earlier_version_ruled_out_is_found(tiny: Any, tmp_path: Path) -> None:
+    cleared = np.arange(8, dtype=np.int32).reshape(2, 2, 2)
+    save_array(tmp_path / "proposals" / "a.cleared.b2nd", cleared)
+    np.testing.assert_array_equal(Proposals(tmp_path, {"a": {}}).cleared("a")[:], cleared)
+    assert Proposals(tmp_path, {"a": {}, "a.cleared": {}}).cleared("a") is None

@@ -1,5 +1,6 @@
 """Commands about cohorts: phantom, import, audit, hide."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,6 +138,7 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
     from smiler.cli.console import out as console
     from smiler.domain.cohort import Cohort
     from smiler.domain.files import write_json
+    from smiler.domain.locks import writing
     from smiler.domain.remote import local
     from smiler.report.inputs import Audit as Inputs
     from smiler.report.matrix import save_matrix
@@ -146,12 +148,12 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
     if fix_geometry:
         _fix(cohort, fix_geometry, bars)
     options = AuditOptions(deep=deep, reading=reading, labels=labels)
-    found = audit_cohort(Cohort.open(cohort), options, bars, chosen(jobs, ray))
-    if out is not None:
-        out = local(out, "the audit's page")
-        write_json(out / "audit.json", found.to_json())
-        save_matrix(Inputs.model_validate(found.to_json()), out / "coverage.png")
-        bars.note(f"page: {write_report(out)}")
+    with nullcontext() if out is None else writing(local(out, "the audit's page")):
+        found = audit_cohort(Cohort.open(cohort), options, bars, chosen(jobs, ray))
+        if out is not None:
+            write_json(out / "audit.json", found.to_json())
+            save_matrix(Inputs.model_validate(found.to_json()), out / "coverage.png")
+            bars.note(f"page: {write_report(out)}")
     if as_json:
         print_json(found.to_json())
     else:
@@ -260,8 +262,13 @@ def _fix(cohort: Path, how: str, bars: Any) -> None:
 
 
 def split(text: str) -> tuple[str, ...]:
-    """A list written with commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """A list written with commas; an empty text is none. BadInput for commas alone: none is not all."""
+    from smiler.domain.errors import BadInput
+
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if text and not parts:
+        raise BadInput("the list names nothing", where="options", got=repr(text), do="name something, or leave it out")
+    return parts
 
 
 def _pairs(texts: list[str]) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """Commands around a network: train, predict, relabel, evaluate."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -176,6 +177,8 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
     from smiler.cli.score_view import show, to_json
+    from smiler.domain.errors import BadInput
+    from smiler.domain.locks import claiming
     from smiler.domain.remote import place
     from smiler.evaluation.scores import write_scores
     from smiler.evaluation.truth import Truth
@@ -187,9 +190,12 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     if cases:
         truth = Truth(truth.cohort.only(split(cases)))
     gpus = ModelAt.find(predicted, device).gpus if ray and RunFolder(predicted).exists else 0.0
-    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), chosen(jobs, ray, gpus, memory))
-    path = place(out or predicted) / "scores.csv"
-    write_scores(path, scores)
+    path, spread = place(out or predicted) / "scores.csv", chosen(jobs, ray, gpus, memory)
+    with claiming(path.parent) if out or predicted.is_dir() else nullcontext():
+        if path.is_dir():
+            raise BadInput("a folder lies where the scores would", where=str(path), do="choose another one with --out")
+        scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), spread)
+        write_scores(path, scores)
     if as_json:
         print_json(to_json(scores))
     else:

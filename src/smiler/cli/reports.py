@@ -105,9 +105,11 @@ def report(
     """
     from smiler.cli.console import out as console
     from smiler.cli.console import print_json
+    from smiler.domain.locks import writing
     from smiler.report.report import write_report
 
-    path = write_report(folder)
+    with writing(folder):
+        path = write_report(folder)
     if as_json:
         print_json({"report": str(path)})
     else:

@@ -218,11 +218,13 @@ def _show(told: Mapping[str, Any]) -> None:
 def show_simulation(cohort: Path, truth: Path, folder: Path, *, as_json: bool) -> None:
     """Replay a perfect reviewer; a table, and files in the folder."""
     from smiler.domain.cohort import Cohort
+    from smiler.domain.locks import writing
     from smiler.evaluation.truth import Truth
     from smiler.experiments.review_simulation import LEVELS, ORDERS, simulate
 
-    found = simulate(Cohort.open(cohort), Truth.open(truth), progress=Bars(quiet=as_json))
-    found.save(folder)
+    with writing(folder):
+        found = simulate(Cohort.open(cohort), Truth.open(truth), progress=Bars(quiet=as_json))
+        found.save(folder)
     told = found.summary()
     if as_json:
         print_json(told)

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from smiler.domain.cells import UNANNOTATED, Cell, Status, annotated
-from smiler.domain.cohort import LEDGER, Case, Cohort, relocate
+from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.fetching import keeping
+from smiler.domain.files import hash_json, write_text
+from smiler.domain.folders import Kind, kinds_in, refuse_others
+from smiler.domain.ledger import ledger_text, manifest_text
 from smiler.domain.locks import writing
 from smiler.domain.names import pair_name, share_name
 from smiler.domain.progress import Progress, Silent
@@ -17,29 +20,54 @@ from smiler.domain.provenance import Provenance
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import read_header, read_labels
 
+MARK = ".smiler-hide"
+"""In OUT/cohort from the beginning: of which cohort, how much, with which seed."""
+
 
 def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progress | None = None) -> Cohort:
     """Make OUT/cohort with a share alpha of the annotations gone, and OUT/truth, sealed, with all of them.
 
     The masks that stay are copied one by one, so that no file of OUT/cohort holds a hidden organ.
     """
-    if (out / "cohort" / LEDGER).exists():
-        raise BadInput("a hidden cohort is here already", where=str(out), do="choose another folder")
-    kept = kept_pairs(cohort, alpha, seed)
+    kept, folder = kept_pairs(cohort, alpha, seed), out / "cohort"
+    sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
+    truth = replace(cohort, folder=out / "truth", cases=sealed, sealed=True)
     with writing(out):
-        folder = out / "cohort"
+        _check_place(out, truth, _asked(cohort, alpha, seed))
+        write_text(folder / MARK, _asked(cohort, alpha, seed))
         cases = []
         for case in (progress or Silent()).track(cohort, "hiding annotations", len(cohort)):
             with keeping():
                 cases.append(_hide_case(cohort, case, folder, kept))
-        sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
-        replace(cohort, folder=out / "truth", cases=sealed, sealed=True).save()
-        hidden = replace(
-            cohort, folder=folder, cases=tuple(cases), name=f"{cohort.name} alpha {share_name(alpha)}".strip()
-        )
+        truth.save()
+        name = f"{cohort.name} alpha {share_name(alpha)}".strip()
+        hidden = replace(cohort, folder=folder, cases=tuple(cases), name=name)
         hidden.save()
         Provenance("hide", {}, {"alpha": alpha, "seed": seed, "kept": len(kept)}).save(folder / "provenance.json")
     return hidden
+
+
+def _asked(cohort: Cohort, alpha: float, seed: int) -> str:
+    return f"{alpha!r} {seed} {hash_json(sorted(ledger_text(cohort).splitlines()))}\n"
+
+
+def _check_place(out: Path, truth: Cohort, asked: str) -> None:
+    """BadInput where a cohort lies, or the rest of another hiding, whose masks would stay beside these.
+
+    One that was stopped is done again.
+    """
+    folder, do = out / "cohort", "choose another folder"
+    if (folder / LEDGER).exists():
+        raise BadInput("a hidden cohort is here already", where=str(out), do=do)
+    refuse_others(folder, Kind.COHORT, do=do)
+    begun = (folder / MARK).read_text(encoding="utf-8") if (folder / MARK).exists() else ""
+    if begun != asked and folder.exists() and any(folder.iterdir()):
+        raise BadInput("something else lies where the hidden cohort would", where=str(folder), do=do)
+    if kinds_in(truth.folder):
+        texts = {MANIFEST: manifest_text(truth), LEDGER: ledger_text(truth)}
+        there = {name: path.read_text(encoding="utf-8") for name in texts if (path := truth.folder / name).exists()}
+        if not begun or any(texts[name] != text for name, text in there.items()):
+            raise BadInput("a cohort lies where the truth would be sealed", where=str(truth.folder), do=do)
 
 
 def kept_pairs(cohort: Cohort, alpha: float, seed: int) -> frozenset[tuple[str, str]]:

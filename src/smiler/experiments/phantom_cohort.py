@@ -1,15 +1,18 @@
 """A phantom cohort on disk: synthetic CT with a label map each, every organ annotated or absent."""
 
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from smiler.domain.cells import ABSENT, Cell, annotated
-from smiler.domain.cohort import LEDGER, Case, Cohort
+from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort
 from smiler.domain.errors import BadInput
+from smiler.domain.folders import Kind, refuse_others
 from smiler.domain.geometry import Geometry
+from smiler.domain.ledger import manifest_text
 from smiler.domain.locks import writing
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
@@ -24,15 +27,25 @@ def make_phantom_cohort(
     folder: Path, cases: int, size: Size, seed: int = 0, progress: Progress | None = None
 ) -> Cohort:
     """Make `cases` synthetic patients of `size` (z, y, x) voxels in two processes; the ledger is written last."""
-    if (folder / LEDGER).exists():
-        raise BadInput("a cohort is here already", where=str(folder), do="choose another folder")
     jobs = [(folder, f"phantom{i:03d}", size, seed * 100003 + i) for i in range(cases)]
-    with writing(folder), ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        made = list((progress or Silent()).track(pool.map(_make_case, jobs), "making phantoms", cases))
-        keys = tuple(organ_of(organ.key, {o.key for o in ORGANS}) for organ in ORGANS)
-        cohort = Cohort(folder, OrganSet(keys), tuple(made), "phantom")
+    organs = OrganSet(tuple(organ_of(organ.key, {o.key for o in ORGANS}) for organ in ORGANS))
+    empty = Cohort(folder, organs, (), "phantom")
+    with writing(folder):
+        _check_place(empty)
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            made = list((progress or Silent()).track(pool.map(_make_case, jobs), "making phantoms", cases))
+        cohort = replace(empty, cases=tuple(made))
         cohort.save()
     return cohort
+
+
+def _check_place(cohort: Cohort) -> None:
+    """BadInput where something lies already; one that was killed before its ledger came is made again."""
+    manifest = cohort.folder / MANIFEST
+    other = manifest.exists() and manifest.read_text(encoding="utf-8") != manifest_text(cohort)
+    if other or (cohort.folder / LEDGER).exists():
+        raise BadInput("a cohort is here already", where=str(cohort.folder), do="choose another folder")
+    refuse_others(cohort.folder, Kind.COHORT)
 
 
 def parse_size(text: str) -> Size:

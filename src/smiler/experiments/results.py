@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from smiler.domain.files import write_json, write_text
+from smiler.domain.locks import writing
 from smiler.domain.names import share_name
 from smiler.domain.provenance import tool_version
 from smiler.evaluation.scores import Score, scores_table
@@ -108,6 +109,11 @@ Values = Mapping[tuple[str, float], Sequence[Score]]
 
 def write_results(sweep: Sweep) -> dict[str, Any]:
     """Write scores, tables, figures, summary and report into the sweep's folder; returns the summary."""
+    with writing(sweep.out):
+        return _write(sweep)
+
+
+def _write(sweep: Sweep) -> dict[str, Any]:
     from smiler.experiments.pictures import save_pictures
     from smiler.report.report import write_report
 

@@ -17,6 +17,7 @@ from smiler.curriculum.estimate import estimate
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json, write_json
+from smiler.domain.folders import Kind, refuse_others
 from smiler.domain.locks import writing
 from smiler.domain.names import share_name
 from smiler.domain.progress import Progress, Silent
@@ -105,6 +106,7 @@ def run_sweep(cohort: Cohort, out: Path, options: SweepOptions, progress: Progre
     cohort = _only_organs(replace(cohort, folder=cohort.folder.resolve()), options.organs)
     cohort = complete_cases(cohort, options.folds, shown)
     with writing(out), _runner(options) as runner:
+        refuse_others(out, Kind.SWEEP)
         folds = make_folds(cohort, options.folds, options.validation, min(options.seeds))
         _check_same(out, cohort, options)
         prepared = _Prepared(cohort, out, options, runner, shown)

@@ -8,6 +8,7 @@ from pathlib import Path
 from smiler.domain.cells import ABSENT, UNANNOTATED, Cell, parse_cell
 from smiler.domain.cohort import Case
 from smiler.domain.errors import BadInput, Faults, raise_all
+from smiler.domain.folders import Kind, kinds_in, refuse_others
 from smiler.domain.locks import writing
 from smiler.domain.organs import MAX_ORGANS
 from smiler.domain.remote import local
@@ -66,6 +67,7 @@ def import_into(
     reader = _Reader(str(source), options, absolute(cohort_folder), kept, there)
     cases = reader.read(fmt.read(source, options), on_case or (lambda _: None), checked=fmt.name == "dicom")
     declared = kept.organs if kept else {}
+    _check_place(cohort_folder)
     merge(cohort_folder, cases, declared)
     with writing(cohort_folder):
         merged = merge(cohort_folder, cases, declared)
@@ -78,6 +80,12 @@ def import_into(
     groups = duplicates(merged.cohort, geometries, options.reading, ids)
     same = tuple(told(merged.cohort, group) for group in groups)
     return ImportReport(ids, merged.organs_added, reader.told(), (*same, *shared, *merged.conflicts))
+
+
+def _check_place(folder: Path) -> None:
+    """A review goes with the cohort that it is of."""
+    there = Kind.COHORT in kinds_in(folder)
+    refuse_others(folder, Kind.COHORT, *([Kind.REVIEW] if there else []))
 
 
 @dataclass

@@ -9,6 +9,8 @@ from smiler.domain.cohort import MANIFEST, Cohort
 from smiler.domain.endings import stem_of
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.files import write_json, write_text
+from smiler.domain.locks import claiming
+from smiler.domain.names import folded
 from smiler.domain.places import exists
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.remote import Remote
@@ -16,6 +18,7 @@ from smiler.domain.signpost import instead, signpost
 from smiler.formats.volumes import is_nifti
 from smiler.prediction.model import Model
 from smiler.verbs.model_at import ModelAt, usual_workers
+from smiler.verbs.outputs import LABELS, VOLUMES, check_outputs
 from smiler.verbs.predict_image import KINDS, Predicted, PredictImage, PredictRequest
 from smiler.workers.base import Workers
 
@@ -37,11 +40,14 @@ def predict(
         model.organs.index(key)
     named = named_images(images)
     _check_kinds(request.kinds, named)
-    results = (workers or usual_workers(model)).map(PredictImage(model, request), named.items())
-    done = list((progress or Silent()).track(results, "predicting", len(named)))
-    write_text(request.out / "volumes.csv", _volumes_table(done, request.organs or model.organs.keys))
-    if request.labelmap:
-        write_json(request.out / "labels.json", {key: k + 1 for k, key in enumerate(model.organs.keys)})
+    work = PredictImage(model, request)
+    with claiming(request.out):
+        check_outputs(work, named)
+        results = (workers or usual_workers(model)).map(work, named.items())
+        done = list((progress or Silent()).track(results, "predicting", len(named)))
+        write_text(request.out / VOLUMES, _volumes_table(done, request.organs or model.organs.keys))
+        if request.labelmap:
+            write_json(request.out / LABELS, {key: k + 1 for k, key in enumerate(model.organs.keys)})
     return done
 
 
@@ -62,9 +68,11 @@ def _check_kinds(kinds: Sequence[str], named: Mapping[str, Path]) -> None:
 def named_images(images: Sequence[Path]) -> dict[str, Path]:
     """What each image's masks will be called: the case id in a cohort, else the file's name without its ending."""
     named: dict[str, Path] = {}
+    taken: dict[str, Path] = {}
     for name, path in _each_image(images):
-        if name in named:
-            raise BadInput("two images have the same name", where=str(path), got=str(named[name]), do="predict apart")
+        other = taken.setdefault(folded(name), path)
+        if other is not path:
+            raise BadInput("two images have the same name", where=str(path), got=str(other), do="predict apart")
         named[name] = path
     return named
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.fetching import fetched
-from smiler.domain.files import forget_unfinished, hash_json, read_json, remove
+from smiler.domain.files import forget_unfinished, hash_json, read_json, remove, write_text
+from smiler.domain.names import beside_pair
 from smiler.domain.organs import OrganSet
 from smiler.domain.provenance import Provenance
 from smiler.formats.dicom.client import write_masks
@@ -28,6 +29,21 @@ from smiler.workers.base import Staged
 
 KINDS = {"nifti": ".nii.gz", "dicom-seg": "organs_seg.dcm", "rtstruct": "organs_rtstruct.dcm"}
 """What masks can be written as, and how the files of the DICOM kinds are called."""
+ABOUT = "provenance.json"
+"""In an image's folder; written last."""
+MARK = ".smiler-masks"
+"""In a folder that a prediction began: what lies there may be written again."""
+
+
+def labelmap_path(out: Path, name: str) -> Path:
+    """Where an image's label map lies."""
+    return out / f"{name}.nii.gz"
+
+
+def probability_name(key: str, organs: OrganSet) -> str:
+    """An organ's probability map; another name where an organ of the model is called so."""
+    name = f"{key}_probability"
+    return f"{beside_pair(key, 'probability') if name in organs else name}.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -120,12 +136,16 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         if isinstance(made, Predicted):
             return made
         image, organs, about = made.image, self.model.organs, self._about(made.image.name)
-        _forget(about, image.name, self.request, self.organs)
+        files, mark = self.files(image.name), self.request.out / MARK
+        if not mark.exists():
+            write_text(mark, "masks of smiler predict\n")
+        _forget(about, files, self.request.out)
         volumes = _write_masks(organs, made, self.request)
         _write_dicom(organs, made, self.request)
         if made.scores is not None:
             _write_probabilities(organs, image, made.scores, self.request)
         facts = {**self._facts, "volumes_ml": volumes, "notes": list(image.notes), "engine": made.engine}
+        facts["files"] = [path.relative_to(self.request.out).as_posix() for path in files]
         Provenance("predict", image.parents, facts).save(about)
         return Predicted(image.name, volumes)
 
@@ -135,11 +155,21 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
     def _finished(self, name: str, path: Path) -> Predicted | None:
         """What was made of the same image before, if all of it is there."""
         finished = _finished(self._about(name), self._parents(path), self._facts)
-        whole = finished is not None and all(mask.exists() for mask in _files(name, self.request, self.organs))
+        whole = finished is not None and all(mask.exists() for mask in self.files(name))
         return Predicted(name, finished) if finished is not None and whole else None
 
+    def files(self, name: str) -> list[Path]:
+        """What is written for an image, besides its provenance."""
+        request, folder = self.request, self.request.out / name
+        masks = [folder / f"{key}.nii.gz" for key in self.organs]
+        masks = [labelmap_path(request.out, name)] if request.labelmap else masks
+        masks = masks if "nifti" in request.kinds else []
+        masks += [folder / KINDS[kind] for kind in _dicom_kinds(request)]
+        keys = self.organs if request.probabilities else ()
+        return masks + [folder / probability_name(key, self.model.organs) for key in keys]
+
     def _about(self, name: str) -> Path:
-        return self.request.out / name / "provenance.json"
+        return self.request.out / name / ABOUT
 
     @property
     def _facts(self) -> dict[str, Any]:
@@ -162,19 +192,20 @@ def _footprint(request: PredictRequest, organs: int) -> Footprint:
     return Footprint(12 if _dicom_kinds(request) else 10, 2)
 
 
-def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[str]) -> None:
+def _forget(about: Path, files: Sequence[Path], out: Path) -> None:
     """Without its note an image is not finished; what an earlier prediction wrote and this one doesn't write goes."""
     old = read_json(about) if about.exists() else None
     remove(about)
-    for path in (about, *_files(name, request, organs)):
+    for path in (about, *files):
         forget_unfinished(path)
     if isinstance(old, dict) and old.get("made_by") == "predict":
-        wanted = set(_files(name, request, organs))
-        for path in (request.out / name).iterdir():
-            if (
-                path.name.endswith((".nii.gz", *(end for end in KINDS.values() if end != ".nii.gz")))
-                and path not in wanted
-            ):
+        ours = (".nii.gz", *(end for end in KINDS.values() if end != ".nii.gz"))
+        written = [path for path in about.parent.iterdir() if path.name.endswith(ours)]
+        labelmap, facts = labelmap_path(out, about.parent.name), old.get("facts")
+        if isinstance(facts, dict) and labelmap.name in (facts.get("files") or ()):
+            written.append(labelmap)
+        for path in written:
+            if path not in files:
                 remove(path)
 
 
@@ -186,15 +217,6 @@ def _finished(about: Path, parents: Mapping[str, str], facts: Mapping[str, Any])
     told = old.get("facts", {})
     volumes: dict[str, float] | None = told.get("volumes_ml")
     return volumes if all(told.get(key) == value for key, value in facts.items()) else None
-
-
-def _files(name: str, request: PredictRequest, organs: Sequence[str]) -> list[Path]:
-    """What is written for an image, besides its provenance."""
-    folder = request.out / name
-    masks = [request.out / f"{name}.nii.gz"] if request.labelmap else [folder / f"{key}.nii.gz" for key in organs]
-    masks = masks if "nifti" in request.kinds else []
-    masks += [folder / KINDS[kind] for kind in _dicom_kinds(request)]
-    return masks + [folder / f"{key}_probability.nii.gz" for key in organs if request.probabilities]
 
 
 def _fingerprint(request: PredictRequest) -> str:
@@ -213,7 +235,7 @@ def _write_masks(organs: OrganSet, made: _Masks, request: PredictRequest) -> dic
     """The masks, or the label map; two organs at a time. Returns volumes in ml."""
     keys, grid, name = request.organs or organs.keys, made.image.grid, made.image.name
     if request.labelmap and "nifti" in request.kinds:
-        write_labels(request.out / f"{name}.nii.gz", _labelmap(organs, made.bits, keys), grid)
+        write_labels(labelmap_path(request.out, name), _labelmap(organs, made.bits, keys), grid)
     alone = "nifti" in request.kinds and not request.labelmap
 
     def write(key: str) -> float:
@@ -257,4 +279,5 @@ def _write_probabilities(organs: OrganSet, image: _Image, prediction: Prediction
     for score, k in zip(prediction.score, prediction.channels, strict=True):
         native: NDArray[Any] = resampler.volume(score)
         native = (1 / (1 + np.exp(-np.clip(native, -30, 30)))).astype(np.float16)
-        write_probability(request.out / image.name / f"{organs.keys[k]}_probability.nii.gz", native, image.grid)
+        path = request.out / image.name / probability_name(organs.keys[k], organs)
+        write_probability(path, native, image.grid)

@@ -22,6 +22,7 @@ from smiler.domain.locks import claiming
 from smiler.domain.names import beside_pair, pair_name
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
+from smiler.formats.base import some
 from smiler.formats.labels import LabelOptions, read_case_labels
 from smiler.formats.nifti import write_labels, write_probability
 from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
@@ -35,7 +36,7 @@ from smiler.selection.propose import Selection
 from smiler.store.resample import HALF, Resampler
 from smiler.verbs.footprint import Footprint
 from smiler.verbs.model_at import ModelAt, opened, usual_workers
-from smiler.verbs.relabel_into import begin, check_place, is_same, listed
+from smiler.verbs.relabel_into import begin, check_place, is_same
 from smiler.workers.base import Staged, Workers
 
 FOLDER = "completed"
@@ -223,7 +224,7 @@ def relabel(
             amended = amend(request.out, before, after)
         _tidy(begun, amended.cohort)
         if amended.left:
-            shown.note(f"changed by others meanwhile, and left so: {listed(amended.left)}")
+            shown.note(f"changed by others meanwhile, and left so: {some([' '.join(pair) for pair in amended.left])}")
         facts = {"fraction": request.fraction, "rule": request.rule}
         Provenance("relabel", {"model": model.made_by}, facts).save(request.out / "provenance.json")
     return amended.cohort

@@ -1,6 +1,5 @@
 """Where a relabelling writes to: the cohort's cases as they begin there, with what experts said there already."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +10,8 @@ from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.folders import Kind, kinds_in, refuse_others
 from smiler.domain.progress import Progress
 from smiler.domain.remote import Remote
+from smiler.formats.base import some
 from smiler.formats.volumes import content
-
-MOST_TOLD = 5
 
 
 def is_same(out: Path, cohort: Cohort) -> bool:
@@ -48,16 +46,10 @@ def begin(cohort: Cohort, there: Cohort | None, out: Path, progress: Progress) -
     differ: list[tuple[str, str]] = []
     cases = [_united(case, relocate(there, known[case.id], out), differ) if case.id in known else case for case in mine]
     if differ:
-        progress.note(f"{out} says otherwise than the cohort, and stays: {listed(differ)}")
+        progress.note(f"{out} says otherwise than the cohort, and stays: {some([' '.join(pair) for pair in differ])}")
     ids = {case.id for case in mine}
     rest = (case for case in there if case.id not in ids)
     return replace(there, organs=united(there.organs, cohort.organs), cases=(*cases, *rest))
-
-
-def listed(pairs: Sequence[tuple[str, str]]) -> str:
-    """Some of them, and how many there are."""
-    more = f" and {len(pairs) - MOST_TOLD} more" if len(pairs) > MOST_TOLD else ""
-    return ", ".join(f"{case} {organ}" for case, organ in pairs[:MOST_TOLD]) + more
 
 
 def _other_image(cohort: Cohort, there: Cohort, case_id: str) -> list[BadInput]:

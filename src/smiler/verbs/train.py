@@ -15,6 +15,7 @@ from smiler.curriculum.rounds import Plan, Round, curriculum
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json, read_json, write_json, write_text
+from smiler.domain.folders import Kind, refuse_others
 from smiler.domain.locks import writing
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
@@ -140,6 +141,7 @@ def _check_folder(run: RunFolder, *, resume: bool) -> None:
         raise BadInput("a run is here already", where=str(run.path), do="go on with --resume, or choose another folder")
     if run.path.exists() and not run.path.is_dir():
         raise BadInput("the run's place is taken by a file", where=str(run.path))
+    refuse_others(run.path, Kind.RUN)
 
 
 def _check_annotations(store: Store, progress: Progress) -> None:
