@@ -10,9 +10,11 @@ from smiler.domain.cells import UNANNOTATED, Cell, Status, annotated
 from smiler.domain.cohort import LEDGER, Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.fetching import keeping
+from smiler.domain.files import write_json
 from smiler.domain.locks import writing
+from smiler.domain.origin import origin_of, take_along
 from smiler.domain.progress import Progress, Silent
-from smiler.domain.provenance import Provenance
+from smiler.domain.provenance import Provenance, beside
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import read_header, read_labels
 
@@ -32,9 +34,12 @@ def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progr
             with keeping():
                 cases.append(_hide_case(cohort, case, folder, kept))
         sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
-        replace(cohort, folder=out / "truth", cases=sealed, sealed=True).save()
+        truth = replace(cohort, folder=out / "truth", cases=sealed, sealed=True)
+        truth.save()
         hidden = replace(cohort, folder=folder, cases=tuple(cases), name=f"{cohort.name} alpha {alpha:g}".strip())
         hidden.save()
+        for made in (hidden, truth):
+            take_along(cohort, made)
         Provenance("hide", {}, {"alpha": alpha, "seed": seed, "kept": len(kept)}).save(folder / "provenance.json")
     return hidden
 
@@ -79,6 +84,9 @@ def _copy_mask(cohort: Cohort, case: Case, key: str, folder: Path) -> Cell:
     drawn = read_labels(cohort.mask_path(case, key), geometry=geometry)
     name = f"labels/{case.id}_{key}.nii.gz"
     mask = drawn.mask(cell.labels)
+    origin, note = origin_of(cohort, case, key)
+    if note is not None:
+        write_json(folder / beside(name), {**note, "origin": origin})
     if cell.ignored:
         write_labels(folder / name, mask + 2 * drawn.mask([cell.ignored]), drawn.grid)
         return annotated(name, (1,), cell.ranges, 2)

@@ -19,6 +19,7 @@ from smiler.domain.files import forget_unfinished, hash_json, read_json, remove,
 from smiler.domain.judged import Judged, JudgedCase
 from smiler.domain.ledger import ledger_text
 from smiler.domain.locks import writing
+from smiler.domain.origin import take_along
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.domain.remote import Remote
@@ -218,6 +219,7 @@ def relabel(
             completed = _joined(cohort, completed)
         else:
             completed.save()
+            take_along(cohort, completed)
         Provenance("relabel", {"model": model.made_by}, {"fraction": request.fraction, "rule": request.rule}).save(
             request.out / "provenance.json"
         )
