@@ -29,6 +29,9 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     ] = SHARE,
     verify: Annotated[bool, typer.Option("--verify", help="Check history, masks and cases.csv, then end.")] = False,
     backup: Annotated[Path | None, typer.Option(help="Copy database and masks into a folder, then end.")] = None,
+    sign_out_all: Annotated[
+        bool, typer.Option("--sign-out-all", help="Renew the key that signs sign-ins: everybody signs in again; end.")
+    ] = False,
     history: Annotated[Path | None, typer.Option(help="Write every revision to a CSV file, then end.")] = None,
     simulate: Annotated[
         Path | None,
@@ -46,6 +49,9 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
 
     if verify or backup is not None or history is not None:
         review_view.look_after(cohort, backup, history, verify=verify, as_json=as_json)
+        return
+    if sign_out_all:
+        review_view.sign_out_all(cohort, as_json=as_json)
         return
     if simulate is not None:
         review_view.show_simulation(cohort, simulate, out, as_json=as_json)

@@ -2,14 +2,15 @@
 
 import getpass
 import sys
-import webbrowser
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from smiler.cli.browser import opened
 from smiler.cli.console import Bars, out, print_json
 from smiler.domain.errors import BadInput, CheckFailed
 from smiler.review.repeats import SHARE
@@ -99,11 +100,13 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
     with at_desk(cohort, bars.note, progress=bars) as desk:
         bound = bind(desk, options)
         announce(bound.urls, bound.slicer, where)
-        bound.run()
+        alone = next(iter(bound.urls.values())) if where.browser and len(bound.urls) == 1 else ""
+        with opened(alone) if alone else nullcontext():
+            bound.run()
 
 
 def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -> None:
-    """Print each reviewer's addresses; open the page if there is only one. slicer: for 3D Slicer, if it may connect."""
+    """Print each reviewer's addresses. slicer: for 3D Slicer, if it may connect."""
     if where.as_json:
         print_json({"urls": dict(urls), **({"slicer": dict(slicer)} if slicer else {})})
     else:
@@ -113,8 +116,20 @@ def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -
                 out.print(f"  3D Slicer, MONAI Label server: {slicer[name]}", markup=False, soft_wrap=True)
         out.print("Ctrl-C ends it; what was decided is stored.", markup=False)
     sys.stdout.flush()
-    if where.browser and len(urls) == 1:
-        webbrowser.open(next(iter(urls.values())))
+
+
+def sign_out_all(cohort: Path, *, as_json: bool) -> None:
+    """Renew the review's key."""
+    from smiler.review.keys import Keys
+    from smiler.review.verify import open_ledger
+
+    open_ledger(cohort).close()
+    Keys(cohort).renew()
+    if as_json:
+        print_json({"signed_out": True})
+    else:
+        text = "everybody is signed out; the addresses of a server that runs still sign in: start it again for new ones"
+        out.print(text, markup=False, soft_wrap=True)
 
 
 def look_after(cohort: Path, backup: Path | None, history: Path | None, *, verify: bool, as_json: bool) -> None:

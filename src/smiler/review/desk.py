@@ -18,6 +18,7 @@ from smiler.formats.volumes import content, read_labels
 from smiler.review import events
 from smiler.review.blobs import Blobs
 from smiler.review.errors import Pair, Refused
+from smiler.review.keys import Keys
 from smiler.review.ledger import MADE_HERE, Answer, Asked, Ledger
 from smiler.review.masks import Mask
 from smiler.review.orientation import ras, ras_shape
@@ -49,6 +50,7 @@ class Desk:
         self.folder = cohort / FOLDER
         self.ledger = Ledger(self.folder, clock)
         self.sheet = Sheet(cohort, self.ledger, told, progress)
+        self.keys = Keys(cohort)
         self.blobs, self.scans = Blobs(self.folder), Scans()
         self._judged: tuple[list[tuple[Path, int]], list[tuple[str, Judged]]] = ([], [])
         self._masks: OrderedDict[tuple[Pair, int], Mask] = OrderedDict()
