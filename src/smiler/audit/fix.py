@@ -16,11 +16,12 @@ from smiler.domain.cells import Cell
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.fetching import keeping
-from smiler.domain.files import hash_json, read_json
+from smiler.domain.files import hash_json, write_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.locks import writing
+from smiler.domain.origin import as_note, origin_of
 from smiler.domain.progress import Progress, Silent
-from smiler.domain.provenance import Provenance, beside
+from smiler.domain.provenance import Provenance
 from smiler.formats.base import some
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import Drawn, Grid, ReadOptions, content, read_header, read_labels
@@ -102,10 +103,19 @@ def _write(cohort: Cohort, case: Case, paths: tuple[str, str], drawn: Drawn, gri
     facts: dict[str, Any] = {"how": how, "from": str(drawn.grid.geometry), "to": str(grid.geometry), "case": case.id}
     facts["apart_mm"] = f"{apart:.4g}"
     about = (cohort.folder / path).with_name(Path(path).name.removesuffix(".nii.gz") + ".json")
-    old = cohort.at(beside(source))
-    was = {"was": read_json(old)} if old.is_file() else {}
-    Provenance("fix-geometry", {"mask": content(cohort.at(source))}, facts | was).save(about)
+    made = Provenance("fix-geometry", {"mask": content(cohort.at(source))}, facts)
+    write_json(about, as_note(made) | {"organs": _notes(cohort, case, source, made)})
     return Fixed(case.id, source, path, note)
+
+
+def _notes(cohort: Cohort, case: Case, source: str, made: Provenance) -> dict[str, Any]:
+    """What is known of each organ's mask in the file, and who drew it: the new file is nobody else's."""
+    found: dict[str, Any] = {}
+    for key in (key for key, cell in case.cells.items() if cell.path == source):
+        origin, was = origin_of(cohort, case, key)
+        if was is not None:
+            found[key] = as_note(replace(made, facts={**made.facts, "was": was}), origin)
+    return found
 
 
 def nearest(

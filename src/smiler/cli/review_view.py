@@ -3,9 +3,8 @@
 import getpass
 import json
 import sys
-import webbrowser
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -14,6 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
+from smiler.cli.browser import opened
 from smiler.cli.console import Bars, err, out, print_json
 from smiler.domain.errors import BadInput, CheckFailed
 from smiler.review.edits import UNDO_COMMAND, Edit
@@ -112,7 +112,9 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
         elif edits := desk.edits.open():
             bars.note(f"not undone yet: {'; '.join(edit.title for edit in edits)} ({UNDO_COMMAND}, or on the page)")
         announce(bound.urls, bound.slicer, where)
-        bound.run()
+        alone = next(iter(bound.urls.values())) if where.browser and len(bound.urls) == 1 else ""
+        with opened(alone) if alone else nullcontext():
+            bound.run()
 
 
 class Notes:
@@ -148,7 +150,7 @@ class Notes:
 
 
 def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -> None:
-    """Print each reviewer's addresses; open the page if there is only one. slicer: for 3D Slicer, if it may connect."""
+    """Print each reviewer's addresses. slicer: for 3D Slicer, if it may connect."""
     if not where.as_json:
         for name, url in urls.items():
             out.print(f"{name}: {url}" if len(urls) > 1 else f"review page: {url}", markup=False, soft_wrap=True)
@@ -156,8 +158,20 @@ def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -
                 out.print(f"  3D Slicer, MONAI Label server: {slicer[name]}", markup=False, soft_wrap=True)
         out.print("Ctrl-C ends it; what was decided is stored.", markup=False)
     sys.stdout.flush()
-    if where.browser and len(urls) == 1:
-        webbrowser.open(next(iter(urls.values())))
+
+
+def sign_out_all(cohort: Path, *, as_json: bool) -> None:
+    """Renew the review's key."""
+    from smiler.review.keys import Keys
+    from smiler.review.verify import open_ledger
+
+    open_ledger(cohort).close()
+    Keys(cohort).renew()
+    if as_json:
+        print_json({"signed_out": True})
+    else:
+        text = "everybody is signed out; the addresses of a server that runs still sign in: start it again for new ones"
+        out.print(text, markup=False, soft_wrap=True)
 
 
 def undo_edit(cohort: Path, reviewer: str, *, as_json: bool) -> None:

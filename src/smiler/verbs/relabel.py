@@ -20,6 +20,7 @@ from smiler.domain.judged import Judged, JudgedCase
 from smiler.domain.ledger import cohort_at
 from smiler.domain.locks import claiming
 from smiler.domain.names import beside_pair, pair_name
+from smiler.domain.origin import take_along
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.formats.base import some
@@ -222,6 +223,8 @@ def relabel(
         after = replace(begun, cases=tuple(done.get(case.id, case) for case in begun))
         with claiming(request.out, PATIENCE_SECONDS) if there else nullcontext():
             amended = amend(request.out, before, after)
+        if not there:
+            take_along(cohort, amended.cohort)
         _tidy(begun, amended.cohort)
         if amended.left:
             shown.note(f"changed by others meanwhile, and left so: {some([' '.join(pair) for pair in amended.left])}")

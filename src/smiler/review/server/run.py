@@ -70,8 +70,11 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     """Listen, with a fresh token for each reviewer."""
     listener = _listening(options.host, options.port or _usual_port(desk.cohort.folder), options.port)
     port, public = listener.getsockname()[1], public_host(options.public_url)
+    desk.keys.secret()
+    if desk.keys.trouble:
+        desk.sheet.told(desk.keys.trouble)
     names = {*_names(options.host, port), *([public] if public else [])}
-    access = Access.fresh(options.reviewers, names, desk.ledger.secret, port)
+    access = Access.fresh(options.reviewers, names, desk.keys.secret, port)
     if options.public_url.lower().startswith("https:"):
         access = replace(access, https=frozenset({public}))
     base = options.public_url.rstrip("/") or f"http://{_shown(options.host)}:{port}"
