@@ -3,7 +3,7 @@
 The source stays as it is. The new file lies in COHORT/fixed, with what was done beside it, and the ledger points to it.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from smiler.formats.volumes import Drawn, Grid, ReadOptions, content, read_heade
 
 FOLDER = "fixed"
 How = Literal["copy", "resample"]
+HOW: Mapping[How, str] = {"copy": "the voxels are right", "resample": "the header is right"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ def fix_geometry(
     copy: the voxels are right and the mask's header is wrong (sizes must be equal); resample: the header is right.
     What can't be read, or can't be copied, is left for the audit to name.
     """
+    if how not in HOW:
+        do = " or ".join(f"{name} ({meaning})" for name, meaning in HOW.items())
+        raise BadInput("no such way to mend the geometry", where="--fix-geometry", got=repr(how), do=f"say {do}")
     reading = reading or ReadOptions()
     done: list[Fixed] = []
     with writing(cohort.folder):

@@ -84,16 +84,14 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
     from smiler.domain.remote import place
-    from smiler.verbs.model_at import ModelAt
+    from smiler.prediction.options import PredictionOptions
     from smiler.verbs.predict import PredictRequest
     from smiler.verbs.predict import predict as run_prediction
-    from smiler.verbs.run import recipe_of
+    from smiler.verbs.requests import predict_request
 
-    model, recipe = ModelAt.find(run, device, engine=engine), recipe_of(run)
-    out = place(out)
-    largest = largest_component or recipe.prediction.largest_component
-    options = recipe.prediction.model_copy(update={"largest_component": largest})
-    request = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options, recipe.reading)
+    out, options = place(out), PredictionOptions(largest_component=largest_component)
+    asked = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options)
+    model, request = predict_request(run, asked, device, engine)
     spread, places = chosen(jobs, ray, model.gpus, memory), [place(image) for image in images]
     done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
     if as_json:
@@ -127,25 +125,13 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     from smiler.cli.console import out as console
     from smiler.domain.cells import Status
     from smiler.domain.cohort import Cohort
-    from smiler.domain.errors import BadInput
     from smiler.domain.remote import place
-    from smiler.selection import RULES
-    from smiler.verbs.model_at import ModelAt
     from smiler.verbs.relabel import RelabelRequest
     from smiler.verbs.relabel import relabel as run_relabelling
-    from smiler.verbs.run import find_model, recipe_of, trained_on
+    from smiler.verbs.requests import relabel_request
 
-    if rule not in RULES:
-        raise BadInput("no such rule", where="--rule", got=repr(rule), do=f"choose among {', '.join(RULES)}")
-    model, recipe = ModelAt.find(run, device), recipe_of(run)
     out = place(out)
-    stage = int(find_model(run).facts.get("stage", 0))
-    if review_round and fraction < 1:
-        raise BadInput("a round of review proposes all that is predicted", where="--fraction", do="leave it out")
-    request = RelabelRequest(
-        *(out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels),
-        *(review_round, trained_on(run)),
-    )
+    model, request = relabel_request(run, RelabelRequest(out, fraction, rule, review=review_round), device)
     spread = chosen(jobs, ray, model.gpus, memory)
     completed = run_relabelling(model, Cohort.open(cohort), request, Bars(quiet=as_json), spread)
     filled = {case.id: [key for key, cell in case.cells.items() if cell.auto] for case in completed}

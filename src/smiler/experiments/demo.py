@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smiler.audit.audit import audit_cohort
+from smiler.domain.checks import check_number
 from smiler.domain.cohort import LEDGER, Cohort
 from smiler.domain.errors import CheckFailed
 from smiler.domain.files import write_json, write_text
@@ -47,6 +48,10 @@ class DemoOptions:
     patch: int = 64
     steps: int = 2800
     jobs: int = field(default_factory=usual_jobs)
+
+    def __post_init__(self) -> None:
+        for value, where, low in ((self.seed, "--seed", 0), (self.steps, "--steps", 10), (self.jobs, "--jobs", 1)):
+            check_number(value, where, low, whole=True)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from smiler.domain.cells import UNANNOTATED, Cell, Status, annotated
+from smiler.domain.checks import check_number
 from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.fetching import keeping
@@ -30,6 +31,8 @@ def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progr
 
     The masks that stay are copied one by one, so that no file of OUT/cohort holds a hidden organ.
     """
+    check_number(alpha, "--alpha", 0, 1)
+    check_number(seed, "--seed", 0, whole=True)
     kept, folder = kept_pairs(cohort, alpha, seed), out / "cohort"
     sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
     truth = replace(cohort, folder=out / "truth", cases=sealed, sealed=True)

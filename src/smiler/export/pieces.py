@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.cells import Cell, annotated
+from smiler.domain.checks import check_choice, check_once
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.organs import OrganSet
 from smiler.domain.origin import Origin, origin_of
@@ -34,6 +35,10 @@ class ExportRequest:
     copy_images: bool = False
     reading: ReadOptions = ReadOptions()
     labels: LabelOptions = LabelOptions()
+
+    def __post_init__(self) -> None:
+        check_choice(self.include, "--include", "choice", INCLUDES)
+        check_once(self.organs, "--organs")
 
 
 @dataclass(frozen=True)

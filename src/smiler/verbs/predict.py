@@ -52,11 +52,6 @@ def predict(
 
 
 def _check_kinds(kinds: Sequence[str], named: Mapping[str, Path]) -> None:
-    for kind in kinds:
-        if kind not in KINDS:
-            raise BadInput(
-                "no such kind of masks", where="--write", got=repr(kind), do=f"choose among {', '.join(KINDS)}"
-            )
     faults = [
         BadInput("DICOM masks belong to a DICOM series", where=f"image {name!r}", got=str(path), do="write nifti")
         for name, path in named.items()

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smiler.domain.checks import check_choice, check_once
+from smiler.domain.errors import BadInput
 from smiler.domain.fetching import fetched
 from smiler.domain.files import forget_unfinished, hash_json, read_json, remove, write_text
 from smiler.domain.names import beside_pair
@@ -57,6 +59,13 @@ class PredictRequest:
     probabilities: bool = False
     options: PredictionOptions = PredictionOptions()
     reading: ReadOptions = ReadOptions()
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            check_choice(kind, "--write", "kind of masks", KINDS)
+        if not self.kinds:
+            raise BadInput("no kind of masks", where="--write", do=f"choose among {', '.join(KINDS)}")
+        check_once(self.organs, "--organs")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from smiler.curriculum.relabel import accept, opinions_for
 from smiler.domain.amending import amend
 from smiler.domain.cells import Cell, Status, proposed
+from smiler.domain.checks import check_choice, check_number
 from smiler.domain.cohort import Case, Cohort
+from smiler.domain.errors import BadInput
 from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, planes
 from smiler.domain.files import forget_unfinished, hash_json, read_json, remove
 from smiler.domain.judged import Judged, JudgedCase
@@ -33,6 +35,7 @@ from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Gathered
 from smiler.prediction.volume import Grids, WorkingImage, kept_bits, mask_of, restored, to_working, working_bits
 from smiler.prediction.votes import FEWEST, Votes
+from smiler.selection import RULES
 from smiler.selection.propose import Selection
 from smiler.store.resample import HALF, Resampler
 from smiler.verbs.footprint import Footprint
@@ -43,6 +46,7 @@ from smiler.workers.base import Staged, Workers
 FOLDER = "completed"
 UNSURE = "uncertainty"
 """Beside a proposal for the review: 0 (all passes agree) to 1."""
+LEAST_FRACTION = 0.01
 PATIENCE_SECONDS = 30.0
 """How long a review that is writing cases.csv is waited for."""
 
@@ -65,6 +69,14 @@ class RelabelRequest:
     labels: LabelOptions = LabelOptions()
     review: bool = False
     learned: frozenset[tuple[str, str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_choice(self.rule, "--rule", "rule", RULES)
+        check_number(self.fraction, "--fraction", LEAST_FRACTION, 1)
+        check_number(self.passes, "curriculum.passes", 2, 100, whole=True)
+        check_number(self.stage, "stage of the model", 0, whole=True)
+        if self.review and self.fraction < 1:
+            raise BadInput("a round of review proposes all that is predicted", where="--fraction", do="leave it out")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from smiler.domain.checks import check_number
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
 from smiler.domain.remote import local
@@ -60,6 +61,13 @@ def find_model(path: Path) -> Checkpoint:
     if not path.is_dir() and path.suffix != ".json" and path.suffix not in PICKLED:
         raise instead("not a run folder", path, do="train first")
     return RunFolder(path).newest() if path.is_dir() else read_checkpoint(path)
+
+
+def stage_of(checkpoint: Checkpoint) -> int:
+    """The round that a checkpoint was trained in; 0 is the first training."""
+    stage = checkpoint.facts.get("stage", 0)
+    check_number(stage, f"{checkpoint.path}, stage", 0, whole=True)
+    return int(stage)
 
 
 def open_model(path: Path, device: str = "auto") -> tuple[Model, Recipe]:

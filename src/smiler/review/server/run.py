@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
+from smiler.domain.checks import check_number
 from smiler.domain.errors import BadInput
 from smiler.review.desk import Desk
 from smiler.review.order import coming
@@ -43,6 +44,10 @@ class ServeOptions:
     repeats: float = SHARE
     public_url: str = ""
     patience: Patience = Patience()
+
+    def __post_init__(self) -> None:
+        check_number(self.port, "--port", 0, 65535, whole=True)
+        check_number(self.repeats, "--repeats", 0, 1)
 
 
 @dataclass(frozen=True)
