@@ -163,11 +163,22 @@ def test_using_a_run_speaks_json(smiler: Smiler, world: Any, tmp_path: Path) -> 
 
     scored = smiler("evaluate", world.run, world.truth, "--out", tmp_path / "e", "--device", "cpu", "--json")
     assert scored.code == 0, scored.err
-    scores = strict_json(scored.out)
-    assert set(scores) == {"dice", "nsd", "hd95_mm"}
-    assert scores["dice"]["mean"]["n"] == 4
-    assert (tmp_path / "e" / "scores.csv").exists()
-    assert scores == strict_json(smiler("evaluate", tmp_path / "p", world.truth, "--out", tmp_path / "e", "--json").out)
+    kinds = strict_json(scored.out)["learned"]
+    assert set(kinds) == {"yes", "no"}
+    trained, hidden = Cohort.open(world.hidden), Cohort.open(world.phantom)
+    known = sum(bool(cell.path) or str(cell) == "absent" for case in trained for cell in case.cells.values())
+    assert kinds["yes"]["scores"] == known
+    assert kinds["no"]["scores"] == 4 * len(hidden.organs) - known
+    for scores in kinds.values():
+        assert set(scores) == {"scores", "dice", "nsd", "hd95_mm", "absence"}
+        assert scores["dice"]["mean"]["n"] == 4
+        for organ, absence in scores["absence"].items():
+            assert absence["false_alarms"] == absence["cases"] - absence["right"]
+            assert scores["dice"][organ].keys() == {"mean", "low", "high", "n"}
+    assert (tmp_path / "e" / "scores.csv").read_text().splitlines()[0].endswith(",learned")
+    masks = strict_json(smiler("evaluate", tmp_path / "p", world.truth, "--out", tmp_path / "e", "--json").out)
+    assert set(masks["learned"]) == {"unknown"}
+    assert masks["learned"]["unknown"]["scores"] == 4 * len(hidden.organs)
 
 
 def test_methods_and_report_speak_json(smiler: Smiler, world: Any, tmp_path: Path) -> None:
@@ -194,6 +205,10 @@ def test_what_people_read(smiler: Smiler, world: Any, tmp_path: Path) -> None:
     scored = smiler("evaluate", world.run, world.truth, "-o", tmp_path, "--cases", "phantom001", "--device", "cpu")
     assert scored.code == 0, scored.err
     assert "every patient and organ" in scored.out
+    first, second = scored.out.split("Scores on annotations that the network was trained on")
+    assert "Scores on annotations that the network was not trained on" in first
+    assert "they say nothing about other patients" in " ".join(second.split())
+    assert "[" not in scored.out  # one patient: a mean, and a dash where its interval would be
     assert smiler("methods", "--options").code == 0
 
 

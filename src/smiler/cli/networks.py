@@ -158,6 +158,9 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
 ) -> None:
     """Dice, NSD and HD95 per organ and patient, only where an expert annotated; n beside every mean.
 
+    Means are over patients in whom the organ is present; where it is absent, false alarms are counted. What the network
+    was trained on is told apart.
+
     Example: smiler evaluate runs/first hidden/truth
     """
     from smiler.cli.console import Bars, print_json
@@ -166,11 +169,11 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     from smiler.domain.errors import BadInput
     from smiler.domain.locks import claiming
     from smiler.domain.remote import place
-    from smiler.evaluation.scores import write_scores
+    from smiler.evaluation.score_table import write_scores
     from smiler.evaluation.truth import Truth
     from smiler.verbs.evaluate import evaluate as run_evaluation
     from smiler.verbs.model_at import ModelAt
-    from smiler.verbs.run import RunFolder, trained_on
+    from smiler.verbs.run import RunFolder
 
     truth, predicted = Truth.open(cohort), place(predicted)
     if cases:
@@ -186,11 +189,4 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
         print_json(to_json(scores))
     else:
         show(scores, console)
-        seen = trained_on(predicted)
-        known = sum((score.case, score.organ) in seen for score in scores)
-        if known:
-            what = "was trained on: they say nothing about other patients"
-            console.print(
-                f"{known} of these {len(scores)} scores are of annotations that the network {what}", style="yellow"
-            )
         console.print(f"every patient and organ: {path}")

@@ -1,7 +1,7 @@
 """Measure a run, or a folder of masks, against truth."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +13,24 @@ from smiler.domain.progress import Progress, Silent
 from smiler.domain.signpost import instead, signpost
 from smiler.evaluation.scores import Measured, Score, score_case
 from smiler.evaluation.truth import Truth
-from smiler.formats.volumes import CT, read_ct, read_header, read_labels
+from smiler.formats.volumes import CT, content, read_ct, read_header, read_labels
 from smiler.prediction.model import Model
 from smiler.prediction.volume import predict_bits
 from smiler.recipe.recipe import Recipe
 from smiler.verbs.footprint import Footprint
 from smiler.verbs.model_at import ModelAt, usual_workers
-from smiler.verbs.run import RunFolder
+from smiler.verbs.run import RunFolder, TrainingRecord, training_record
 from smiler.workers.base import InProcess, Staged, Work, Workers
 
 
 @dataclass(frozen=True)
 class ScoreRun(Staged[Case, tuple[Case, CT], tuple[Case, Measured], list[Score]]):
-    """Predict one case and score it: the work of `evaluate` for a run."""
+    """Predict one case and score it: the work of `evaluate` for a run. `record`: what it was trained on."""
 
     model: ModelAt
     recipe: Recipe
     truth: Truth
+    record: TrainingRecord | None = None
 
     def read(self, case: Case) -> tuple[Case, CT]:
         """The CT."""
@@ -42,7 +43,7 @@ class ScoreRun(Staged[Case, tuple[Case, CT], tuple[Case, Measured], list[Score]]
 
     def write(self, made: tuple[Case, Measured]) -> list[Score]:
         """The case's scores; nothing is written."""
-        return score_case(self.truth, *made)
+        return with_learned(score_case(self.truth, *made), self.truth, made[0], self.record)
 
     def memory(self, case: Case) -> int:
         """About how many bytes it takes: the CT, bit fields of both, and an organ's masks."""
@@ -77,7 +78,10 @@ def evaluate(
     progress: Progress | None = None,
     workers: Workers | None = None,
 ) -> list[Score]:
-    """Scores of every case of the truth, predicted by a run or read from DIR/CASE/ORGAN.nii.gz."""
+    """Scores of every case of the truth, predicted by a run or read from DIR/CASE/ORGAN.nii.gz.
+
+    Each says whether the run was trained on that annotation; of a folder of masks nobody knows.
+    """
     if not predicted.is_dir():
         raise instead("neither a run folder nor a folder of masks", predicted)
     if not RunFolder(predicted).exists and signpost(predicted).kind in ("cohort", "results", "data", "dicom"):
@@ -86,13 +90,22 @@ def evaluate(
     usual: Workers = InProcess()
     if RunFolder(predicted).exists:
         model = ModelAt.find(predicted, device)
-        work, usual = ScoreRun(model, RunFolder(predicted).recipe(), truth), usual_workers(model)
+        work = ScoreRun(model, RunFolder(predicted).recipe(), truth, training_record(predicted))
+        usual = usual_workers(model)
     results = (workers or usual).map(work, truth.cohort)
     shown = (progress or Silent()).track(results, "evaluating", len(truth.cohort))
     scores = [score for found in shown for score in found]
     if not scores:
         raise BadInput("nothing to score: no case has both a prediction and an expert's word", where=str(predicted))
     return scores
+
+
+def with_learned(scores: list[Score], truth: Truth, case: Case, record: TrainingRecord | None) -> list[Score]:
+    """One case's scores, each with the record's word on whether its annotation was trained on."""
+    if record is None:
+        return scores
+    image = content(truth.cohort.image_path(case)) if record.images else ""
+    return [replace(score, learned=record.learned(case.id, score.organ, image)) for score in scores]
 
 
 def measure(model: Model, recipe: Recipe, truth: Truth, case: Case) -> Measured:

@@ -186,7 +186,8 @@ def _begin(
     )
     keys = store.organs.keys
     seen = {c.case.id: [key for k, key in enumerate(keys) if (c.known >> k & 1).any()] for c in store}
-    facts = {"method": recipe.method, "cases": len(store), "annotated": seen}
+    images = {c.case.id: c.content for c in store}
+    facts = {"method": recipe.method, "cases": len(store), "annotated": seen, "images": images}
     Provenance("train", parents, facts).save(run.provenance_path)
     write_text(run.recipe_path, recipe.to_toml())
     return recipe
