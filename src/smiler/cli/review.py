@@ -30,7 +30,10 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     verify: Annotated[bool, typer.Option("--verify", help="Check history, masks and cases.csv, then end.")] = False,
     undo_edit: Annotated[
         bool,
-        typer.Option("--undo-edit", help="Take back the newest edit of cases.csv that changed decisions, then end."),
+        typer.Option(
+            "--undo-edit",
+            help="Take back the newest edit of cases.csv that changed decisions, then end; on the page: Undo.",
+        ),
     ] = False,
     backup: Annotated[Path | None, typer.Option(help="Copy database and masks into a folder, then end.")] = None,
     sign_out_all: Annotated[
