@@ -137,19 +137,8 @@ def four_sources(work: Path) -> dict[str, Any]:
         ("example_ct_3mm.nii.gz", "example_ct_3mm_seg_v1_104classes.nii.gz", "totalsegmentator-v1"),
         ("dicom", "dicom_seg_v2_117classes.nii.gz", "totalsegmentator-v2"),
     ):
-        options = [
-            "--format",
-            "folder",
-            "--image",
-            image,
-            "--labelmap",
-            labels,
-            "--labels",
-            table,
-            "--organs",
-            ABDOMINAL,
-        ]
-        smiler("import", example, cohort, *options, "--absent-means", "unannotated")
+        options = ["--format", "folder", "--image", image, "--labelmap", labels, "--labels", table]
+        smiler("import", example, cohort, *options, "--absent-means", "unannotated", "--organs", ABDOMINAL)
     smiler("audit", cohort, "--out", work / "audit")
     shutil.copy(work / "audit" / "coverage.png", REPOSITORY / "docs" / "pictures" / "audit.png")
     found = json.loads((work / "audit" / "audit.json").read_text())

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -234,7 +235,8 @@ def case_id(name: str) -> str:
     if not name.strip() or not name.isprintable():
         do = "use letters, digits, '.', '_' and '-', beginning with a letter or a digit"
         raise BadInput("not a usable case id", where=f"case {name!a}", do=do)
-    kept = _UNSAFE.sub("_", name).strip("._-")[:LONGEST_PREFIX] or "case"
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    kept = _UNSAFE.sub("_", plain).strip("._-")[:LONGEST_PREFIX] or "case"
     return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
