@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from smiler.cli.cohorts import CohortArgument, Json, split
+from smiler.cli.cohorts import Change, CohortArgument, Json, split
 from smiler.cli.spread import Jobs, Memory, Ray, chosen
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder (or one of its checkpoint .json files).", metavar="RUN")]
@@ -73,6 +73,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     engine: Annotated[
         str, typer.Option(help="eager, compile (needs a C++ compiler) or onnx (needs the extra onnx).")
     ] = "eager",
+    change: Change = None,
     jobs: Jobs = None,
     ray: Ray = "",
     memory: Memory = None,
@@ -85,12 +86,13 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
     from smiler.domain.remote import place
+    from smiler.recipe.recipe import read_otherwise
     from smiler.verbs.model_at import ModelAt
     from smiler.verbs.predict import PredictRequest
     from smiler.verbs.predict import predict as run_prediction
     from smiler.verbs.run import recipe_of
 
-    model, recipe = ModelAt.find(run, device, engine=engine), recipe_of(run)
+    model, recipe = ModelAt.find(run, device, engine=engine), read_otherwise(recipe_of(run), change or ())
     out = place(out)
     largest = largest_component or recipe.prediction.largest_component
     options = recipe.prediction.model_copy(update={"largest_component": largest})
@@ -98,7 +100,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     spread, places = chosen(jobs, ray, model.gpus, memory), [place(image) for image in images]
     done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
     if as_json:
-        print_json({row.name: {"volumes_ml": row.volumes_ml} for row in done})
+        print_json({row.name: {"volumes_ml": row.volumes_ml, "notes": list(row.notes)} for row in done})
         return
     for row in done:
         console.print(f"{row.name}: " + ", ".join(f"{key} {ml:.1f} ml" for key, ml in row.volumes_ml.items()))
@@ -115,6 +117,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
         bool, typer.Option("--round", help="For the review: proposals tell how unsure they are; OUT may be COHORT.")
     ] = False,
     device: Device = "auto",
+    change: Change = None,
     jobs: Jobs = None,
     ray: Ray = "",
     memory: Memory = None,
@@ -130,6 +133,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     from smiler.domain.cohort import Cohort
     from smiler.domain.errors import BadInput
     from smiler.domain.remote import place
+    from smiler.recipe.recipe import read_otherwise
     from smiler.selection import RULES
     from smiler.verbs.model_at import ModelAt
     from smiler.verbs.relabel import RelabelRequest
@@ -138,7 +142,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
 
     if rule not in RULES:
         raise BadInput("no such rule", where="--rule", got=repr(rule), do=f"choose among {', '.join(RULES)}")
-    model, recipe = ModelAt.find(run, device), recipe_of(run)
+    model, recipe = ModelAt.find(run, device), read_otherwise(recipe_of(run), change or ())
     out = place(out)
     stage = int(find_model(run).facts.get("stage", 0))
     if review_round and fraction < 1:
@@ -148,10 +152,11 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
         *(review_round, trained_on(run)),
     )
     spread = chosen(jobs, ray, model.gpus, memory)
-    completed = run_relabelling(model, Cohort.open(cohort), request, Bars(quiet=as_json), spread)
+    bars = Bars(quiet=as_json)
+    completed = run_relabelling(model, Cohort.open(cohort), request, bars, spread)
     filled = {case.id: [key for key, cell in case.cells.items() if cell.auto] for case in completed}
     if as_json:
-        print_json({"cohort": str(out), "proposed": filled})
+        print_json({"cohort": str(out), "proposed": filled, "notes": bars.notes})
         return
     for case in completed:
         empty = [key for key in model.organs.keys if case.status(key) is Status.UNANNOTATED and not case.cell(key).auto]
@@ -189,11 +194,12 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     if cases:
         truth = Truth(truth.cohort.only(split(cases)))
     gpus = ModelAt.find(predicted, device).gpus if ray and RunFolder(predicted).exists else 0.0
-    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), chosen(jobs, ray, gpus, memory))
+    bars = Bars(quiet=as_json)
+    scores = run_evaluation(predicted, truth, device, bars, chosen(jobs, ray, gpus, memory))
     path = place(out or predicted) / "scores.csv"
     write_scores(path, scores)
     if as_json:
-        print_json(to_json(scores))
+        print_json({**to_json(scores), "notes": bars.notes})
     else:
         show(scores, console)
         seen = trained_on(predicted)

@@ -89,6 +89,7 @@ class _Reader:
     ambiguous: list[tuple[str, str]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    unusable: list[str] = field(default_factory=list)
     was: dict[str, KeptCase] = field(default_factory=dict)
 
     def read(self, raws: Iterator[RawCase], on_case: Callable[[str], None]) -> list[Case]:
@@ -130,6 +131,9 @@ class _Reader:
             cells[key] = self._settled(raw, name, key, self._portable(cell, raw.id))
         for note in raw.notes:
             self.notes.setdefault(note, []).append(raw.id)
+        for name, why in raw.unusable.items():
+            self.seen |= {self.options.names.key(name)} if self.options.wanted else set()
+            self.unusable.append(f"case {raw.id}, organ {name}: {why}")
         self.seen |= set(named)
         return Case(raw.id, raw.patient, self._inside(raw.image), cells)
 
@@ -180,6 +184,8 @@ class _Reader:
             self.faults.append(Ambiguous(self.ambiguous, self.source))
         if not cases and not self.faults:
             self.faults.append(BadInput("the source has no cases", where=self.source))
+        if self.unusable and not self.faults and not any(case.cells for case in cases):
+            self.faults.append(BadInput("no mask can be used", where=self.source, got=some(self.unusable)))
         for key in sorted(self.options.wanted - self.seen) if cases else ():
             do = "check the name; without --organs every organ is imported"
             self.faults.append(BadInput("the source has no such organ", where="--organs", got=repr(key), do=do))

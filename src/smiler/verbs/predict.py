@@ -7,14 +7,14 @@ from pathlib import Path
 
 from smiler.domain.cohort import MANIFEST, Cohort
 from smiler.domain.errors import BadInput, raise_all
-from smiler.domain.files import write_json, write_text
+from smiler.domain.files import try_writing, write_json, write_text
 from smiler.domain.places import exists
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.remote import Remote
 from smiler.formats.volumes import is_nifti
 from smiler.prediction.model import Model
 from smiler.verbs.model_at import ModelAt, usual_workers
-from smiler.verbs.predict_image import KINDS, Predicted, PredictImage, PredictRequest
+from smiler.verbs.predict_image import KINDS, Predicted, PredictImage, PredictRequest, TryMasks
 from smiler.workers.base import Workers
 
 __all__ = ["KINDS", "PredictImage", "PredictRequest", "Predicted", "named_images", "predict"]
@@ -29,18 +29,32 @@ def predict(
 ) -> list[Predicted]:
     """Predict every image (NIfTI files, DICOM folders or zip files, or cohort folders: all their cases).
 
-    Names, organs and kinds are checked first. Workers in other processes need a ModelAt: they open it themselves.
+    Names, organs, kinds and the folder are checked first, and DICOM masks are written on trial. Workers in other
+    processes need a ModelAt: they open it themselves.
     """
     for key in request.organs:
         model.organs.index(key)
     named = named_images(images)
     _check_kinds(request.kinds, named)
-    results = (workers or usual_workers(model)).map(PredictImage(model, request), named.items())
-    done = list((progress or Silent()).track(results, "predicting", len(named)))
+    shown, hands = progress or Silent(), workers or usual_workers(model)
+    _rehearse(hands, model, named, request)
+    results = hands.map(PredictImage(model, request), named.items())
+    done = list(shown.track(results, "predicting", len(named)))
+    for row in done:
+        for note in row.notes:
+            shown.note(f"{row.name}: {note}")
     write_text(request.out / "volumes.csv", _volumes_table(done, request.organs or model.organs.keys))
     if request.labelmap:
         write_json(request.out / "labels.json", {key: k + 1 for k, key in enumerate(model.organs.keys)})
     return done
+
+
+def _rehearse(hands: Workers, model: Model | ModelAt, named: Mapping[str, Path], request: PredictRequest) -> None:
+    """What can fail at the end is tried before anything is computed: BadInput says all of it."""
+    try_writing(request.out)
+    files = [KINDS[kind] for kind in request.kinds if kind != "nifti"]
+    new = [item for item in named.items() if not all((request.out / item[0] / file).exists() for file in files)]
+    raise_all([fault for faults in hands.map(TryMasks(model.organs, request), new) for fault in faults])
 
 
 def _check_kinds(kinds: Sequence[str], named: Mapping[str, Path]) -> None:
