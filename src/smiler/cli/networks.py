@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from smiler.cli.cohorts import CohortArgument, Json, split
+from smiler.cli.cohorts import Change, CohortArgument, Json, split
 from smiler.cli.spread import Jobs, Memory, Ray, chosen
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder (or one of its checkpoint .json files).", metavar="RUN")]
@@ -72,6 +72,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     ] = False,
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="What runs the network; see: smiler methods.")] = "eager",
+    change: Change = None,
     jobs: Jobs = None,
     ray: Ray = "",
     memory: Memory = None,
@@ -91,11 +92,11 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
 
     out, options = place(out), PredictionOptions(largest_component=largest_component)
     asked = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options)
-    model, request = predict_request(run, asked, device, engine)
+    model, request = predict_request(run, asked, device, engine, change or ())
     spread, places = chosen(jobs, ray, model.gpus, memory), [place(image) for image in images]
     done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
     if as_json:
-        print_json({row.name: {"volumes_ml": row.volumes_ml} for row in done})
+        print_json({row.name: {"volumes_ml": row.volumes_ml, "notes": list(row.notes)} for row in done})
         return
     for row in done:
         console.print(f"{row.name}: " + ", ".join(f"{key} {ml:.1f} ml" for key, ml in row.volumes_ml.items()))
@@ -112,6 +113,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
         bool, typer.Option("--round", help="For the review: proposals tell how unsure they are; OUT may be COHORT.")
     ] = False,
     device: Device = "auto",
+    change: Change = None,
     jobs: Jobs = None,
     ray: Ray = "",
     memory: Memory = None,
@@ -131,12 +133,14 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     from smiler.verbs.requests import relabel_request
 
     out = place(out)
-    model, request = relabel_request(run, RelabelRequest(out, fraction, rule, review=review_round), device)
+    asked = RelabelRequest(out, fraction, rule, review=review_round)
+    model, request = relabel_request(run, asked, device, change or ())
     spread = chosen(jobs, ray, model.gpus, memory)
-    completed = run_relabelling(model, Cohort.open(cohort), request, Bars(quiet=as_json), spread)
+    bars = Bars(quiet=as_json)
+    completed = run_relabelling(model, Cohort.open(cohort), request, bars, spread)
     filled = {case.id: [key for key, cell in case.cells.items() if cell.auto] for case in completed}
     if as_json:
-        print_json({"cohort": str(out), "proposed": filled})
+        print_json({"cohort": str(out), "proposed": filled, "notes": bars.notes})
         return
     for case in completed:
         empty = [key for key in model.organs.keys if case.status(key) is Status.UNANNOTATED and not case.cell(key).auto]
@@ -179,14 +183,14 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     if cases:
         truth = Truth(truth.cohort.only(split(cases)))
     gpus = ModelAt.find(predicted, device).gpus if ray and RunFolder(predicted).exists else 0.0
-    path, spread = place(out or predicted) / "scores.csv", chosen(jobs, ray, gpus, memory)
+    path, spread, bars = place(out or predicted) / "scores.csv", chosen(jobs, ray, gpus, memory), Bars(quiet=as_json)
     with claiming(path.parent) if out or predicted.is_dir() else nullcontext():
         if path.is_dir():
             raise BadInput("a folder lies where the scores would", where=str(path), do="choose another one with --out")
-        scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), spread)
+        scores = run_evaluation(predicted, truth, device, bars, spread)
         write_scores(path, scores)
     if as_json:
-        print_json(to_json(scores))
+        print_json({**to_json(scores), "notes": bars.notes})
     else:
         show(scores, console)
         console.print(f"every patient and organ: {path}")

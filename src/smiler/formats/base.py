@@ -119,7 +119,8 @@ class RawCase:
     """One case of a source, case and organs under the names that the source uses, paths absolute.
 
     `empty` names organs that the source declares and whose mask or labels have no voxel here: absent, or not looked at?
-    uid: of its DICOM series, by which an export finds it again.
+    uid: of its DICOM series, by which an export finds it again. unusable: organs whose mask is there and can't be used,
+    and why.
     """
 
     id: str
@@ -129,6 +130,7 @@ class RawCase:
     notes: tuple[str, ...] = ()
     empty: frozenset[str] = field(default_factory=frozenset)
     uid: str = ""
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         usable = case_id(self.id)

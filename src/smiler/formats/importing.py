@@ -103,6 +103,7 @@ class _Reader:
     renamed: list[str] = field(default_factory=list)
     coming: dict[str, None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    unusable: list[str] = field(default_factory=list)
     was: dict[str, KeptCase] = field(default_factory=dict)
 
     def read(self, raws: Iterator[RawCase], on_case: Callable[[str], None], *, checked: bool) -> list[Case]:
@@ -178,6 +179,9 @@ class _Reader:
             cells[key] = self._settled(raw, name, key, self._portable(cell, raw.id))
         for note in raw.notes:
             self.notes.setdefault(note, []).append(raw.id)
+        for name, why in raw.unusable.items():
+            self.seen |= {self.options.names.key(name)} if self.options.wanted else set()
+            self.unusable.append(f"case {raw.id}, organ {name}: {why}")
         self.seen |= set(named)
         return Case(raw.id, raw.patient, self._inside(raw.image), cells)
 
@@ -228,6 +232,8 @@ class _Reader:
             self.faults.append(Ambiguous(self.ambiguous, self.source))
         if not cases and not self.faults:
             self.faults.append(BadInput("the source has no cases", where=self.source))
+        if self.unusable and not self.faults and not any(case.cells for case in cases):
+            self.faults.append(BadInput("no mask can be used", where=self.source, got=some(self.unusable)))
         for key in sorted(self.options.wanted - self.seen) if cases else ():
             do = "check the name; without --organs every organ is imported"
             self.faults.append(BadInput("the source has no such organ", where="--organs", got=repr(key), do=do))

@@ -53,7 +53,7 @@ class Desk:
         self.edits = EditLog(self.ledger.database)
         self.sheet = Sheet(cohort, self.ledger, told, progress)
         self.keys = Keys(cohort)
-        self.blobs, self.scans = Blobs(self.folder), Scans()
+        self.blobs, self.scans = Blobs(self.folder), Scans(told)
         self._judged: tuple[list[tuple[Path, int]], list[tuple[str, Judged]]] = ([], [])
         self._masks: OrderedDict[tuple[Pair, int], Mask] = OrderedDict()
         self._locks: dict[str, threading.RLock] = {}
