@@ -163,11 +163,22 @@ def test_using_a_run_speaks_json(smiler: Smiler, world: Any, tmp_path: Path) -> 
 
     scored = smiler("evaluate", world.run, world.truth, "--out", tmp_path / "e", "--device", "cpu", "--json")
     assert scored.code == 0, scored.err
-    scores = strict_json(scored.out)
-    assert set(scores) == {"dice", "nsd", "hd95_mm"}
-    assert scores["dice"]["mean"]["n"] == 4
-    assert (tmp_path / "e" / "scores.csv").exists()
-    assert scores == strict_json(smiler("evaluate", tmp_path / "p", world.truth, "--out", tmp_path / "e", "--json").out)
+    kinds = strict_json(scored.out)["learned"]
+    assert set(kinds) == {"yes", "no"}
+    trained, hidden = Cohort.open(world.hidden), Cohort.open(world.phantom)
+    known = sum(bool(cell.path) or str(cell) == "absent" for case in trained for cell in case.cells.values())
+    assert kinds["yes"]["scores"] == known
+    assert kinds["no"]["scores"] == 4 * len(hidden.organs) - known
+    for scores in kinds.values():
+        assert set(scores) == {"scores", "dice", "nsd", "hd95_mm", "absence"}
+        assert scores["dice"]["mean"]["n"] == 4
+        for organ, absence in scores["absence"].items():
+            assert absence["false_alarms"] == absence["cases"] - absence["right"]
+            assert scores["dice"][organ].keys() == {"mean", "low", "high", "n"}
+    assert (tmp_path / "e" / "scores.csv").read_text().splitlines()[0].endswith(",learned")
+    masks = strict_json(smiler("evaluate", tmp_path / "p", world.truth, "--out", tmp_path / "e", "--json").out)
+    assert set(masks["learned"]) == {"unknown"}
+    assert masks["learned"]["unknown"]["scores"] == 4 * len(hidden.organs)
 
 
 def test_methods_and_report_speak_json(smiler: Smiler, world: Any, tmp_path: Path) -> None:
@@ -194,6 +205,10 @@ def test_what_people_read(smiler: Smiler, world: Any, tmp_path: Path) -> None:
     scored = smiler("evaluate", world.run, world.truth, "-o", tmp_path, "--cases", "phantom001", "--device", "cpu")
     assert scored.code == 0, scored.err
     assert "every patient and organ" in scored.out
+    first, second = scored.out.split("Scores on annotations that the network was trained on")
+    assert "Scores on annotations that the network was not trained on" in first
+    assert "they say nothing about other patients" in " ".join(second.split())
+    assert "[" not in scored.out  # one patient: a mean, and a dash where its interval would be
     assert smiler("methods", "--options").code == 0
 
 
@@ -276,6 +291,67 @@ def test_errors_say_what_to_do_on_one_screen(
     result = smiler(*(word.format(**places) for word in words))
     refused(result, *texts)
     assert not list(tmp_path.iterdir())  # neither a lock nor an empty folder
+
+
+OTHERS = {
+    "{run}": ("a run of smiler", "smiler predict {run} IMAGE --out MASKS"),
+    "{tmp}/raw": ("what looks like a data set of nnU-Net or the Decathlon", "smiler import {tmp}/raw my-cohort"),
+    "{tmp}/ct": ("a folder of volumes, such as a.nii.gz", "smiler import {tmp}/ct my-cohort --format folder --image"),
+    "{tmp}/empty": ("an empty folder", "smiler import SOURCE {tmp}/empty makes a cohort there"),
+    "{tmp}/gone": ("there is nothing", ""),
+    "{tmp}/ct/a.nii.gz": ("a file with one volume", "smiler predict RUN {tmp}/ct/a.nii.gz --out MASKS"),
+}
+A_COHORT = {"{hidden}": ("a cohort of smiler", "smiler train {hidden} RUN")}
+OF_A_COHORT = [
+    *(["audit", "X"], ["train", "X", "{tmp}/r"], ["export", "X", "{tmp}/o"], ["hide", "X", "{tmp}/o"]),
+    *(["sweep", "X", "{tmp}/o"], ["review", "X", "--no-browser"], ["evaluate", "{run}", "X"]),
+    *(["relabel", "{run}", "X", "{tmp}/o"], ["predict", "{run}", "X", "--out", "{tmp}/o"]),
+]
+
+
+@pytest.fixture
+def places(world: Any, tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "dataset.json").write_text("{}")
+    (tmp_path / "ct").mkdir()
+    (tmp_path / "ct" / "a.nii.gz").write_bytes(b"")
+    return {"tmp": tmp_path, "run": world.run, "hidden": world.hidden}
+
+
+@pytest.mark.parametrize("words", OF_A_COHORT, ids=lambda words: words[0])
+def test_what_is_no_cohort_is_called_by_its_name_with_the_next_command(
+    smiler: Smiler, places: Any, words: list[str]
+) -> None:
+    for other, (what, do) in OTHERS.items():
+        if words[0] == "predict" and other.endswith((".nii.gz", "gone")):
+            continue  # an image, and told as one
+        result = smiler(*(other.format(**places) if word == "X" else word.format(**places) for word in words))
+        refused(result, what)
+        assert words[0] == "predict" or do.format(**places) in " ".join(result.err.split())
+        assert not (places["tmp"] / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["predict", "X", "a.nii.gz", "-o", "{tmp}/o"], ["relabel", "X", "{hidden}", "{tmp}/o"]]
+)
+def test_what_is_no_run_is_called_by_its_name_with_the_next_command(
+    smiler: Smiler, places: Any, words: list[str]
+) -> None:
+    for other, (what, do) in (OTHERS | A_COHORT).items():
+        if other == "{run}":
+            continue
+        result = smiler(*(other.format(**places) if word == "X" else word.format(**places) for word in words))
+        refused(result, "not a run folder", what)
+        assert do.format(**places) in " ".join(result.err.split()) or "train first" in result.err
+
+
+@pytest.mark.parametrize("words", [["evaluate", "X", "{hidden}"], ["import", "X", "{tmp}/c"], ["report", "X"]])
+def test_a_cohort_where_something_else_is_wanted_is_called_by_its_name(
+    smiler: Smiler, places: Any, words: list[str]
+) -> None:
+    result = smiler(*(word.replace("X", "{hidden}").format(**places) for word in words))
+    refused(result, "a cohort of smiler", f"smiler audit {places['hidden']}")
 
 
 def test_wrong_use_of_options_ends_with_2(smiler: Smiler) -> None:

@@ -48,6 +48,31 @@ def test_old_content_stays_when_the_block_raises(tmp_path: Path, error: BaseExce
     assert names(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_is_read_in_any_encoding_of_unicode(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_bytes('{"Ü": [1, {"b": null}]}'.encode(encoding))
+    assert read_json(tmp_path / "a.json") == {"Ü": [1, {"b": None}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"a": 1, "b": {"c": 1, "c": 1}}', "a key stands twice in a table; got 'c'; do: keep the right one"),
+        (b'{"a": 1, "\\u0061": 2}', "a key stands twice in a table; got 'a'"),
+        (b"\xff\xfe", "the file is not readable JSON"),
+        (b"[" * 100_000, "the file is not readable JSON"),
+        (b"9" * 5000, "the file is not readable JSON"),
+        (b'{"a": "\xed\xa0\x80"}', "the file is not readable JSON"),
+    ],
+    ids=range(6),
+)
+def test_json_that_says_two_things_or_nothing_is_refused_by_name(tmp_path: Path, text: bytes, words: str) -> None:
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(BadInput) as caught:
+        read_json(tmp_path / "a.json")
+    assert f"a.json: {words}" in str(caught.value)
+
+
 def test_nothing_appears_when_the_first_write_fails(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         half_a_write(tmp_path / "a.txt", ValueError())

@@ -6,6 +6,7 @@ import itertools
 import math
 import tracemalloc
 from collections.abc import Callable
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from smiler.domain.errors import BadInput
 from smiler.evaluation import statistics
-from smiler.evaluation.statistics import Interval, bootstrap_mean, holm, paired_difference, wilcoxon
+from smiler.evaluation.statistics import Interval, bootstrap_mean, holm, holm_of, paired_difference, wilcoxon
 
 exact = settings(derandomize=True, deadline=None, max_examples=60)
 SCORES = np.random.default_rng(7).uniform(0.4, 0.95, size=40)
@@ -28,11 +29,55 @@ def test_two_values_have_three_means_and_the_outer_ones_bound_them() -> None:
     assert bootstrap_mean([0.0, 1.0]) == Interval(mean=0.5, low=0.0, high=1.0, n=2)
 
 
-def test_bounds_are_percentiles_of_every_possible_resample() -> None:
-    values = [0.1, 0.4, 0.45, 0.8, 0.95]
-    every = [float(np.mean(sample)) for sample in itertools.product(values, repeat=5)]
-    interval = bootstrap_mean(values, draws=100_000)
-    assert (interval.low, interval.high) == pytest.approx(tuple(np.percentile(every, [2.5, 97.5])), abs=0.01)
+def exact_bca(values: list[int], tail: float, off: float) -> float:
+    """One bound of Efron's interval from all n**n resamples, none drawn; `off` moves its percentile."""
+    n, normal = len(values), NormalDist()
+    means = np.sort([sum(sample) / n for sample in itertools.product(values, repeat=n)])
+    mean = sum(values) / n
+    below = (np.count_nonzero(means < mean) + np.count_nonzero(means <= mean)) / 2 / means.size
+    left_out = [(sum(values) - value) / (n - 1) for value in values]
+    pulls = [sum(left_out) / n - each for each in left_out]
+    skew = sum(pull**3 for pull in pulls) / (6 * sum(pull**2 for pull in pulls) ** 1.5)
+    shift = normal.inv_cdf(below) + normal.inv_cdf(tail)
+    moved = normal.cdf(normal.inv_cdf(below) + shift / (1 - skew * shift))
+    return float(np.percentile(means, 100 * min(1, max(0, moved + off)), method="inverted_cdf"))
+
+
+@exact
+@given(st.lists(st.integers(0, 40), min_size=2, max_size=5).filter(lambda values: len(set(values)) > 1))
+def test_bounds_are_those_of_every_possible_resample_moved_for_bias_and_skew(values: list[int]) -> None:
+    interval = bootstrap_mean(values)
+    for bound, tail in ((interval.low, 0.025), (interval.high, 0.975)):
+        assert bound is not None
+        least, most = (exact_bca(values, tail, off) for off in (-0.01, 0.01))
+        assert least - 1e-9 <= bound <= most + 1e-9
+
+
+def test_skew_moves_both_bounds_towards_the_long_tail() -> None:
+    values = np.array([0.9, 0.91, 0.92, 0.9, 0.93, 0.91, 0.2])
+    low, high = np.percentile(resampled_means(values, 0), [2.5, 97.5])
+    interval = bootstrap_mean(values)
+    assert interval.bounds is not None
+    assert interval.bounds[0] < low - 0.05
+    assert interval.bounds[1] < high
+
+
+def resampled_means(values: np.ndarray, seed: int, draws: int = 1_000) -> np.ndarray:
+    picks = np.random.default_rng(seed).integers(0, values.size, (draws, values.size))
+    return values[picks].mean(axis=1)
+
+
+def test_five_skewed_patients_are_covered_more_often_than_by_percentiles_and_still_too_seldom() -> None:
+    experiments = 1 - np.random.default_rng(13).exponential(0.15, size=(300, 5))
+    by_bca = by_percentiles = 0
+    for seed, values in enumerate(experiments):
+        bounds = bootstrap_mean(values, draws=1_000, seed=seed).bounds
+        assert bounds is not None
+        by_bca += bounds[0] <= 0.85 <= bounds[1]
+        low, high = np.percentile(resampled_means(values, seed), [2.5, 97.5])
+        by_percentiles += low <= 0.85 <= high
+    assert by_percentiles < by_bca
+    assert 0.75 * 300 < by_bca < 0.9 * 300  # so n is printed, and the page warns of few patients
 
 
 def test_many_values_have_the_interval_of_the_normal_distribution() -> None:
@@ -50,9 +95,17 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.90 <= covered <= 0.98
 
 
-def test_one_value_is_its_own_interval_and_n_says_so() -> None:
-    assert bootstrap_mean([0.7]) == Interval(mean=0.7, low=0.7, high=0.7, n=1)
-    assert paired_difference([0.75], [0.5]) == Interval(mean=0.25, low=0.25, high=0.25, n=1)
+def test_one_patient_has_a_mean_and_no_interval() -> None:
+    assert bootstrap_mean([0.7]) == Interval(mean=0.7, low=None, high=None, n=1)
+    assert bootstrap_mean([0.7]).bounds is None
+    assert paired_difference([0.75], [0.5]) == Interval(mean=0.25, low=None, high=None, n=1)
+    assert bootstrap_mean([0.5]).scaled(100) == Interval(mean=50.0, low=None, high=None, n=1)
+
+
+@pytest.mark.parametrize("values", [[0.7, 0.7], [1.0] * 30, [0.1 + 0.2, 0.3, 0.3], [0.0] * 3])
+def test_values_that_are_all_equal_have_an_interval_without_width(values: list[float]) -> None:
+    interval = bootstrap_mean(values)
+    assert (interval.low, interval.high, interval.n) == (interval.mean, interval.mean, len(values))
 
 
 def test_same_seed_same_interval_other_seed_other_interval() -> None:
@@ -60,12 +113,27 @@ def test_same_seed_same_interval_other_seed_other_interval() -> None:
     assert bootstrap_mean(SCORES, draws=500, seed=4) != bootstrap_mean(SCORES, draws=500, seed=5)
 
 
+NEARLY = st.sampled_from([0.0, 1e-300, 1e-13, 1e-11, 0.5, 0.5 + 1e-12, 0.5 + 1e-16, 1.0, 100.0])
+
+
 @exact
-@given(st.lists(st.floats(-100, 100), min_size=1, max_size=12))
-def test_bounds_lie_within_the_values(values: list[float]) -> None:
-    interval = bootstrap_mean(values, draws=50)
-    assert min(values) - 1e-9 <= interval.low <= interval.high <= max(values) + 1e-9
+@given(st.lists(st.one_of(st.floats(-100, 100), NEARLY), min_size=2, max_size=12))
+def test_bounds_are_finite_and_lie_within_the_values(values: list[float]) -> None:
+    interval = bootstrap_mean(values, draws=200)
+    assert interval.bounds is not None
+    assert min(values) - 1e-9 <= interval.bounds[0] <= interval.bounds[1] <= max(values) + 1e-9
     assert interval.n == len(values)
+
+
+@exact
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=9), st.floats(0.5, 200))
+def test_a_paired_difference_is_the_mean_of_the_differences_in_any_unit(pairs, factor: float) -> None:
+    left, right = zip(*pairs, strict=True)
+    shares = paired_difference(left, right, draws=200).scaled(factor)
+    assert shares.bounds is not None
+    differences = [factor * (a - b) for a, b in pairs]
+    assert shares.mean == pytest.approx(np.mean(differences), abs=1e-9)
+    assert min(differences) - 1e-7 <= shares.bounds[0] <= shares.bounds[1] <= max(differences) + 1e-7
 
 
 @pytest.mark.parametrize("block", [1, 100, 4_000])
@@ -97,13 +165,15 @@ def test_a_constant_gain_has_no_spread_however_patients_differ() -> None:
 def test_changing_sides_changes_the_sign() -> None:
     other = np.random.default_rng(8).uniform(0.4, 0.95, size=40)
     there, back = paired_difference(SCORES, other), paired_difference(other, SCORES)
-    assert (there.mean, there.low, there.high) == pytest.approx((-back.mean, -back.high, -back.low))
+    assert there.bounds is not None
+    assert back.bounds is not None
+    assert (there.mean, *there.bounds) == pytest.approx((-back.mean, -back.bounds[1], -back.bounds[0]))
 
 
 def test_pairs_are_resampled_together() -> None:
     noise = np.random.default_rng(9).normal(0, 0.01, size=40)
     paired = paired_difference(SCORES + noise, SCORES)
-    assert paired.high - paired.low < 0.2 * (bootstrap_mean(SCORES).high - bootstrap_mean(SCORES).low)
+    assert np.ptp(paired.bounds) < 0.2 * np.ptp(bootstrap_mean(SCORES).bounds)
 
 
 # --- Wilcoxon
@@ -119,7 +189,7 @@ def signed_rank_p(differences: list[float]) -> float:
 
 
 @exact
-@given(st.lists(st.integers(-50, 50).filter(bool), min_size=1, max_size=9, unique_by=abs))
+@given(st.lists(st.integers(-50, 50).filter(bool), min_size=2, max_size=9, unique_by=abs))
 def test_wilcoxon_is_what_trying_every_sign_gives(differences: list[int]) -> None:
     a = [d / 64 for d in differences]
     assert wilcoxon(a, [0.0] * len(a)) == pytest.approx(signed_rank_p(a))
@@ -131,7 +201,14 @@ def test_six_patients_that_all_gain() -> None:
 
 def test_no_difference_at_all_is_p_1() -> None:
     assert wilcoxon(SCORES, SCORES) == 1.0
-    assert wilcoxon([0.1 + 0.2], [0.3]) == 1.0
+    assert wilcoxon([0.1 + 0.2, 0.5], [0.3, 0.5]) == 1.0
+
+
+def test_one_patient_has_no_p_value_and_is_no_test_for_holm() -> None:
+    assert wilcoxon([0.9], [0.1]) is None
+    assert holm_of([0.01, None, 0.04]) == pytest.approx([0.02, None, 0.04])
+    assert holm_of([None]) == [None]
+    assert holm_of([]) == []
 
 
 def test_patients_without_a_difference_say_nothing() -> None:
@@ -209,6 +286,8 @@ def test_one_test_needs_no_correction() -> None:
         (lambda: holm([0.5, 1.5]), r"p_values: .*\[0, 1\].*1\.5"),
         (lambda: Interval(mean=0.5, low=math.nan, high=0.6, n=3), r"Interval: .*finite.*nan.*bootstrap_mean"),
         (lambda: Interval(mean=0.5, low=0.4, high=0.6, n=0), r"Interval: .*at least one.*n 0"),
+        (lambda: Interval(mean=0.5, low=0.5, high=0.5, n=1), r"Interval: .*one value alone has no bounds.*n 1"),
+        (lambda: Interval(mean=0.5, low=None, high=None, n=2), r"Interval: .*finite bounds.*low None"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_with_advice(call: Callable[[], object], text: str) -> None:

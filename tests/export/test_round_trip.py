@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import Slices, blobs, ct
 from hypothesis import HealthCheck, given, settings
@@ -436,3 +437,27 @@ def test_a_case_called_like_the_table_beside_it(tmp_path: Path, kind: str) -> No
     with pytest.raises(BadInput, match=r"case Smiler\.json: the case's folder would have the name of a file"):
         export(made, kind, ExportRequest(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dicom_export_claims_no_expert_for_what_nobody_knows(tmp_path: Path) -> None:
+    series = Slices(ct()).write(tmp_path / "c" / "study")
+    grid = read_header(series)
+    name = f"review/masks/{'0' * 64}.nii.gz"
+    for path in (name, "drawn.nii.gz", "model.nii.gz"):
+        write_labels(tmp_path / "c" / path, (blobs(grid.geometry.shape, 1, seed=1) & 1).astype(np.uint8), grid)
+    write_json(tmp_path / "c" / "model.json", {"made_by": "relabel", "parents": {}, "facts": {}})
+    others = {"spleen": {"liver", "vein"}, "vein": {"liver", "spleen"}}
+    organs = OrganSet((Organ("liver"), *(Organ(key, overlaps=frozenset(row)) for key, row in others.items())))
+    cells = {"liver": parse_cell(name), "spleen": parse_cell("drawn.nii.gz"), "vein": parse_cell("auto:model.nii.gz")}
+    made = Cohort(tmp_path / "c", organs, (Case("x", "x", "study", cells),))
+    made.save()
+    export(made, "dicom", ExportRequest(tmp_path / "out", "all"))
+    seg = pydicom.dcmread(tmp_path / "out" / "x" / "organs_seg.dcm")
+    kinds = {row.TrackingID: row.SegmentAlgorithmType for row in seg.SegmentSequence}
+    assert kinds == {"smiler:liver": "AUTOMATIC", "smiler:spleen": "MANUAL", "smiler:vein": "AUTOMATIC"}
+    beside = json.loads((tmp_path / "out" / "x" / "organs_seg.json").read_text())["organs"]
+    assert beside["liver"]["made_by"] == "unknown"
+    (tmp_path / "out" / "smiler.json").unlink()  # as a study of somebody else: what is AUTOMATIC stays a proposal
+    import_into(tmp_path / "out", tmp_path / "again")
+    (case,) = Cohort.open(tmp_path / "again")
+    assert {key: case.cell(key).auto for key in case.cells} == {"liver": True, "spleen": False, "vein": True}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sources import MAKE, ledger, msd, nnunet, plain, refusal, volume
+from sources import ABDOMINAL, MAKE, ledger, msd, nnunet, plain, refusal, volume
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
@@ -124,8 +124,8 @@ def test_a_disagreement_about_tumours_is_reported(tmp_path: Path) -> None:
         "write the organ's cells as PATH#1+2",
     )
     assert import_into(nnunet(tmp_path / "third", {"c": [1]}, {"liver": 1}), cohort).conflicts == ()
-    other = import_into(nnunet(tmp_path / "d", {"d": [1]}, {"celiac_trunk": 1}), cohort)
-    assert other.conflicts[0].startswith("celiac_trunk is not in the table of organs: it is taken to exclude every")
+    other = import_into(nnunet(tmp_path / "d", {"d": [1]}, {"gizzard": 1}), cohort)
+    assert other.conflicts[0].startswith("gizzard is not in the table of organs: it is taken to exclude every")
 
 
 def test_one_label_for_two_exclusive_organs_is_refused(tmp_path: Path) -> None:
@@ -195,6 +195,8 @@ def test_real_cts_with_different_organs_make_one_cohort(tmp_path: Path) -> None:
         images=Path("example_ct_3mm.nii.gz"),
         labelmaps=Path("example_ct_3mm_seg_v2fast_117classes.nii.gz"),
         labels=label_table("totalsegmentator-v2"),
+        organs=ABDOMINAL,
+        absent_means="unannotated",
     )
     import_into(DATA / "totalsegmentator_example", tmp_path, options, "folder")
     report = import_into(DATA / "msd_task09_spleen", tmp_path)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -12,6 +13,9 @@ import pytest
 from fake_folder import EVIL, make_folder, write_events, write_scores
 
 from smiler.domain.errors import BadInput
+from smiler.domain.files import write_text
+from smiler.evaluation.score_table import scores_table
+from smiler.evaluation.scores import Learned, Score
 from smiler.report.report import write_report
 
 SECTIONS = {
@@ -130,14 +134,79 @@ def test_no_stand_in_colour_is_left_in_a_figure(page: str) -> None:
     assert "var(--smiler)" in page
 
 
-def test_the_headline_says_the_numbers_in_words(page: str) -> None:
+def numbers_of_the_means(words: str, arm: str) -> str:
+    """What the table of means says of an arm's mean over the organs."""
+    table = words.split("Organ Arm n Dice")[1]
+    found = re.search(rf"{re.escape(arm)} \d+ (\d+\.\d) \d+\.\d to ", table)
+    assert found
+    return found.group(1)
+
+
+def test_the_headline_says_the_numbers_of_the_table_in_words(page: str) -> None:
     words = Page(page).words()
+    baseline, smile = (numbers_of_the_means(words, arm) for arm in ("Baseline", "SMILE"))
     assert (
         "With 70 % of the organ annotations missing, the usual baseline, which reads a missing organ as background, "
-        "reaches a mean Dice of 10.0 points on 6 held-out patients. SMILE, which leaves out what nobody knows, "
-        "reaches 56.5." in words
+        f"reaches a mean Dice of {baseline} points on 6 held-out patients. SMILE, which leaves out what nobody knows, "
+        f"reaches {smile}." in words
     )
     assert "points above the baseline (95 % interval +" in words
+
+
+def test_a_number_is_rounded_once(tmp_path: Path) -> None:
+    # 78.25 and 78.249999: whoever rounds to two digits first says 78.3 of the second, too (or 78.2 of the first)
+    for name, mean in (("a", 0.78250001), ("b", 0.78249999)):
+        folder = tmp_path / name
+        scores = [
+            Score(f"c{k}", f"c{k}", "liver", "annotated", {"dice": d, "nsd": d, "hd95_mm": 1.0}, 1.0, 1.0, Learned.NO)
+            for k, d in enumerate((mean - 0.1, mean + 0.1))
+        ]
+        write_text(folder / "scores.csv", scores_table([({"arm": "smile"}, scores)]))
+        (folder / "summary.json").write_text(json.dumps({"dice": {"smile": round(100 * mean, 2)}}))
+        words = Page(write_report(folder).read_text()).words()
+        expected = {"a": "78.3", "b": "78.2"}[name]
+        assert f"reaches a mean Dice of {expected} points." in words
+        assert numbers_of_the_means(words, "SMILE") == expected
+        assert f"SMILE {expected} what nobody knows" in words  # the bar
+
+
+TITLES = {
+    "no": "Scores on annotations that the network was not trained on",
+    "unknown": "Scores on annotations of which it is not recorded whether the network was trained on them",
+    "yes": "Scores on annotations that the network was trained on",
+}
+
+
+@pytest.mark.parametrize("learned", [("no",), ("yes",), (), ("yes", "no"), ("unknown", "yes", "no")])
+def test_the_page_says_whether_the_network_was_trained_on_what_is_scored(
+    learned: tuple[str, ...], tmp_path: Path
+) -> None:
+    write_scores(tmp_path / "scores.csv", np.random.default_rng(0), 6, arms=False, learned=learned)
+    words = Page(write_report(tmp_path).read_text()).words()
+    kinds = learned or ("unknown",)
+    assert {kind for kind, title in TITLES.items() if title in words} == set(kinds)
+    assert words.count("Organ n Dice 95 % interval") == len(kinds)
+    assert ("they say nothing about other patients" in words) == ("yes" in learned)
+    assert "held-out" not in words
+    assert f"Mean of the organs {6 // len(kinds)} " in words
+
+
+def test_a_headline_of_training_scores_does_not_speak_of_held_out_patients(tmp_path: Path) -> None:
+    make_folder(tmp_path, patients=4, cases=1)
+    write_scores(tmp_path / "scores.csv", np.random.default_rng(0), 4, learned=("yes",))
+    words = Page(write_report(tmp_path).read_text()).words()
+    assert "points on annotations that it was trained on" in words
+    assert "held-out patient" not in words
+
+
+def test_one_patient_has_a_dash_instead_of_an_interval(tmp_path: Path) -> None:
+    write_scores(tmp_path / "scores.csv", np.random.default_rng(0), 1)
+    (tmp_path / "summary.json").write_text('{"dice": {}}')
+    words = Page(write_report(tmp_path).read_text()).words()
+    assert re.search(r"Mean of the organs Baseline 1 \d+\.\d – ", words)
+    assert re.search(r"SMILE − Baseline Mean of the organs 1 \+\d+\.\d – – –", words)
+    assert "above the baseline (n = 1 patient, so there is no interval)" in words
+    assert "nan" not in words.lower().split()
 
 
 def test_few_patients_are_called_few(page: str, tmp_path: Path) -> None:
@@ -217,6 +286,15 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         ),
         "scores.csv, line 2",
         "lie in [0, 1]",
+    ),
+    "trained on, or not": (
+        _write(
+            "scores.csv",
+            b"case,patient,organ,status,dice,nsd,hd95_mm,predicted_ml,reference_ml,learned\n"
+            b"a,a,liver,annotated,1,1,1,1,1,perhaps\n",
+        ),
+        "scores.csv, line 2",
+        "neither yes, no nor unknown",
     ),
     "short row": (
         _write(

@@ -1,18 +1,22 @@
 """Evaluate: only what an expert said is scored, n stands beside every mean, and masks must lie on the CT's grid."""
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from smiler.domain.cells import ABSENT, Status
+from smiler.domain.cells import ABSENT, Status, annotated
 from smiler.domain.cohort import Cohort, relocate
 from smiler.domain.errors import BadInput
+from smiler.domain.files import read_json, write_json
 from smiler.domain.geometry import Geometry
-from smiler.evaluation.scores import Score, summarise, write_scores
+from smiler.evaluation.score_table import read_scores, write_scores
+from smiler.evaluation.scores import Absence, Learned, Score, absences, by_learned, summarise
 from smiler.evaluation.truth import Truth
 from smiler.formats.nifti import grid_of, read_header, read_labels, write_labels
 from smiler.verbs.evaluate import evaluate
@@ -52,12 +56,51 @@ def test_only_annotated_and_absent_pairs_are_scored(tiny: Any, of_run: list[Scor
         assert np.isfinite(score.hd95_mm)
 
 
-def test_n_counts_patients_with_an_experts_word(tiny: Any, of_run: list[Score]) -> None:
+def test_n_counts_patients_in_whom_an_expert_drew_the_organ(tiny: Any, of_run: list[Score]) -> None:
     patients = {case.id: case.patient for case in tiny.cohort}
-    expected = Counter(organ for organ, _ in {(key, patients[case]) for case, key in known_pairs(tiny.cohort)})
+    drawn = [(case, key) for case, key in known_pairs(tiny.cohort) if tiny.truth[case][key].any()]
+    expected = Counter(organ for organ, _ in {(key, patients[case]) for case, key in drawn})
     summary = summarise(of_run)
     assert {organ: summary[organ].n for organ in KEYS if organ in summary} == expected
-    assert summary["mean"].n == len({score.patient for score in of_run})
+    assert summary["mean"].n == len({patients[case] for case, _ in drawn})
+
+
+def masks_of_four(tiny: Any, folder: Path) -> tuple[Path, Truth]:
+    """The liver is in case0 (found) and case1 (missed); in case2 and case3 it is absent (a false alarm; right)."""
+    cases = []
+    for number, case in enumerate(tiny.cohort):
+        grid = read_header(tiny.cohort.image_path(case))
+        mask = np.zeros(grid.geometry.shape, np.uint8)
+        mask[:2] = number in (0, 2)
+        write_labels(folder / case.id / "liver.nii.gz", mask, grid)
+        full = np.zeros(grid.geometry.shape, np.uint8)
+        full[:2] = 1
+        write_labels(folder / "truth" / f"{case.id}.nii.gz", full, grid)
+        cell = annotated(str(folder / "truth" / f"{case.id}.nii.gz")) if number < 2 else ABSENT
+        cases.append(replace(case, patient=f"p{number}", cells={"liver": cell}))
+    return folder, Truth(replace(tiny.cohort, cases=tuple(cases)))
+
+
+def test_means_are_over_present_organs_and_absence_is_counted_beside_them(tiny: Any, tmp_path: Path) -> None:
+    folder, truth = masks_of_four(tiny, tmp_path)
+    scores = evaluate(folder, truth)
+    diagonal = read_header(tiny.cohort.image_path(tiny.cohort.cases[1])).geometry.diagonal_mm
+    assert {score.case: score.present for score in scores} == {
+        "case0": True, "case1": True, "case2": False, "case3": False,
+    }  # fmt: skip
+    for metric, mean in (("dice", 0.5), ("nsd", 0.5), ("hd95_mm", diagonal / 2)):
+        for organ in ("liver", "mean"):
+            assert summarise(scores, metric)[organ].mean == pytest.approx(mean, rel=1e-4)
+            assert summarise(scores, metric)[organ].n == 2
+    assert absences(scores) == {"liver": Absence(2, 1), "mean": Absence(2, 1)}
+    assert absences(scores)["liver"].false_alarms == 1
+
+
+def test_an_organ_that_is_in_nobody_has_no_mean(tiny: Any, tmp_path: Path) -> None:
+    folder, truth = masks_of_four(tiny, tmp_path)
+    scores = [score for score in evaluate(folder, truth) if not score.present]
+    assert summarise(scores) == {}
+    assert absences(scores)["mean"] == Absence(2, 1)
 
 
 def test_perfect_masks_score_one(tiny: Any, tmp_path: Path) -> None:
@@ -151,12 +194,58 @@ def test_sealed_truth_is_measured_against(tiny: Any, tmp_path: Path) -> None:
     assert all(score.dice == 1 for score in scores)
 
 
-def test_the_table_has_a_row_for_each_score(of_run: list[Score], tmp_path: Path) -> None:
+def test_the_table_has_a_row_for_each_score_and_comes_back_digit_by_digit(of_run: list[Score], tmp_path: Path) -> None:
     write_scores(tmp_path / "scores.csv", of_run)
     lines = (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "case,patient,organ,status,dice,nsd,hd95_mm,predicted_ml,reference_ml"
+    assert lines[0] == "case,patient,organ,status,dice,nsd,hd95_mm,predicted_ml,reference_ml,learned"
     assert len(lines) == 1 + len(of_run)
     assert lines[1].startswith(f"{of_run[0].case},{of_run[0].patient},{of_run[0].organ},")
+    assert [score for _, score in read_scores(tmp_path / "scores.csv")] == of_run
+
+
+def test_each_score_says_whether_the_run_was_trained_on_that_annotation(tiny: Any, of_run: list[Score]) -> None:
+    assert {score.learned for score in of_run} == {Learned.YES}
+    complete = [
+        replace(case, cells={key: annotated(f"labels/{case.id}.nii.gz", (KEYS.index(key) + 1,)) for key in ("spleen",)})
+        for case in tiny.cohort
+    ]
+    scores = evaluate(tiny.run, Truth(replace(tiny.cohort, cases=tuple(complete))), "cpu")
+    told = {score.case: score.learned.value for score in scores}
+    assert told == {"case0": "yes", "case1": "yes", "case2": "no", "case3": "no"}
+    kinds = by_learned(scores)
+    assert [(kind.value, len(rows)) for kind, rows in kinds.items()] == [("no", 2), ("yes", 2)]
+
+
+def test_what_was_trained_on_is_known_by_the_ct_not_by_its_name(tiny: Any, tmp_path: Path) -> None:
+    first, second = tiny.cohort.cases[:2]
+    renamed = replace(first, id="other")  # the same CT under another id was trained on all the same
+    swapped = replace(first, image=second.image, cells=second.cells)  # the id of case0, the CT of case1
+    moved = tmp_path / "again.nii.gz"
+    shutil.copy(tiny.image, moved)
+    image = nib.load(moved)
+    image.header["descrip"] = b"written anew"
+    nib.save(image, tmp_path / "anew.nii.gz")
+    anew = replace(first, image=str(tmp_path / "anew.nii.gz"))  # the id of case0, and bytes that nobody knows
+    for case, expected in ((renamed, Learned.YES), (swapped, Learned.YES), (anew, Learned.UNKNOWN)):
+        scores = evaluate(tiny.run, Truth(replace(tiny.cohort, cases=(case,))), "cpu")
+        assert {score.learned for score in scores} == {expected}
+
+
+def test_runs_that_are_older_than_the_record_of_images_go_by_the_cases_name(tiny: Any, tmp_path: Path) -> None:
+    shutil.copytree(tiny.run, tmp_path / "run")
+    path = tmp_path / "run" / "provenance.json"
+    told = read_json(path)
+    del told["facts"]["images"]
+    write_json(path, told)
+    assert {score.learned for score in evaluate(tmp_path / "run", Truth(tiny.cohort), "cpu")} == {Learned.YES}
+    del told["facts"]["annotated"]
+    write_json(path, told)
+    assert {score.learned for score in evaluate(tmp_path / "run", Truth(tiny.cohort), "cpu")} == {Learned.UNKNOWN}
+
+
+def test_of_a_folder_of_masks_nobody_knows_what_it_was_trained_on(tiny: Any, tmp_path: Path) -> None:
+    scores = evaluate(write_masks(tiny, tmp_path), Truth(tiny.cohort))
+    assert {score.learned for score in scores} == {Learned.UNKNOWN}
 
 
 @pytest.mark.parametrize("memory", [0, None])

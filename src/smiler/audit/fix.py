@@ -3,7 +3,7 @@
 The source stays as it is. The new file lies in COHORT/fixed, with what was done beside it, and the ledger points to it.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,17 +16,19 @@ from smiler.domain.cells import Cell
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.fetching import keeping
-from smiler.domain.files import hash_json, read_json
+from smiler.domain.files import hash_json, write_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.locks import writing
+from smiler.domain.origin import as_note, origin_of
 from smiler.domain.progress import Progress, Silent
-from smiler.domain.provenance import Provenance, beside
+from smiler.domain.provenance import Provenance
 from smiler.formats.base import some
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import Drawn, Grid, ReadOptions, content, read_header, read_labels
 
 FOLDER = "fixed"
 How = Literal["copy", "resample"]
+HOW: Mapping[How, str] = {"copy": "the voxels are right", "resample": "the header is right"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ def fix_geometry(
     copy: the voxels are right and the mask's header is wrong (sizes must be equal); resample: the header is right.
     What can't be read, or can't be copied, is left for the audit to name.
     """
+    if how not in HOW:
+        do = " or ".join(f"{name} ({meaning})" for name, meaning in HOW.items())
+        raise BadInput("no such way to mend the geometry", where="--fix-geometry", got=repr(how), do=f"say {do}")
     reading = reading or ReadOptions()
     done: list[Fixed] = []
     with writing(cohort.folder):
@@ -102,10 +107,19 @@ def _write(cohort: Cohort, case: Case, paths: tuple[str, str], drawn: Drawn, gri
     facts: dict[str, Any] = {"how": how, "from": str(drawn.grid.geometry), "to": str(grid.geometry), "case": case.id}
     facts["apart_mm"] = f"{apart:.4g}"
     about = (cohort.folder / path).with_name(Path(path).name.removesuffix(".nii.gz") + ".json")
-    old = cohort.at(beside(source))
-    was = {"was": read_json(old)} if old.is_file() else {}
-    Provenance("fix-geometry", {"mask": content(cohort.at(source))}, facts | was).save(about)
+    made = Provenance("fix-geometry", {"mask": content(cohort.at(source))}, facts)
+    write_json(about, as_note(made) | {"organs": _notes(cohort, case, source, made)})
     return Fixed(case.id, source, path, note)
+
+
+def _notes(cohort: Cohort, case: Case, source: str, made: Provenance) -> dict[str, Any]:
+    """What is known of each organ's mask in the file, and who drew it: the new file is nobody else's."""
+    found: dict[str, Any] = {}
+    for key in (key for key, cell in case.cells.items() if cell.path == source):
+        origin, was = origin_of(cohort, case, key)
+        if was is not None:
+            found[key] = as_note(replace(made, facts={**made.facts, "was": was}), origin)
+    return found
 
 
 def nearest(

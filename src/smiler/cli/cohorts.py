@@ -246,19 +246,13 @@ def _reading(changes: list[str] | None) -> tuple[Any, Any]:
 
 
 def _fix(cohort: Path, how: str, bars: Any) -> None:
-    from typing import get_args
+    from typing import cast
 
     from smiler.audit.fix import How, fix_geometry
     from smiler.domain.cohort import Cohort
-    from smiler.domain.errors import BadInput
 
-    for known in get_args(How):
-        if how == known:
-            for row in fix_geometry(Cohort.open(cohort), known, progress=bars):
-                bars.note(f"case {row.case}: {row.source} is now {row.path}: {row.note}")
-            return
-    do = "say copy (the voxels are right) or resample (the header is right)"
-    raise BadInput("no such way to mend the geometry", where="--fix-geometry", got=repr(how), do=do)
+    for row in fix_geometry(Cohort.open(cohort), cast(How, how), progress=bars):
+        bars.note(f"case {row.case}: {row.source} is now {row.path}: {row.note}")
 
 
 def split(text: str) -> tuple[str, ...]:

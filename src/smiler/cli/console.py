@@ -25,6 +25,7 @@ class Bars:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        self.notes: list[str] = []
         self._bars: RichProgress | None = None
         self._open = 0
 
@@ -67,7 +68,8 @@ class Bars:
             self._bars = None
 
     def note(self, text: str) -> None:
-        """One line for the user."""
+        """One line for the user; also kept, for --json."""
+        self.notes.append(text)
         if not self.quiet:
             err.print(escape(text), soft_wrap=True)
 

@@ -3,9 +3,8 @@
 import getpass
 import json
 import sys
-import webbrowser
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -14,7 +13,8 @@ from typing import Any
 
 from rich.table import Table
 
-from smiler.cli.console import Bars, out, print_json
+from smiler.cli.browser import opened
+from smiler.cli.console import Bars, err, out, print_json
 from smiler.domain.errors import BadInput, CheckFailed
 from smiler.review.edits import UNDO_COMMAND, Edit
 from smiler.review.repeats import SHARE
@@ -90,7 +90,10 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
         do = "pip install 'smiler-seg[review]'"
         raise BadInput("the page's server is not installed", where="review", got=str(error), do=do) from error
     from smiler.review.desk import at_desk
+    from smiler.review.server.page import BUILT, NOT_BUILT, is_built
 
+    if not is_built(where.page or BUILT):
+        err.print(f"warning: {NOT_BUILT}", markup=False, soft_wrap=True)
     options = ServeOptions(
         where.host,
         where.port,
@@ -109,7 +112,9 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
         elif edits := desk.edits.open():
             bars.note(f"not undone yet: {'; '.join(edit.title for edit in edits)} ({UNDO_COMMAND}, or on the page)")
         announce(bound.urls, bound.slicer, where)
-        bound.run()
+        alone = next(iter(bound.urls.values())) if where.browser and len(bound.urls) == 1 else ""
+        with opened(alone) if alone else nullcontext():
+            bound.run()
 
 
 class Notes:
@@ -145,7 +150,7 @@ class Notes:
 
 
 def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -> None:
-    """Print each reviewer's addresses; open the page if there is only one. slicer: for 3D Slicer, if it may connect."""
+    """Print each reviewer's addresses. slicer: for 3D Slicer, if it may connect."""
     if not where.as_json:
         for name, url in urls.items():
             out.print(f"{name}: {url}" if len(urls) > 1 else f"review page: {url}", markup=False, soft_wrap=True)
@@ -153,8 +158,20 @@ def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -
                 out.print(f"  3D Slicer, MONAI Label server: {slicer[name]}", markup=False, soft_wrap=True)
         out.print("Ctrl-C ends it; what was decided is stored.", markup=False)
     sys.stdout.flush()
-    if where.browser and len(urls) == 1:
-        webbrowser.open(next(iter(urls.values())))
+
+
+def sign_out_all(cohort: Path, *, as_json: bool) -> None:
+    """Renew the review's key."""
+    from smiler.review.keys import Keys
+    from smiler.review.verify import open_ledger
+
+    open_ledger(cohort).close()
+    Keys(cohort).renew()
+    if as_json:
+        print_json({"signed_out": True})
+    else:
+        text = "everybody is signed out; the addresses of a server that runs still sign in: start it again for new ones"
+        out.print(text, markup=False, soft_wrap=True)
 
 
 def undo_edit(cohort: Path, reviewer: str, *, as_json: bool) -> None:

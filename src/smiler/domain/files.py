@@ -73,6 +73,19 @@ def _prefix(path: Path) -> str:
     return f".{path.name[:LONGEST_NAME]}."
 
 
+def try_writing(folder: Path) -> None:
+    """Make the folder; BadInput, before anything is computed, if no file can be written there. Not at an address."""
+    if isinstance(folder, Remote):
+        return
+    local(folder, "the folder that is written to")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def forget_unfinished(path: Path) -> None:
     """Remove what a process that was killed while it wrote `path` left beside it; for its only writer."""
     if len(path.name) <= LONGEST_NAME and not isinstance(path, Remote):  # else it may be another file's

@@ -127,7 +127,51 @@ def _hd95(pair: Comparison) -> float:
 
 
 METRICS: dict[str, Callable[[Comparison], float]] = {"dice": _dice, "nsd": _nsd, "hd95": _hd95}
-"""Every metric by name. A new one is a function of a Comparison and an entry here."""
+"""Every metric by name. A new one is a function of a Comparison and an entry here: scores, tables and pages follow."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a metric is written: its title, its unit, whether it is a share that people read in points of 100."""
+
+    title: str
+    unit: str = ""
+    share: bool = False
+    digits: int = 2
+
+    @property
+    def factor(self) -> int:
+        """From the stored number to what people read."""
+        return 100 if self.share else 1
+
+    @property
+    def heading(self) -> str:
+        """Title and unit, as a column's head."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+
+SCALES: dict[str, Scale] = {
+    "dice": Scale("Dice", share=True),
+    "nsd": Scale("NSD", share=True),
+    "hd95": Scale("HD95", unit="mm", digits=0),
+}
+"""Of some metrics; any other is written as it is, under its own name."""
+
+
+def scale(metric: str) -> Scale:
+    """How a metric of METRICS is written."""
+    return SCALES.get(metric) or Scale(metric)
+
+
+def column(metric: str) -> str:
+    """A metric's column in tables and JSON: its name and unit."""
+    unit = scale(metric).unit
+    return f"{metric}_{unit}" if unit else metric
+
+
+def columns() -> dict[str, Scale]:
+    """Every metric's column, and how it is written."""
+    return {column(name): scale(name) for name in METRICS}
 
 
 def score_all(

@@ -44,9 +44,8 @@ class Reliability:
     def to_json(self) -> dict[str, Any]:
         """Per bin: voxels, mean probability, frequency (None where there is no voxel)."""
         rows = zip(self.count, self.told, self.true, strict=True)
-        table = [[int(n), round(p / n, 5) if n else None, round(t / n, 5) if n else None] for n, p, t in rows]
-        error = self.expected_error
-        return {"bins": table, "ece": None if error is None else round(error, 5)}
+        table = [[int(n), p / n if n else None, t / n if n else None] for n, p, t in rows]
+        return {"bins": table, "ece": self.expected_error}
 
 
 @dataclass
@@ -75,6 +74,4 @@ class RiskCoverage:
     def to_json(self) -> dict[str, Any]:
         """Risk at each coverage, and their mean."""
         pairs = zip(self.wrong, self.accepted, strict=True)
-        area = self.area
-        risks = [round(w / n, 5) if n else None for w, n in pairs]
-        return {"risk": risks, "area": None if area is None else round(area, 5)}
+        return {"risk": [w / n if n else None for w, n in pairs], "area": self.area}

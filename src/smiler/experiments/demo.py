@@ -6,12 +6,13 @@ loss, in how evidence is read, and in whether the curriculum adds to it. `full` 
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from smiler.audit.audit import audit_cohort
+from smiler.domain.checks import check_number
 from smiler.domain.cohort import LEDGER, Cohort
 from smiler.domain.errors import CheckFailed
 from smiler.domain.files import write_json, write_text
@@ -19,7 +20,8 @@ from smiler.domain.folders import refuse_others
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import tool_version
-from smiler.evaluation.scores import scores_table
+from smiler.evaluation.score_table import scores_table
+from smiler.evaluation.scores import Score, absence, mean_dice, points
 from smiler.evaluation.truth import Truth
 from smiler.experiments.arms import ARMS
 from smiler.experiments.hide import hide
@@ -47,6 +49,10 @@ class DemoOptions:
     patch: int = 64
     steps: int = 2800
     jobs: int = field(default_factory=usual_jobs)
+
+    def __post_init__(self) -> None:
+        for value, where, low in ((self.seed, "--seed", 0), (self.steps, "--steps", 10), (self.jobs, "--jobs", 1)):
+            check_number(value, where, low, whole=True)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def _run(out: Path, options: DemoOptions, shown: Progress) -> dict[str, Any]:
     scores = {arm: trials[arm].scores() for arm in ARMS if arm in trials}
     write_text(out / "scores.csv", scores_table([({"arm": arm}, rows) for arm, rows in scores.items()]))
     save_overlays(out / "overlays.npz", cohorts.test, trials)
-    summary = _summary(cohorts, trials) | {"seconds": round(time.monotonic() - begin, 1)}
+    summary = scores_of(scores) | _summary(cohorts, trials) | {"seconds": round(time.monotonic() - begin, 1)}
     write_json(out / "summary.json", summary)
     write_report(out)
     return summary
@@ -144,11 +150,18 @@ def _recipe(method: str, options: DemoOptions, precision: str) -> Recipe:
     return load_recipe(method, None, changes)
 
 
+def scores_of(scores: Mapping[str, Sequence[Score]]) -> dict[str, Any]:
+    """The part of `summary.json` that follows from the scores by arm: mean Dice in points where an organ is present."""
+    return {
+        "dice": {arm: points(mean_dice(rows)) for arm, rows in scores.items()},
+        "absence": {arm: absence(rows).to_json() for arm, rows in scores.items()},
+    }
+
+
 def _summary(cohorts: _Cohorts, trials: Mapping[str, TrialFolder]) -> dict[str, Any]:
     outcomes = {arm: trials[arm].outcome() for arm in ARMS if arm in trials}
     return {
         "alpha": ALPHA,
-        "dice": {arm: round(outcome["dice"], 2) for arm, outcome in outcomes.items()},
         "relabel": [row for outcome in outcomes.values() for row in outcome["relabel"]],
         "n_train": len(cohorts.hidden),
         "n_test": len(cohorts.test.cohort),

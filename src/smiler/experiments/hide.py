@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from smiler.domain.cells import UNANNOTATED, Cell, Status, annotated
+from smiler.domain.checks import check_number
 from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.fetching import keeping
-from smiler.domain.files import hash_json, write_text
+from smiler.domain.files import hash_json, write_json, write_text
 from smiler.domain.folders import Kind, kinds_in, refuse_others
 from smiler.domain.ledger import ledger_text, manifest_text
 from smiler.domain.locks import writing
 from smiler.domain.names import pair_name, share_name
+from smiler.domain.origin import origin_of, take_along
 from smiler.domain.progress import Progress, Silent
-from smiler.domain.provenance import Provenance
+from smiler.domain.provenance import Provenance, beside
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import read_header, read_labels
 
@@ -29,6 +31,8 @@ def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progr
 
     The masks that stay are copied one by one, so that no file of OUT/cohort holds a hidden organ.
     """
+    check_number(alpha, "--alpha", 0, 1)
+    check_number(seed, "--seed", 0, whole=True)
     kept, folder = kept_pairs(cohort, alpha, seed), out / "cohort"
     sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
     truth = replace(cohort, folder=out / "truth", cases=sealed, sealed=True)
@@ -43,6 +47,8 @@ def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progr
         name = f"{cohort.name} alpha {share_name(alpha)}".strip()
         hidden = replace(cohort, folder=folder, cases=tuple(cases), name=name)
         hidden.save()
+        for made in (hidden, truth):
+            take_along(cohort, made)
         Provenance("hide", {}, {"alpha": alpha, "seed": seed, "kept": len(kept)}).save(folder / "provenance.json")
     return hidden
 
@@ -110,6 +116,9 @@ def _copy_mask(cohort: Cohort, case: Case, key: str, folder: Path) -> Cell:
     drawn = read_labels(cohort.mask_path(case, key), geometry=geometry)
     name = f"labels/{pair_name(case.id, key)}.nii.gz"
     mask = drawn.mask(cell.labels)
+    origin, note = origin_of(cohort, case, key)
+    if note is not None:
+        write_json(folder / beside(name), {**note, "origin": origin})
     if cell.ignored:
         write_labels(folder / name, mask + 2 * drawn.mask([cell.ignored]), drawn.grid)
         return annotated(name, (1,), cell.ranges, 2)

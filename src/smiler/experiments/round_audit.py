@@ -48,4 +48,4 @@ def audit_round(done: Round, hidden: Store, truth: Store) -> list[RoundAudit]:
 
 
 def _share(part: np.int64, whole: np.int64) -> float | None:
-    return round(float(part / whole), 5) if whole else None
+    return float(part / whole) if whole else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smiler.curriculum.estimate import estimate
+from smiler.domain.checks import check_choice, check_number, check_once
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json, write_json
@@ -60,13 +61,23 @@ class SweepOptions:
 
     def __post_init__(self) -> None:
         for arm in self.arms:
-            if arm not in ARMS:
-                raise BadInput("no such arm", where="--methods", got=repr(arm), do=f"choose among {', '.join(ARMS)}")
+            check_choice(arm, "--methods", "arm", ARMS)
         for alpha in self.alphas:
             if not 0 <= alpha < 1:
                 raise BadInput("a share lies in [0, 1)", where="--alphas", got=str(alpha))
         if not (self.arms and self.alphas and self.seeds):
             raise BadInput("nothing to run", where="--methods, --alphas, --seeds", do="give at least one of each")
+        for seed in self.seeds:
+            check_number(seed, "--seeds", 0, whole=True)
+        for names, where in ((self.arms, "--methods"), (self.alphas, "--alphas"), (self.seeds, "--seeds")):
+            check_once(names, where)
+        check_number(self.folds, "--folds", 2, whole=True)
+        check_number(self.validation, "--validation", 0, 0.5)
+        for value, where, low in (
+            (self.run_folds, "--run-folds", 1), (self.jobs, "--jobs", 1), (self.budget_minutes, "--budget", 0.1)
+        ):  # fmt: skip
+            if value is not None:
+                check_number(value, where, low, whole=low == 1)
 
 
 @dataclass(frozen=True)

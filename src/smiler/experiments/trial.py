@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from smiler.domain.cohort import Case, Cohort
+from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json, write_json
 from smiler.domain.progress import Progress, Silent
-from smiler.evaluation.scores import Measured, Score, score_case, summarise, write_scores
+from smiler.evaluation.score_table import read_scores, write_scores
+from smiler.evaluation.scores import Score, absence, mean_dice, points, score_case
 from smiler.evaluation.truth import Truth
 from smiler.experiments.round_audit import RoundAudit, audit_round
 from smiler.experiments.uncertainty import measure_uncertainty
@@ -27,11 +28,10 @@ from smiler.networks.checkpoint import find_checkpoint
 from smiler.networks.device import make_fabric
 from smiler.prediction.model import Model, load_model
 from smiler.recipe.recipe import Recipe
-from smiler.report.scorebook import read_scores
 from smiler.store.arrays import open_array, save_array
 from smiler.store.store import Store
-from smiler.verbs.evaluate import measure
-from smiler.verbs.run import RunFolder
+from smiler.verbs.evaluate import measure, with_learned
+from smiler.verbs.run import RunFolder, training_record
 from smiler.verbs.train import TrainRequest, open_store, select_organs, train_rounds
 
 SHOWN = 3
@@ -114,8 +114,7 @@ class TrialFolder:
 
     def scores(self) -> list[Score]:
         """Every patient and organ."""
-        arms = read_scores(self.path / "scores.csv") or {}
-        return [score for scores in arms.values() for score in scores]
+        return [score for _, score in read_scores(self.path / "scores.csv")]
 
     def proposals(self, number: int, case: str) -> Any:
         """Accepted proposals (z, y, x) of a round for a training case, as bits on the working grid."""
@@ -139,7 +138,8 @@ def run_trial(folder: TrialFolder, progress: Progress | None = None) -> None:
     scores = list(_measure(folder, model, trial, test, shown))
     write_scores(folder.path / "scores.csv", scores)
     outcome: dict[str, Any] = {
-        "dice": round(100 * summarise(scores)["mean"].mean, 3),
+        "dice": points(mean_dice(scores)),
+        "absence": absence(scores).to_json(),
         "round": course.best,
         "validation": course.validation,
         "relabel": [audit.to_json() for audit in course.audits],
@@ -197,11 +197,19 @@ def _train(folder: TrialFolder, trial: Trial, complete: Truth, progress: Progres
 
 
 def _validate(model: Model, trial: Trial, number: int) -> dict[str, Any]:
-    """Dice of the annotated pairs of the validation patients: what anyone could know without the truth."""
+    """Dice of the known pairs of the validation patients: what anyone could know without the truth.
+
+    `by_pair`, by which the round is chosen, has absence too (1 where it is right, 0 for a false alarm): a round must
+    not win by finding organs that are not there.
+    """
     masked = Truth(Cohort.open(trial.validation or trial.cohort))
-    found = [score for case in masked.cohort for score in _score(model, trial, masked, case)[0]]
-    by_pair = {f"{score.case} {score.organ}": round(score.dice, 5) for score in found}
-    return {"round": number, "dice": summarise(found)["mean"].mean if found else None, "by_pair": by_pair}
+    found = [
+        score
+        for case in masked.cohort
+        for score in score_case(masked, case, measure(model, trial.recipe, masked, case))
+    ]
+    by_pair = {f"{score.case} {score.organ}": score.dice for score in found}
+    return {"round": number, "dice": mean_dice(found), "by_pair": by_pair}
 
 
 def _store(cohort: Cohort, trial: Trial) -> Store:
@@ -215,14 +223,10 @@ def _model(folder: TrialFolder, trial: Trial, number: int) -> Model:
     return load_model(checkpoint, make_fabric(trial.recipe.training.device, trial.recipe.training.precision))
 
 
-def _score(model: Model, trial: Trial, truth: Truth, case: Case) -> tuple[list[Score], Measured]:
-    found = measure(model, trial.recipe, truth, case)
-    return score_case(truth, case, found), found
-
-
 def _measure(folder: TrialFolder, model: Model, trial: Trial, test: Truth, progress: Progress) -> Iterator[Score]:
+    record = training_record(folder.run.path)
     for place, case in enumerate(progress.track(test.cohort, f"measuring {trial.name}", len(test.cohort))):
-        scores, found = _score(model, trial, test, case)
+        found = measure(model, trial.recipe, test, case)
         if place < SHOWN:
             save_array(folder.path / "shown" / f"{case.id}.b2nd", found.bits)
-        yield from scores
+        yield from with_learned(score_case(test, case, found), test, case, record)

@@ -67,12 +67,12 @@ def pooled(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for parts in zip(*(row["reliability"]["bins"] for row in rows), strict=True):
         count = sum(part[0] for part in parts)
         told, true = (sum(part[0] * (part[i] or 0.0) for part in parts) for i in (1, 2))
-        bins.append([count, round(told / count, 5), round(true / count, 5)] if count else [0, None, None])
+        bins.append([count, told / count, true / count] if count else [0, None, None])
     total = sum(int(row[0]) for row in bins)
     error = sum(row[0] * abs(row[1] - row[2]) for row in bins if row[0]) / total if total else None
     rules = dict.fromkeys(name for row in rows for name in row["risk"])
     risk = {name: _mean_risk([row["risk"][name] for row in rows if name in row["risk"]]) for name in rules}
-    return {"bins": bins, "ece": error if error is None else round(error, 5), "risk": risk}
+    return {"bins": bins, "ece": error, "risk": risk}
 
 
 def _mean_risk(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -82,4 +82,4 @@ def _mean_risk(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return round(float(np.mean(values)), 5) if values else None
+    return float(np.mean(values)) if values else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from smiler.domain.checks import check_choice
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import write_json, write_text
@@ -15,7 +16,7 @@ from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress
 from smiler.domain.provenance import tool_version
 from smiler.export import bids, dicom, masks, nnunet
-from smiler.export.pieces import INCLUDES, ExportRequest, Piece, pieces
+from smiler.export.pieces import ExportRequest, Piece, pieces
 from smiler.formats.dicom.client import files_of
 from smiler.formats.kept import KEPT, Kept, KeptCase
 
@@ -122,13 +123,8 @@ def _write_kept(folder: Path, organs: OrganSet, cases: Mapping[str, KeptCase], r
 
 
 def _check(cohort: Cohort, kind: str, request: ExportRequest, layout: str) -> None:
-    for where, what, got, known in (
-        ("--format", "kind of export", kind, tuple(EXPORTS)),
-        ("--include", "choice", request.include, tuple(INCLUDES)),
-        ("--data-sets", "choice", layout, get_args(nnunet.Layout)),
-    ):
-        if got not in known:
-            raise BadInput(f"no such {what}", where=where, got=repr(got), do=f"choose among {', '.join(known)}")
+    check_choice(kind, "--format", "kind of export", EXPORTS)
+    check_choice(layout, "--data-sets", "choice", get_args(nnunet.Layout))
     if not cohort.cases:
         raise BadInput("the cohort has no case", where=str(cohort.folder))
     if request.out.exists() and not request.out.is_dir():

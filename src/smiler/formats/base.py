@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -118,7 +119,8 @@ class RawCase:
     """One case of a source, case and organs under the names that the source uses, paths absolute.
 
     `empty` names organs that the source declares and whose mask or labels have no voxel here: absent, or not looked at?
-    uid: of its DICOM series, by which an export finds it again.
+    uid: of its DICOM series, by which an export finds it again. unusable: organs whose mask is there and can't be used,
+    and why.
     """
 
     id: str
@@ -128,6 +130,7 @@ class RawCase:
     notes: tuple[str, ...] = ()
     empty: frozenset[str] = field(default_factory=frozenset)
     uid: str = ""
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         usable = case_id(self.id)
@@ -234,7 +237,8 @@ def case_id(name: str) -> str:
     if not name.strip() or not name.isprintable():
         do = "use letters, digits, '.', '_' and '-', beginning with a letter or a digit"
         raise BadInput("not a usable case id", where=f"case {name!a}", do=do)
-    kept = _UNSAFE.sub("_", name).strip("._-")[:LONGEST_PREFIX] or "case"
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    kept = _UNSAFE.sub("_", plain).strip("._-")[:LONGEST_PREFIX] or "case"
     return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 

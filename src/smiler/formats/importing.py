@@ -10,6 +10,7 @@ from smiler.domain.cohort import Case
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.folders import Kind, kinds_in, refuse_others
 from smiler.domain.locks import writing
+from smiler.domain.organs import MAX_ORGANS
 from smiler.domain.remote import local
 from smiler.formats import detect, format_named
 from smiler.formats.base import ImportOptions, RawCase, absolute, case_id, some
@@ -17,7 +18,7 @@ from smiler.formats.checking import OFF_GRID, Checked, Checks
 from smiler.formats.duplicates import duplicates, geometries_of, told
 from smiler.formats.imported import note_import, shared_patients
 from smiler.formats.kept import KEPT, Kept, KeptCase, read_kept
-from smiler.formats.merging import merge
+from smiler.formats.merging import known_organs, merge, too_many
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def import_into(
         do = "add --format folder, or leave out --image, --mask, --labelmap and --labels"
         raise BadInput("only the folder format takes files and label tables", where=f"format {fmt.name}", do=do)
     kept = read_kept(source)
-    reader = _Reader(str(source), options, absolute(cohort_folder), kept)
+    there = known_organs(cohort_folder)
+    reader = _Reader(str(source), options, absolute(cohort_folder), kept, there)
     cases = reader.read(fmt.read(source, options), on_case or (lambda _: None), checked=fmt.name == "dicom")
     declared = kept.organs if kept else {}
     _check_place(cohort_folder)
@@ -94,11 +96,14 @@ class _Reader:
     options: ImportOptions
     folder: Path
     kept: Kept | None = None
+    there: frozenset[str] = frozenset()
     faults: list[BadInput] = field(default_factory=list)
     ambiguous: list[tuple[str, str]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
     renamed: list[str] = field(default_factory=list)
+    coming: dict[str, None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    unusable: list[str] = field(default_factory=list)
     was: dict[str, KeptCase] = field(default_factory=dict)
 
     def read(self, raws: Iterator[RawCase], on_case: Callable[[str], None], *, checked: bool) -> list[Case]:
@@ -111,11 +116,21 @@ class _Reader:
                     if not checked:
                         checks.add(raw)
                     on_case(raw.id)
+                    self._refuse_too_many(cases)
             except BadInput as error:
                 self._note_faults(error)
             cases = self._readable(cases, checks.results())
         self._check_whole(cases)
         return cases
+
+    def _refuse_too_many(self, cases: list[Case]) -> None:
+        """Said as soon as it is known: to read on, or to ask about organs that can't all come in, helps nobody."""
+        coming = dict.fromkeys(key for case in cases[-1:] for key, cell in case.cells.items() if cell != UNANNOTATED)
+        self.coming |= coming | {key: None for case, key in self.ambiguous if case == cases[-1].id}
+        new = [key for key in self.coming if key not in self.there]
+        if new and len(new) + len(self.there) > MAX_ORGANS:
+            self.ambiguous.clear()
+            raise too_many(self.there, new, self.source)
 
     def _readable(self, cases: list[Case], checks: list[Checked]) -> list[Case]:
         """The cases whose CT can be read; the others are faults, or are left out with a note, as the user says."""
@@ -164,6 +179,9 @@ class _Reader:
             cells[key] = self._settled(raw, name, key, self._portable(cell, raw.id))
         for note in raw.notes:
             self.notes.setdefault(note, []).append(raw.id)
+        for name, why in raw.unusable.items():
+            self.seen |= {self.options.names.key(name)} if self.options.wanted else set()
+            self.unusable.append(f"case {raw.id}, organ {name}: {why}")
         self.seen |= set(named)
         return Case(raw.id, raw.patient, self._inside(raw.image), cells)
 
@@ -214,6 +232,8 @@ class _Reader:
             self.faults.append(Ambiguous(self.ambiguous, self.source))
         if not cases and not self.faults:
             self.faults.append(BadInput("the source has no cases", where=self.source))
+        if self.unusable and not self.faults and not any(case.cells for case in cases):
+            self.faults.append(BadInput("no mask can be used", where=self.source, got=some(self.unusable)))
         for key in sorted(self.options.wanted - self.seen) if cases else ():
             do = "check the name; without --organs every organ is imported"
             self.faults.append(BadInput("the source has no such organ", where="--organs", got=repr(key), do=do))

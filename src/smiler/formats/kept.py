@@ -6,7 +6,7 @@ Statuses (absent is not unannotated), slice ranges, who drew a mask, patients, a
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from smiler.domain.cells import UNANNOTATED, Cell, Status, annotated, parse_cell
 from smiler.domain.errors import BadInput
@@ -14,8 +14,6 @@ from smiler.domain.files import read_json
 from smiler.domain.organs import Organ
 
 KEPT = "smiler.json"
-Origin = Literal["expert", "corrected", "accepted", "proposed"]
-"""Who drew a mask: an expert, an expert upon a model's proposal, a model with an expert's consent, a model."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Merge new cases into a cohort by organ key: new columns, relations, and what the two conventions disagree about."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -49,6 +49,12 @@ def merge(folder: Path, cases: Sequence[Case], declared: Mapping[str, Organ] | N
     return Merged(cohort, keys, conflicts)
 
 
+def known_organs(folder: Path) -> frozenset[str]:
+    """Keys of the organs that the cohort there has; none where there is none."""
+    old = cohort_at(folder)
+    return frozenset() if old is None else frozenset(old.organs.keys)
+
+
 def _refuse_known(old: Cohort | None, folder: Path, new: Sequence[Case]) -> None:
     known = {case.id.lower(): case for case in (() if old is None else old.cases)}
     repeated = [case.id for case in new if case.id.lower() in known and not _adds(known[case.id.lower()], case, folder)]
@@ -80,14 +86,21 @@ def _organs(
         if not among:
             do = "import a source with annotations first; CT without any can be added to a cohort that has organs"
             raise BadInput("nothing is annotated in the source, and a cohort needs an organ", where="source", do=do)
-        do = f"choose some, as in --organs {','.join(among[:3])}"
-        got = f"{len(among)}: {some(among)}"
-        raise BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where="source", got=got, do=do)
+        raise too_many(known, keys, "source")
     new = [
         _cut(declared[key], among) if key in declared else _new_organ(key, among, number, cases)
         for number, key in enumerate(keys, start=len(known))
     ]
     return OrganSet((*(_related(organ, known, among) for organ in old), *new))
+
+
+def too_many(known: Collection[str], new: Sequence[str], where: str) -> BadInput:
+    """The fault of more organs than a cohort holds: how many they are, all their names, and how to choose."""
+    room = MAX_ORGANS - len(known)
+    there = f", beside the {len(known)} that the cohort has" if known else ""
+    do = f"choose up to {room} of them, as in --organs {','.join(new[:3])}" if room else "import into another cohort"
+    got = f"{len(new)}{there}: {', '.join(new)}"
+    return BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where=where, got=got, do=do)
 
 
 def _cut(organ: Organ, among: Sequence[str]) -> Organ:

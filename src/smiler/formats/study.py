@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,18 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
             told.append(several[item["patient"]])
         cells: dict[str, Cell] = {}
         empty: frozenset[str] = frozenset()
+        unusable: dict[str, str] = {}
         for drawn in found["drawn"]:
             owner = owners.get(drawn["path"])
             if owner is not None and owner.series == item["path"]:
                 told += owner.notes
-                more, none = _cells(drawn, options, grid.geometry, told, cells, case_id)
+                masks = _Masks(drawn, options, case_id, told, unusable)
+                more, none = _cells(masks, grid.geometry, cells)
                 cells, empty = cells | more, empty | none
         told += [] if cells else ["no organ is annotated"]
         patient = options.patient_of(case_id) if options.patient_pattern else item["patient"].strip() or case_id
-        return RawCase(case_id, patient, place, cells, tuple(told), empty, item["uid"] or _first_folder(place, source))
+        uid = item["uid"] or _first_folder(place, source)
+        return RawCase(case_id, patient, place, cells, tuple(told), empty, uid, unusable)
 
     yield from each(series, read_one, faults)
 
@@ -109,105 +112,108 @@ def _first_folder(place: Path, source: Path) -> str:
     return parts[0] if parts else ""
 
 
-def _cells(
-    drawn: Mapping[str, Any],
-    options: ImportOptions,
-    geometry: Geometry,
-    notes: list[str],
-    others: Mapping[str, Cell],
-    case_id: str,
-) -> tuple[dict[str, Cell], frozenset[str]]:
+@dataclass(frozen=True)
+class _Masks:
+    """One DICOM-SEG or RTSTRUCT of a case as a scan describes it; what is told of it is added to the last two."""
+
+    drawn: Mapping[str, Any]
+    options: ImportOptions
+    case_id: str
+    notes: list[str]
+    unusable: dict[str, str]
+
+    def title(self, segment: Mapping[str, Any]) -> str:
+        """How a segment is named to a person."""
+        kind = "ROI" if self.drawn["kind"] == "RTSTRUCT" else "segment"
+        return f"{kind} {segment['number']} {segment['names'][0]!a}"
+
+    def titles(self, segments: Sequence[Mapping[str, Any]]) -> str:
+        """Several, and their file."""
+        return f"{', '.join(map(self.title, segments))} of {self.drawn['path']}"
+
+    def by_organ(self) -> dict[str, list[Mapping[str, Any]]]:
+        """The wanted segments of each organ; ROIs that enclose nothing are no organs."""
+        named: dict[str, str] = {}
+        wanted: dict[str, list[Mapping[str, Any]]] = {}
+        for segment in self.drawn["segments"]:
+            name = organ_name(segment, self.options)
+            if not self.options.wants(name):
+                continue
+            if segment.get("marks"):
+                what = f"so that {name} is unannotated" if self.options.wanted else "left out"
+                self.notes.append(f"{self.title(segment)} encloses nothing (points, open lines): {what}")
+                self.unusable[name] = f"{self.title(segment)} encloses nothing"
+                continue
+            wanted.setdefault(named.setdefault(_key(name, self.options) or name, name), []).append(segment)
+        return wanted
+
+    def read(self, geometry: Geometry) -> LabelMap:
+        """What each segment holds; BadInput, with case and patient, if none can be used."""
+        try:
+            return LabelMap.read(Path(self.drawn["path"]), geometry)
+        except BadInput as error:
+            where = f"case {self.case_id}, patient {self.drawn['patient']!a}, {error.where}"
+            raise BadInput(error.what, where=where, got=error.got, do=error.do) from error
+
+    def segments(self, name: str, every: Sequence[Mapping[str, Any]], labels: LabelMap) -> Sequence[Mapping[str, Any]]:
+        """The segments that together are an organ; none, with a note, where one of them can't be used.
+
+        One without a voxel says nothing beside one that has some. BadInput for several, unless they are to be united.
+        """
+        bad = [segment for segment in every if segment["number"] in labels.unusable]
+        if bad:
+            why = "; ".join(f"{self.title(each)}: {labels.unusable[each['number']]}" for each in bad)
+            what = f"organ {name} is unannotated, since its mask can't be used"
+            self.notes.append(f"{what}: {why} (file {self.drawn['path']})")
+            self.unusable[name] = why
+            return []
+        full = [segment for segment in every if segment["number"] in labels.values]
+        for segment in every if full else ():
+            if segment not in full:
+                self.notes.append(f"{self.title(segment)} is empty; another one has the mask of {name}")
+        return self._united(name, full) if len(full) > 1 else full or every[:1]
+
+    def _united(self, name: str, segments: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        where, got = f"case {self.case_id}, organ {name}", self.titles(segments)
+        if self.options.same_organ != "unite":
+            do = f"say --same-organ unite if {name} is all of them together, or remove one"
+            raise BadInput("several masks for one organ", where=where, got=got, do=do)
+        if len({segment["kind"] == "AUTOMATIC" for segment in segments}) > 1 and self.options.automatic_means == "auto":
+            do = "remove one, or say --automatic-means annotated if an expert accepted both"
+            raise BadInput("a person drew one mask of the organ, a program another", where=where, got=got, do=do)
+        return segments
+
+
+def _cells(masks: _Masks, geometry: Geometry, others: Mapping[str, Cell]) -> tuple[dict[str, Cell], frozenset[str]]:
     """Cells by the organ's name. What a program drew and nobody corrected is a proposal, if the user doesn't object."""
-    wanted = _by_organ(drawn, options, notes)
+    wanted, options, notes, path = masks.by_organ(), masks.options, masks.notes, masks.drawn["path"]
     if not wanted:
         return {}, frozenset()
-    masks = _read_masks(drawn, geometry, case_id)
-    notes += masks.notes
+    labels = masks.read(geometry)
+    notes += labels.notes
     cells: dict[str, Cell] = {}
     empty: set[str] = set()
     automatic = []
     for name, every in wanted.items():
-        segments: Sequence[Mapping[str, Any]] = _usable(every, masks, name, drawn, notes)
-        if len(segments) > 1:
-            segments = _united(segments, name, drawn, options, f"case {case_id}, organ {name}")
+        segments = masks.segments(name, every, labels)
         if not segments:
             continue
-        cell = annotated(drawn["path"], tuple(segment["number"] for segment in segments))
+        cell = annotated(path, tuple(segment["number"] for segment in segments))
         if segments[0]["kind"] == "AUTOMATIC" and options.automatic_means == "auto":
             automatic.append(name)
-            cell = replace(_AUTO, path=drawn["path"], labels=cell.labels)
-        if masks.values.isdisjoint(cell.labels):
+            cell = replace(_AUTO, path=path, labels=cell.labels)
+        if labels.values.isdisjoint(cell.labels):
             if cell.auto:
                 continue
             empty.add(name)
-        if name in others and not _goes_before(cell, others[name], geometry, f"case {case_id}, organ {name}", notes):
+        where = f"case {masks.case_id}, organ {name}"
+        if name in others and not _goes_before(cell, others[name], geometry, where, notes):
             continue
         cells[name] = cell
     if automatic:
         do = "--automatic-means annotated if an expert accepted them"
         notes.append(f"drawn by a program, so taken as proposals: {', '.join(automatic)} ({do})")
     return cells, frozenset(empty)
-
-
-def _by_organ(drawn: Mapping[str, Any], options: ImportOptions, notes: list[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """The wanted segments of each organ; ROIs that enclose nothing are no organs."""
-    named: dict[str, str] = {}
-    wanted: dict[str, list[Mapping[str, Any]]] = {}
-    for segment in drawn["segments"]:
-        name = organ_name(segment, options)
-        if not options.wants(name):
-            continue
-        if segment.get("marks"):
-            what = f"so that {name} is unannotated" if options.wanted else "left out"
-            notes.append(f"{_title(segment, drawn)} encloses nothing (points, open lines): {what}")
-            continue
-        wanted.setdefault(named.setdefault(_key(name, options) or name, name), []).append(segment)
-    return wanted
-
-
-def _read_masks(drawn: Mapping[str, Any], geometry: Geometry, case_id: str) -> LabelMap:
-    try:
-        return LabelMap.read(Path(drawn["path"]), geometry)
-    except BadInput as error:
-        where = f"case {case_id}, patient {drawn['patient']!a}, {error.where}"
-        raise BadInput(error.what, where=where, got=error.got, do=error.do) from error
-
-
-def _usable(
-    segments: Sequence[Mapping[str, Any]], masks: LabelMap, name: str, drawn: Mapping[str, Any], notes: list[str]
-) -> list[Mapping[str, Any]]:
-    """The segments of an organ that have a mask; none, with a note, where one of them can't be used.
-
-    One without a voxel says nothing beside one that has some.
-    """
-    bad = [segment for segment in segments if segment["number"] in masks.unusable]
-    if bad:
-        why = "; ".join(f"{_title(each, drawn)}: {masks.unusable[each['number']]}" for each in bad)
-        notes.append(f"organ {name} is unannotated, since its mask can't be used: {why} (file {drawn['path']})")
-        return []
-    with_voxels = [segment for segment in segments if segment["number"] in masks.values]
-    for segment in segments if with_voxels and len(with_voxels) < len(segments) else ():
-        if segment not in with_voxels:
-            notes.append(f"{_title(segment, drawn)} is empty; another one has the mask of {name}")
-    return with_voxels or list(segments[:1])
-
-
-def _united(
-    segments: Sequence[Mapping[str, Any]], name: str, drawn: Mapping[str, Any], options: ImportOptions, where: str
-) -> Sequence[Mapping[str, Any]]:
-    """Several masks for one organ, if the user says that they are parts of it; BadInput if not."""
-    got = f"{', '.join(_title(segment, drawn) for segment in segments)} of {drawn['path']}"
-    if options.same_organ != "unite":
-        do = f"say --same-organ unite if {name} is all of them together, or remove one"
-        raise BadInput("several masks for one organ", where=where, got=got, do=do)
-    if len({segment["kind"] == "AUTOMATIC" for segment in segments}) > 1 and options.automatic_means == "auto":
-        do = "remove one, or say --automatic-means annotated if an expert accepted both"
-        raise BadInput("one mask of an organ was drawn by a person, one by a program", where=where, got=got, do=do)
-    return segments
-
-
-def _title(segment: Mapping[str, Any], drawn: Mapping[str, Any]) -> str:
-    return f"{'ROI' if drawn['kind'] == 'RTSTRUCT' else 'segment'} {segment['number']} {segment['names'][0]!a}"
 
 
 def _goes_before(new: Cell, old: Cell, geometry: Geometry, where: str, notes: list[str]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.organs import Organ
+from smiler.formats.anatomy import ANATOMY
 
 SHIPPED = Path(__file__).with_name("synonyms.toml")
 _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
@@ -58,7 +59,7 @@ def slug_of(name: str) -> str:
 
 def load_synonyms(own: Path | None = None) -> Synonyms:
     """The shipped table with the user's own file merged over it."""
-    keys = _read(SHIPPED)
+    keys = {key: key for key in ANATOMY} | _read(SHIPPED)
     return Synonyms(keys | _read(own) if own else keys)
 
 

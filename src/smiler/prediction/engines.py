@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -120,6 +121,14 @@ def _exported(network: SegmentationNet, channels: int) -> bytes:
             dynamo=False,
         )
     return stream.getvalue()
+
+
+def check_engine(name: str) -> None:
+    """BadInput for an engine that there is not, or whose package is not installed."""
+    if name not in ENGINES:
+        raise BadInput("no such engine", where="engine", got=repr(name), do=f"choose among {', '.join(ENGINES)}")
+    if name == "onnx" and not all(map(find_spec, ("onnx", "onnxruntime"))):
+        raise _missing("ONNX Runtime", "onnx", "pip install 'smiler-seg[onnx]'")
 
 
 def _missing(what: str, engine: str, do: str) -> BadInput:

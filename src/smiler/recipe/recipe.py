@@ -123,6 +123,17 @@ def read_recipe(path: Path) -> Recipe:
     return check_recipe(read_toml(path), str(path))
 
 
+def read_otherwise(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+    """A run's recipe, and how other files are read with it: `changes` of options under reading and labels."""
+    table = tomllib.loads(recipe.to_toml())
+    for change in changes:
+        if not change.startswith(("reading.", "labels.")):
+            do = "see smiler methods --options"
+            raise BadInput("only options under reading and labels are of use here", where="--set", got=change, do=do)
+        _merge(table, parse_change(change))
+    return check_recipe(table, "--set")
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a table."""
     try:

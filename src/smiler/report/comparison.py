@@ -61,6 +61,8 @@ RULE_COLOURS = ("#1f6fb5", "#00856a", "#9a6324", "#d14d8b", "#2e4fd1", "#c23b4b"
 USUAL = 0.7
 """Of several shares for which there is as much to show, the nearest to this one is shown."""
 
+OLD_MEANS = "Mean over all test patients, where absence that was found right counts as 100 (the older definition)"
+
 PANEL_INCHES = (4.4, 3.3)
 
 Paint = Mapping[str, str]
@@ -88,6 +90,11 @@ class Comparison:
     areas: Sequence[Row]
     contrasts: Sequence[Row]
     facts: Mapping[str, Any]
+
+    @property
+    def absences(self) -> bool:
+        """Whether any organ is absent in any test patient."""
+        return any(cell and int(cell.get("absent") or 0) for _, cells in self.rows for cell in cells)
 
 
 def read_comparison(folder: Path, organs: Organs) -> Comparison | None:
@@ -175,6 +182,16 @@ def _legend(arms: Sequence[str], paint: Paint) -> list[Line2D]:
     return [Line2D([], [], color=arm_colour(arm, paint), marker="o", ms=5, label=arm_title(arm)) for arm in arms]
 
 
+def counts_absence(rows: Sequence[Row]) -> bool:
+    """Whether the means of a table are of the older kind, which counted an absence that was right as Dice 100."""
+    return any("absent" not in row for row in rows)
+
+
+def _number(text: str) -> float:
+    """A cell as Matplotlib wants it: an empty one (no patient, or one, who has no interval) is not drawn."""
+    return float(text) if text else float("nan")
+
+
 def _dice(rows: Sequence[Row], organs: Organs) -> Picture | None:
     if not rows:
         return None
@@ -188,7 +205,7 @@ def _dice(rows: Sequence[Row], organs: Organs) -> Picture | None:
                     (r for r in rows if r["arm"] == arm and r["organ"] == key), key=lambda r: float(r["alpha"])
                 )
                 x = [100 * float(row["alpha"]) + 0.35 * (place - len(arms) / 2) for row in mine]
-                y, low, high = ([float(row[name]) for row in mine] for name in ("dice", "low", "high"))
+                y, low, high = ([_number(row[name]) for row in mine] for name in ("dice", "low", "high"))
                 colour = arm_colour(arm, paint)
                 style = ":" if arm == "full" else "-"
                 panel.plot(x, y, style, color=colour, marker="o", ms=4, lw=2)
@@ -198,7 +215,8 @@ def _dice(rows: Sequence[Row], organs: Organs) -> Picture | None:
             panel.grid(axis="y")
         return _legend(arms, paint)
 
-    caption = "Mean over test patients with 95 % bootstrap intervals; points are moved apart a little to be seen."
+    whom = OLD_MEANS if counts_absence(rows) else "Mean over the test patients in whom the organ is present"
+    caption = f"{whom}, with 95 % bootstrap intervals; points are moved apart a little to be seen."
     return Picture("dice_over_alpha", "Dice over the share of missing annotations", caption, len(keys), draw)
 
 

@@ -121,7 +121,8 @@ def draw_dots(panel: DotPanel, name: str) -> Markup:
             colour = STAND_INS[row.style]
             interval = row.interval
             axes.plot(row.patients, [place] * len(row.patients), "o", color=colour, ms=5, mew=0, alpha=0.28)
-            axes.plot([interval.low, interval.high], [place, place], color=colour, lw=2.2, solid_capstyle="butt")
+            if interval.bounds:
+                axes.plot(interval.bounds, [place, place], color=colour, lw=2.2, solid_capstyle="butt")
             axes.plot([interval.mean], [place], "o", color=colour, ms=8, mew=0)
             text = f"{interval.mean:{'+' if panel.signed else ''}.1f}\N{NO-BREAK SPACE} n={interval.n}"
             axes.text(1.03, place, text.replace("-", "−"), transform=axes.get_yaxis_transform(), va="center")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from smiler.report.inputs import Summary
 from smiler.report.names import MEANINGS, arm_style, arm_title, in_order
-from smiler.report.scorebook import Difference
+from smiler.report.scorebook import Difference, Scorebook
 
 _SUBJECTS: dict[str, str] = {
     "baseline": "the usual baseline, which reads a missing organ as background,",
@@ -38,25 +38,36 @@ class Headline:
     made: str
 
 
-def make_headline(summary: Summary, differences: Sequence[Difference]) -> Headline | None:
-    """The headline of a comparison; None where no arm was scored."""
-    arms = in_order(summary.dice)
+def make_headline(summary: Summary, scores: Scorebook | None = None) -> Headline | None:
+    """The headline of a comparison; None where no arm was scored.
+
+    An arm that the page has scores of is told by them, so that headline and table round the same number.
+    """
+    scored = {arm: value for arm, value in scores.overall.items() if arm} if scores else {}
+    dice = {arm: scored.get(arm, points) for arm, points in summary.dice.items()} or scored
+    arms = in_order(dice)
     if not arms:
         return None
-    bars = [Bar(arm_title(arm), arm_style(arm), summary.dice[arm], MEANINGS.get(arm, "")) for arm in arms]
-    overall = _overall(differences)
-    return Headline(_paragraph(summary, arms), [_sentence(row) for row in overall], bars, _made(summary))
+    bars = [Bar(arm_title(arm), arm_style(arm), dice[arm], MEANINGS.get(arm, "")) for arm in arms]
+    overall = _overall(scores.differences if scores else ())
+    paragraph = _paragraph(summary, {arm: dice[arm] for arm in arms}, bool(scores and scores.trained_on))
+    return Headline(paragraph, [_sentence(row) for row in overall], bars, _made(summary))
 
 
-def _paragraph(summary: Summary, arms: Sequence[str]) -> str:
-    dice = [f"{summary.dice[arm]:.1f}" for arm in arms]
+def _paragraph(summary: Summary, dice: Mapping[str, float], trained_on: bool) -> str:
+    points = [f"{value:.1f}" for value in dice.values()]
     share = summary.alpha
     missing = f"with {100 * share:.0f} % of the organ annotations missing, " if share is not None else ""
-    patients = f" on {_count(summary.n_test, 'held-out patient')}" if summary.n_test else ""
-    subjects = [_SUBJECTS.get(arm, arm_title(arm)) for arm in arms]
-    first = f"{missing}{subjects[0]} reaches a mean Dice of {dice[0]} points{patients}"
-    rest = [f"{subject} reaches {points}" for subject, points in zip(subjects[1:], dice[1:], strict=True)]
+    subjects = [_SUBJECTS.get(arm, arm_title(arm)) for arm in dice]
+    first = f"{missing}{subjects[0]} reaches a mean Dice of {points[0]} points{_on_whom(summary, trained_on)}"
+    rest = [f"{subject} reaches {value}" for subject, value in zip(subjects[1:], points[1:], strict=True)]
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in (first, *rest))
+
+
+def _on_whom(summary: Summary, trained_on: bool) -> str:
+    if trained_on:
+        return " on annotations that it was trained on"
+    return f" on {_count(summary.n_test, 'held-out patient')}" if summary.n_test else ""
 
 
 def _overall(differences: Sequence[Difference]) -> list[Difference]:
@@ -67,12 +78,19 @@ def _overall(differences: Sequence[Difference]) -> list[Difference]:
 
 def _sentence(row: Difference) -> str:
     """A difference in words; an interval that holds 0 is called what it is."""
-    mean, low, high = row.interval.mean, row.interval.low, row.interval.high
+    mean, n = row.interval.mean, row.interval.n
     left, right = arm_title(row.left), _NAMES_IN_TEXT.get(row.right, arm_title(row.right))
-    sure = "; the interval includes 0, so this cohort can't tell them apart" if low <= 0 <= high else ""
     way = "above" if mean >= 0 else "below"
+    return f"{left} is {abs(mean):.1f} points {way} {right} ({_sure(row.interval.bounds, _count(n, 'patient'))})."
+
+
+def _sure(bounds: tuple[float, float] | None, patients: str) -> str:
+    if bounds is None:
+        return f"n = {patients}, so there is no interval"
+    low, high = bounds
     interval = f"95 % interval {low:+.1f} to {high:+.1f}".replace("-", "−")
-    return f"{left} is {abs(mean):.1f} points {way} {right} ({interval}, n = {row.interval.n} patients{sure})."
+    unsure = "; the interval includes 0, so this cohort can't tell them apart" if low <= 0 <= high else ""
+    return f"{interval}, n = {patients}{unsure}"
 
 
 def _made(summary: Summary) -> str:

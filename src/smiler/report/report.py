@@ -22,7 +22,9 @@ from markupsafe import Markup
 
 from smiler.domain.files import read_json, write_text
 from smiler.domain.signpost import instead
-from smiler.report import coverage, overlays, scorebook
+from smiler.evaluation.scores import WARNING
+from smiler.evaluation.statistics import FEW, Interval
+from smiler.report import coverage, overlays
 from smiler.report.comparison import Comparison, read_comparison
 from smiler.report.coverage import Cover, make_cover
 from smiler.report.curves import Relabelling, draw_curves, make_relabelling, read_curves
@@ -30,7 +32,7 @@ from smiler.report.headline import Headline, make_headline
 from smiler.report.inputs import Audit, Summary, read_model, read_text
 from smiler.report.names import Organs, arm_title
 from smiler.report.overlays import Overlays, make_overlays, read_stack
-from smiler.report.scorebook import Scorebook, make_scorebook, organ_title, read_scores
+from smiler.report.scorebook import Scorebook, make_scorebooks, organ_title, read_scores
 
 INPUTS = (
     "summary.json",
@@ -51,7 +53,7 @@ class Page:
     organs: Organs
     headline: Headline | None
     cover: Cover | None
-    scores: Scorebook | None
+    scores: Sequence[Scorebook]
     overlays: Overlays | None
     relabelling: Relabelling | None
     comparison: Comparison | None
@@ -82,11 +84,11 @@ def read_page(folder: Path) -> Page:
     curves, sources = read_curves(folder), _sources(folder)
     titles = summary.organs if summary else {}
     organs = Organs(audit.organs, audit.titles) if audit else Organs(tuple(titles), titles)
-    scores = make_scorebook(arms, organs) if arms else None
+    scores = make_scorebooks(arms, organs) if arms else []
     return Page(
         name=folder.resolve().name,
         organs=organs,
-        headline=make_headline(summary, scores.differences if scores else []) if summary else None,
+        headline=make_headline(summary, scores[0] if scores else None) if summary else None,
         cover=make_cover(audit, organs) if audit else None,
         scores=scores,
         overlays=make_overlays(stack, organs) if stack else None,
@@ -110,12 +112,14 @@ def _template() -> Template:
         arm_title=arm_title,
         organ_title=organ_title,
         statuses=coverage.MEANINGS,
-        few=scorebook.FEW,
+        few=FEW,
+        score_id=_score_id,
+        trained_warning=WARNING,
         glyph=coverage.glyph,
         learned_by=("smile", "ignore-volume"),
         window=(overlays.LEVEL_HU, overlays.WIDTH_HU),
     )
-    environment.filters.update(number=_number, percent=_percent, p_value=_p_value)
+    environment.filters.update(number=_number, percent=_percent, p_value=_p_value, span=_span, optional=_optional)
     return environment.from_string(_packaged("template.html.j2"))
 
 
@@ -131,15 +135,34 @@ def _sources(folder: Path) -> list[tuple[str, str]]:
     return [(name, text) for name, text in texts if text is not None]
 
 
-def _number(value: float, digits: int = 1, sign: str = "") -> str:
-    """A number with a real minus sign and thousands apart."""
-    return f"{value:{sign},.{digits}f}".replace("-", "−")
+def _score_id(book: Scorebook, first: bool) -> str:
+    """The section's id: `scores`, and of a second kind `scores-yes`."""
+    return "scores" if first else f"scores-{book.learned.value}"
+
+
+DASH = "–"
+
+
+def _number(value: float | None, digits: int = 1, sign: str = "") -> str:
+    """A number with a real minus sign and thousands apart; – where there is none."""
+    return DASH if value is None else f"{value:{sign},.{digits}f}".replace("-", "−")
+
+
+def _span(interval: Interval | None, sign: str = "") -> str:
+    """Low to high; – where there is no interval, as with one patient."""
+    bounds = interval.bounds if interval else None
+    return " to ".join(_number(bound, 1, sign) for bound in bounds) if bounds else DASH
+
+
+def _optional(text: str) -> float | None:
+    """A number of a table, None where its cell is empty."""
+    return float(text) if text else None
 
 
 def _percent(share: float | None) -> str:
     """A share as per cent, small ones with more digits; – where it is not known."""
     if share is None:
-        return "–"
+        return DASH
     if share == 0:
         return "0 %"
     value = 100 * share
@@ -148,5 +171,8 @@ def _percent(share: float | None) -> str:
     return f"{value:.2f} %" if value < 1 else f"{value:.1f} %" if value < 99.95 else f"{value:.0f} %"
 
 
-def _p_value(value: float) -> str:
+def _p_value(value: float | None) -> str:
+    """A p value; – where one patient is no test."""
+    if value is None:
+        return DASH
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,36 +1,58 @@
-"""`scores.csv` as tables and panels: means with intervals over patients, and differences on the same patients."""
+"""`scores.csv` as tables and panels: means with intervals over patients, and differences on the same patients.
 
-import csv
+Scores of annotations that a network was trained on never share a table or a mean with others.
+"""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 
-from smiler.domain.errors import BadInput
-from smiler.evaluation.scores import Score
-from smiler.evaluation.statistics import Interval, bootstrap_mean, holm, paired_difference, wilcoxon
+from smiler.evaluation.metrics import SCALES, Scale, columns
+from smiler.evaluation.score_table import read_scores as read_rows
+from smiler.evaluation.scores import (
+    HEADINGS,
+    Absence,
+    Learned,
+    Score,
+    absence,
+    by_learned,
+    columns_of,
+    difference_of,
+    mean_of,
+)
+from smiler.evaluation.scores import per_patient as values_by_patient
+from smiler.evaluation.statistics import FEW, Interval, holm_of
 from smiler.report.figures import Dot, DotPanel, draw_dots
 from smiler.report.names import Organs, arm_style, arm_title, in_order
 
 CONTRASTS = (("smile", "baseline"), ("smiler", "smile"), ("full", "smiler"))
-FEW = 20
-"""Below this many patients, bootstrap intervals are known to be too narrow, and the page says so."""
+POINTS = SCALES["dice"].factor
 
 Arms = Mapping[str, Sequence[Score]]
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A row of the table of means. Dice and NSD in points, HD95 in mm."""
+    """A row of the table of means, in the units that people read: over patients in whom the organ is present.
+
+    `dice` and the numbers of `metrics` (by column) are None where the organ is present in nobody, or the table lacks
+    the metric.
+    """
 
     organ: str
     arm: str
     style: str
-    dice: Interval
-    nsd: float
-    hd95_mm: float
+    dice: Interval | None
+    metrics: Mapping[str, float | None]
+    absence: Absence
+
+    @property
+    def n(self) -> int:
+        """Patients in whom the organ is present."""
+        return self.dice.n if self.dice else 0
 
 
 @dataclass(frozen=True)
@@ -41,87 +63,114 @@ class Difference:
     right: str
     organ: str
     interval: Interval
-    p: float
-    adjusted: float
+    p: float | None
+    adjusted: float | None
 
 
 @dataclass(frozen=True)
 class Scorebook:
-    """What the page shows of the scores. The row of all organs together has the organ ''."""
+    """What the page shows of the scores of one kind. The row of all organs together has the organ ''.
 
+    `metrics`: the columns beside Dice, and how they are written; `overall`: mean Dice in points by arm.
+    """
+
+    learned: Learned
     panels: Sequence[Markup]
+    metrics: Mapping[str, Scale]
     means: Sequence[Mean]
     difference_panels: Sequence[Markup]
     differences: Sequence[Difference]
+    overall: Mapping[str, float]
     named: bool
     few: bool
+
+    @property
+    def heading(self) -> str:
+        """What stands over them."""
+        return HEADINGS[self.learned]
+
+    @property
+    def trained_on(self) -> bool:
+        """Whether they are scores of what the network was trained on."""
+        return self.learned is Learned.YES
 
 
 def read_scores(path: Path) -> Arms | None:
     """Scores by arm; a file without the column `arm` holds one arm, ''. None where there is no such file."""
     if not path.exists():
         return None
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            _check_columns(path, reader.fieldnames or ())
-            rows = [(row.get("arm") or "", _score(path, number, row)) for number, row in enumerate(reader, start=2)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput("the file is not a readable table", where=str(path), got=str(error)) from error
+    rows = [(row.get("arm") or "", score) for row, score in read_rows(path)]
     arms = {arm: tuple(score for name, score in rows if name == arm) for arm in in_order(name for name, _ in rows)}
     return arms or None
 
 
-def make_scorebook(arms: Arms, organs: Organs) -> Scorebook:
-    """Tables and panels of these scores."""
+def make_scorebooks(arms: Arms, organs: Organs) -> list[Scorebook]:
+    """One for each kind of scores: not trained on, unknown, trained on."""
+    kinds = by_learned(score for scores in arms.values() for score in scores)
+    of_kind = {kind: {arm: tuple(by_learned(scores).get(kind, ())) for arm, scores in arms.items()} for kind in kinds}
+    return [
+        make_scorebook(kind, {arm: scores for arm, scores in found.items() if scores}, organs)
+        for kind, found in of_kind.items()
+    ]
+
+
+def make_scorebook(learned: Learned, arms: Arms, organs: Organs) -> Scorebook:
+    """Tables and panels of scores of one kind."""
     keys = organs.in_order(score.organ for scores in arms.values() for score in scores)
     shown = ["", *keys] if len(keys) > 1 else keys
     differences = compare(arms, shown)
-    pairs = [(key, arm) for key in shown for arm in arms if per_patient(arms[arm], "dice", key)]
-    means = [_mean(arm, key, arms[arm]) for key, arm in pairs]
-    panels = [_panel(arms, key, organs) for key in shown]
+    metrics = {name: columns()[name] for name in columns_of(s for scores in arms.values() for s in scores)}
+    means = [_mean(arm, key, arms[arm], metrics) for key in shown for arm in arms if _scored(arms[arm], key)]
+    panels = [panel for key in shown if (panel := _panel(arms, key, organs)).rows]
     against = _difference_panels(arms, differences, organs)
+    overall = {arm: _dice(scores, "") for arm, scores in arms.items()}
     return Scorebook(
-        [draw_dots(panel, f"dice{place}") for place, panel in enumerate(panels)],
+        learned,
+        [draw_dots(panel, f"dice-{learned.value}{place}") for place, panel in enumerate(panels)],
+        {name: scale for name, scale in metrics.items() if name != "dice"},
         means,
-        [draw_dots(panel, f"difference{place}") for place, panel in enumerate(against)],
+        [draw_dots(panel, f"difference-{learned.value}{place}") for place, panel in enumerate(against)],
         differences,
+        {arm: interval.mean for arm, interval in overall.items() if interval},
         named=list(arms) != [""],
-        few=min(mean.dice.n for mean in means) < FEW,
+        few=min(mean.n for mean in means) < FEW,
     )
 
 
 def per_patient(scores: Sequence[Score], metric: str, organ: str = "") -> dict[str, float]:
-    """One value a patient: the mean over scans and, where no organ is given, over organs. Dice and NSD in points."""
-    values: dict[str, list[float]] = {}
-    for score in scores:
-        if organ in ("", score.organ):
-            values.setdefault(score.patient, []).append(getattr(score, metric))
-    scale = 1 if metric == "hd95_mm" else 100
-    return {patient: scale * float(np.mean(values[patient])) for patient in sorted(values)}
+    """One value a patient in whom the organ is present, in the unit that people read: Dice and NSD in points."""
+    factor = columns()[metric].factor
+    return {patient: factor * value for patient, value in values_by_patient(scores, metric, organ).items()}
 
 
 def compare(arms: Arms, keys: Sequence[str]) -> list[Difference]:
     """Every contrast whose arms are there, per organ, over the patients that both scored; Holm over all of them."""
-    found = []
-    for left, right in CONTRASTS:
-        for key in keys if left in arms and right in arms else ():
-            a, b = _paired(arms, (left, right), key)
-            if a:
-                found.append((left, right, key, paired_difference(a, b), wilcoxon(a, b)))
-    adjusted = holm([row[-1] for row in found]) if found else []
+    found = [
+        (left, right, key, difference[0].scaled(POINTS), difference[1])
+        for left, right in CONTRASTS
+        if left in arms and right in arms
+        for key in keys
+        if (difference := difference_of(arms[left], arms[right], "dice", key))
+    ]
+    adjusted = holm_of([row[-1] for row in found])
     return [Difference(*row, p) for row, p in zip(found, adjusted, strict=True)]
 
 
-def _paired(arms: Arms, names: tuple[str, str], organ: str) -> tuple[list[float], list[float]]:
-    a, b = (per_patient(arms[name], "dice", organ) for name in names)
-    both = [patient for patient in a if patient in b]
-    return [a[patient] for patient in both], [b[patient] for patient in both]
+def _scored(scores: Sequence[Score], organ: str) -> bool:
+    return any(organ in ("", score.organ) for score in scores)
 
 
-def _mean(arm: str, organ: str, scores: Sequence[Score]) -> Mean:
-    dice, nsd, hd95 = (list(per_patient(scores, metric, organ).values()) for metric in ("dice", "nsd", "hd95_mm"))
-    return Mean(organ, arm, arm_style(arm), bootstrap_mean(dice), float(np.mean(nsd)), float(np.mean(hd95)))
+def _dice(scores: Sequence[Score], organ: str) -> Interval | None:
+    shares = mean_of(scores, "dice", organ)
+    return shares.scaled(POINTS) if shares else None
+
+
+def _mean(arm: str, organ: str, scores: Sequence[Score], metrics: Mapping[str, Scale]) -> Mean:
+    found = {name: list(values_by_patient(scores, name, organ).values()) for name in metrics}
+    means = {
+        name: scale.factor * float(np.mean(found[name])) if found[name] else None for name, scale in metrics.items()
+    }
+    return Mean(organ, arm, arm_style(arm), _dice(scores, organ), means, absence(scores, organ))
 
 
 def organ_title(key: str, organs: Organs) -> str:
@@ -132,9 +181,9 @@ def organ_title(key: str, organs: Organs) -> str:
 def _panel(arms: Arms, organ: str, organs: Organs) -> DotPanel:
     rows = []
     for arm, scores in arms.items():
-        values = list(per_patient(scores, "dice", organ).values())
-        if values:
-            rows.append(Dot(arm_title(arm) or "This run", arm_style(arm), bootstrap_mean(values), values))
+        values, interval = list(per_patient(scores, "dice", organ).values()), _dice(scores, organ)
+        if interval:
+            rows.append(Dot(arm_title(arm) or "This run", arm_style(arm), interval, values))
     return DotPanel(organ_title(organ, organs), "Dice (points, 0 to 100)", rows, limits=(-2, 102))
 
 
@@ -144,32 +193,10 @@ def _difference_panels(arms: Arms, differences: Sequence[Difference], organs: Or
         rows = [row for row in differences if (row.left, row.right) == (left, right)]
         dots = []
         for row in rows:
-            a, b = _paired(arms, (left, right), row.organ)
-            patients = [one - other for one, other in zip(a, b, strict=True)]
+            a, b = (per_patient(arms[arm], "dice", row.organ) for arm in (left, right))
+            patients = [a[patient] - b[patient] for patient in a if patient in b]
             dots.append(Dot(organ_title(row.organ, organs), left, row.interval, patients))
         if dots:
             title = f"{arm_title(left)} − {arm_title(right)}"
             panels.append(DotPanel(title, "difference in Dice (points)", dots, signed=True))
     return panels
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    missing = [field.name for field in fields(Score) if field.name not in columns]
-    if missing:
-        raise BadInput(
-            "columns are missing",
-            where=str(path),
-            got=", ".join(columns) or "an empty file",
-            do=f"add {', '.join(missing)}",
-        )
-
-
-def _score(path: Path, number: int, row: Mapping[str, str]) -> Score:
-    try:
-        numbers = [float(row[name]) for name in ("dice", "nsd", "hd95_mm", "predicted_ml", "reference_ml")]
-    except (TypeError, ValueError) as error:
-        raise BadInput("not a number", where=f"{path}, line {number}", got=str(error)) from error
-    if not (np.isfinite(numbers).all() and all(0 <= share <= 1 for share in numbers[:2])):
-        where = f"{path}, line {number}"
-        raise BadInput("Dice and NSD lie in [0, 1], the rest is finite", where=where, got=str(numbers))
-    return Score(row["case"], row["patient"], row["organ"], row["status"], *numbers)

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,18 @@ class Database:
         """A setting, or None."""
         found = self.rows("SELECT value FROM setting WHERE key = ?", key)
         return str(found[0]["value"]) if found else None
+
+    def forget(self, key: str) -> None:
+        """Remove a setting, so that the file holds it nowhere: neither in free pages nor in the log beside it."""
+        if self.setting(key) is None:
+            return
+        with self._lock:
+            self._connection.execute("PRAGMA secure_delete=ON")
+            with self.writing():
+                self.run("DELETE FROM setting WHERE key = ?", key)
+            with suppress(sqlite3.OperationalError):  # somebody reads: the log goes when the last one closes the file
+                for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    self._connection.execute(statement).fetchall()
 
     def copy_to(self, path: Path) -> None:
         """A consistent copy, made while others write."""

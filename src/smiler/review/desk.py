@@ -4,26 +4,26 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smiler.domain.cells import Cell, parse_cell
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json
 from smiler.domain.judged import Judged, read_judged
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress
-from smiler.domain.provenance import Provenance, beside
 from smiler.formats.nifti_grid import Grid
 from smiler.formats.volumes import content, read_labels
 from smiler.review import events
 from smiler.review.blobs import Blobs
 from smiler.review.edits import EditLog
 from smiler.review.errors import Pair, Refused
+from smiler.review.keys import Keys
 from smiler.review.ledger import MADE_HERE, Answer, Asked, Ledger
 from smiler.review.masks import Mask
 from smiler.review.orientation import ras, ras_shape
+from smiler.review.origins import accepted_note, corrected_note
 from smiler.review.revisions import REPEAT, Change, Revision
 from smiler.review.scans import Scans, grid_hash
 from smiler.review.sheet import Sheet, Told
@@ -52,7 +52,8 @@ class Desk:
         self.ledger = Ledger(self.folder, clock)
         self.edits = EditLog(self.ledger.database)
         self.sheet = Sheet(cohort, self.ledger, told, progress)
-        self.blobs, self.scans = Blobs(self.folder), Scans()
+        self.keys = Keys(cohort)
+        self.blobs, self.scans = Blobs(self.folder), Scans(told)
         self._judged: tuple[list[tuple[Path, int]], list[tuple[str, Judged]]] = ([], [])
         self._masks: OrderedDict[tuple[Pair, int], Mask] = OrderedDict()
         self._locks: dict[str, threading.RLock] = {}
@@ -249,18 +250,13 @@ class Desk:
     def _accepted(self, head: Revision) -> Revision:
         pair, mask = head.pair, self.mask(head, head.case)
         self._check(pair, mask)
-        name, base = self.keep(head), self.ledger.base(pair)
-        if base is not None and base.state is State.PROPOSED and self.ledger.stored(base)[0] == name:
-            self._tell_origin(name, base)
+        name = self.keep(head)
+        note = accepted_note(self.cohort, self.ledger, head)
+        if note is not None:
+            self.blobs.tell(name, pair.case, pair.organ, note)
         made = replace(self._new(pair, State.ACCEPTED), mask=name, cell=self.blobs.cell(name))
         made = replace(made, model=head.model, round=head.round, agreement=head.agreement, unsure_cm2=head.unsure_cm2)
         return made.changed(mask.change_from(mask))
-
-    def _tell_origin(self, name: str, base: Revision) -> None:
-        """An accepted proposal stays a model's mask, and says so beside it as before."""
-        about = self.cohort.folder / beside(parse_cell(base.cell).path)
-        if about.is_file():
-            self.blobs.tell(name, read_json(about))
 
     def _correction(self, asked: Asked, pair: Pair, mask: Mask) -> Revision:
         parent = self.ledger.revision(pair, asked.expected)
@@ -278,16 +274,11 @@ class Desk:
                 self.keep(parent)
             change = mask.change_from(self.mask(parent, pair.case))
         name = self.blobs.put(mask, self.grid(pair.case))
-        self._tell_correction(name, parent)
+        self.blobs.tell(name, pair.case, pair.organ, corrected_note(self.cohort, self.ledger, parent))
         made = replace(self._new(pair, State.CORRECTED), mask=name, cell=self.blobs.cell(name))
         if parent is not None:
             made = replace(made, model=parent.model, round=parent.round)
         return made.changed(change)
-
-    def _tell_correction(self, name: str, parent: Revision | None) -> None:
-        parents = {} if parent is None else {"mask": self.ledger.stored(parent)[0], "model": parent.model}
-        told = {key: value for key, value in parents.items() if value}
-        self.blobs.tell(name, asdict(Provenance("review", told, {"kind": "corrected" if told else "drawn"})))
 
     def _new(self, pair: Pair, state: State) -> Revision:
         return Revision(pair.case, pair.organ, 0, state, "review", grid=grid_hash(self.grid(pair.case)))

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,8 @@ from smiler.review.revisions import COLUMNS, REPEAT, UNDO, Revision, canonical
 from smiler.review.states import State
 
 FILE = "ledger.sqlite"
+OLD_KEY = "secret"
+"""The setting in which the first versions kept the key that is in `keys` now."""
 MADE_HERE = ("review", "verify", UNDO)
 """Sources of revisions that do not come from the cohort."""
 
@@ -55,14 +56,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._heads: tuple[int, dict[Pair, Revision]] = (0, {})
         self._decided: dict[str, tuple[int, list[Revision]]] = {}
-        with self.database.writing():
-            if self.database.setting("secret") is None:
-                self.database.run("INSERT INTO setting VALUES ('secret', ?)", secrets.token_hex(32))
-
-    @property
-    def secret(self) -> bytes:
-        """Makes the ids of cases opaque; stays the same for this cohort."""
-        return (self.database.setting("secret") or "").encode()
+        self.database.forget(OLD_KEY)
 
     def now(self) -> str:
         """The time of what happens now."""

@@ -47,7 +47,8 @@ class StoredCase:
 
     `image`: int16 HU, windowed; `drawn`: int32, bit k where an expert drew organ k; `known`: int32 (z,), bit k on the
     slices where an expert's word about organ k counts. `voxels`: (z, K) drawn voxels a slice. `moments`: count, sum and
-    sum of squares of the HU of drawn voxels. `room`: memory in which voxels may stay once they are read.
+    sum of squares of the HU of drawn voxels. `room`: memory in which voxels may stay once they are read. `content`:
+    hash of the CT as it was given.
     """
 
     case: Case
@@ -59,6 +60,7 @@ class StoredCase:
     voxels: NDArray[np.int64]
     moments: tuple[float, float, float]
     room: Room = field(default=Room(0), compare=False, repr=False)
+    content: str = ""
 
     @cached_property
     def image(self) -> Any:
@@ -138,7 +140,9 @@ def build_store(
 
 
 def _stored_case(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> StoredCase:
-    image_key, label_key = _keys(cohort, case, options, Hashes(cache / "hashes"))
+    hashes = Hashes(cache / "hashes")
+    image_hash = hashes.of(cohort.image_path(case))
+    image_key, label_key = _keys(cohort, case, options, image_hash, hashes)
     about = cache / f"{label_key}.json"
     ready = all((cache / name).exists() for name in (f"{image_key}.b2nd", f"{label_key}.b2nd", about.name))
     if not ready:
@@ -153,13 +157,14 @@ def _stored_case(cohort: Cohort, case: Case, cache: Path, options: StoreOptions)
         np.asarray(entry["known"], dtype=np.int32),
         np.asarray(entry["voxels"], dtype=np.int64).reshape(-1, len(cohort.organs)),
         tuple(entry["moments"]),
+        content=image_hash,
     )
 
 
-def _keys(cohort: Cohort, case: Case, options: StoreOptions, hashes: Hashes) -> tuple[str, str]:
+def _keys(cohort: Cohort, case: Case, options: StoreOptions, image_hash: str, hashes: Hashes) -> tuple[str, str]:
     image = {
         "version": VERSION,
-        "content": hashes.of(cohort.image_path(case)),
+        "content": image_hash,
         "data": options.data.model_dump(mode="json"),
         "reading": options.reading.model_dump(mode="json"),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from smiler.domain.cohort import MANIFEST, Cohort
 from smiler.domain.endings import stem_of
 from smiler.domain.errors import BadInput, raise_all
-from smiler.domain.files import write_json, write_text
+from smiler.domain.files import try_writing, write_json, write_text
 from smiler.domain.locks import claiming
 from smiler.domain.names import folded
 from smiler.domain.places import exists
@@ -19,7 +19,7 @@ from smiler.formats.volumes import is_nifti
 from smiler.prediction.model import Model
 from smiler.verbs.model_at import ModelAt, usual_workers
 from smiler.verbs.outputs import LABELS, VOLUMES, check_outputs
-from smiler.verbs.predict_image import KINDS, Predicted, PredictImage, PredictRequest
+from smiler.verbs.predict_image import KINDS, Predicted, PredictImage, PredictRequest, TryMasks
 from smiler.workers.base import Workers
 
 __all__ = ["KINDS", "PredictImage", "PredictRequest", "Predicted", "named_images", "predict"]
@@ -34,29 +34,36 @@ def predict(
 ) -> list[Predicted]:
     """Predict every image (NIfTI files, DICOM folders or zip files, or cohort folders: all their cases).
 
-    Names, organs and kinds are checked first. Workers in other processes need a ModelAt: they open it themselves.
+    Names, organs, kinds and the folder are checked first, and DICOM masks are written on trial. Workers in other
+    processes need a ModelAt: they open it themselves.
     """
     for key in request.organs:
         model.organs.index(key)
     named = named_images(images)
     _check_kinds(request.kinds, named)
-    work = PredictImage(model, request)
+    work, shown, hands = PredictImage(model, request), progress or Silent(), workers or usual_workers(model)
     with claiming(request.out):
         check_outputs(work, named)
-        results = (workers or usual_workers(model)).map(work, named.items())
-        done = list((progress or Silent()).track(results, "predicting", len(named)))
+        _rehearse(hands, model, named, request)
+        done = list(shown.track(hands.map(work, named.items()), "predicting", len(named)))
+        for row in done:
+            for note in row.notes:
+                shown.note(f"{row.name}: {note}")
         write_text(request.out / VOLUMES, _volumes_table(done, request.organs or model.organs.keys))
         if request.labelmap:
             write_json(request.out / LABELS, {key: k + 1 for k, key in enumerate(model.organs.keys)})
     return done
 
 
+def _rehearse(hands: Workers, model: Model | ModelAt, named: Mapping[str, Path], request: PredictRequest) -> None:
+    """What can fail at the end is tried before anything is computed: BadInput says all of it."""
+    try_writing(request.out)
+    files = [KINDS[kind] for kind in request.kinds if kind != "nifti"]
+    new = [item for item in named.items() if not all((request.out / item[0] / file).exists() for file in files)]
+    raise_all([fault for faults in hands.map(TryMasks(model.organs, request), new) for fault in faults])
+
+
 def _check_kinds(kinds: Sequence[str], named: Mapping[str, Path]) -> None:
-    for kind in kinds:
-        if kind not in KINDS:
-            raise BadInput(
-                "no such kind of masks", where="--write", got=repr(kind), do=f"choose among {', '.join(KINDS)}"
-            )
     faults = [
         BadInput("DICOM masks belong to a DICOM series", where=f"image {name!r}", got=str(path), do="write nifti")
         for name, path in named.items()

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smiler.domain.checks import check_choice, check_once
+from smiler.domain.errors import BadInput, Faults
 from smiler.domain.fetching import fetched
 from smiler.domain.files import forget_unfinished, hash_json, read_json, remove, write_text
 from smiler.domain.names import beside_pair
 from smiler.domain.organs import OrganSet
 from smiler.domain.provenance import Provenance
-from smiler.formats.dicom.client import write_masks
+from smiler.formats.dicom.client import rehearse_masks, write_masks
 from smiler.formats.dicom.segments import segments_of
 from smiler.formats.nifti import write_labels, write_probability
 from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
@@ -58,13 +60,21 @@ class PredictRequest:
     options: PredictionOptions = PredictionOptions()
     reading: ReadOptions = ReadOptions()
 
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            check_choice(kind, "--write", "kind of masks", KINDS)
+        if not self.kinds:
+            raise BadInput("no kind of masks", where="--write", do=f"choose among {', '.join(KINDS)}")
+        check_once(self.organs, "--organs")
+
 
 @dataclass(frozen=True)
 class Predicted:
-    """One finished image: its name and each organ's volume in ml."""
+    """One finished image: its name, each organ's volume in ml, and what had to be decided to read it."""
 
     name: str
     volumes_ml: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,16 +157,16 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         facts = {**self._facts, "volumes_ml": volumes, "notes": list(image.notes), "engine": made.engine}
         facts["files"] = [path.relative_to(self.request.out).as_posix() for path in files]
         Provenance("predict", image.parents, facts).save(about)
-        return Predicted(image.name, volumes)
+        return Predicted(image.name, volumes, image.notes)
 
     def _parents(self, path: Path) -> dict[str, str]:
         return {"image": content(path), "model": self.model.made_by}
 
     def _finished(self, name: str, path: Path) -> Predicted | None:
         """What was made of the same image before, if all of it is there."""
-        finished = _finished(self._about(name), self._parents(path), self._facts)
+        finished = _finished(name, self._about(name), self._parents(path), self._facts)
         whole = finished is not None and all(mask.exists() for mask in self.files(name))
-        return Predicted(name, finished) if finished is not None and whole else None
+        return finished if whole else None
 
     def files(self, name: str) -> list[Path]:
         """What is written for an image, besides its provenance."""
@@ -179,6 +189,29 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
     def memory(self, item: tuple[str, Path]) -> int:
         """About how many bytes it takes, without the network's own."""
         return _footprint(self.request, len(self.organs)).of(item[1], self.request.reading, self.model.facts.data)
+
+    def where(self, item: tuple[str, Path]) -> str:
+        """How an error names it."""
+        return f"image {item[0]!r}, file {item[1]}"
+
+
+@dataclass(frozen=True)
+class TryMasks:
+    """Write an image's DICOM masks on trial, (name, path): what is wrong with its headers is found before computing."""
+
+    organs: OrganSet
+    request: PredictRequest
+
+    def __call__(self, item: tuple[str, Path]) -> tuple[BadInput, ...]:
+        """Why they can't be written; empty if they can."""
+        keys = [key for key in self.organs.keys if key in (self.request.organs or self.organs.keys)]
+        try:
+            with fetched(item[1]) as series:
+                for kind in _dicom_kinds(self.request):
+                    rehearse_masks(series, segments_of(self.organs, keys, "AUTOMATIC"), kind)
+        except BadInput as error:
+            return error.faults if isinstance(error, Faults) else (error,)
+        return ()
 
     def where(self, item: tuple[str, Path]) -> str:
         """How an error names it."""
@@ -209,14 +242,15 @@ def _forget(about: Path, files: Sequence[Path], out: Path) -> None:
                 remove(path)
 
 
-def _finished(about: Path, parents: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, float] | None:
-    """The volumes of an image that was predicted with the same inputs before."""
+def _finished(name: str, about: Path, parents: Mapping[str, str], facts: Mapping[str, Any]) -> Predicted | None:
+    """What was made of an image that was predicted with the same inputs before."""
     old = read_json(about) if about.exists() else None
     if not isinstance(old, dict) or old.get("parents") != parents:
         return None
     told = old.get("facts", {})
     volumes: dict[str, float] | None = told.get("volumes_ml")
-    return volumes if all(told.get(key) == value for key, value in facts.items()) else None
+    same = volumes is not None and all(told.get(key) == value for key, value in facts.items())
+    return Predicted(name, volumes, tuple(told.get("notes", ()))) if same and volumes is not None else None
 
 
 def _fingerprint(request: PredictRequest) -> str:

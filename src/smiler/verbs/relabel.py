@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from smiler.curriculum.relabel import accept, opinions_for
 from smiler.domain.amending import amend
 from smiler.domain.cells import Cell, Status, proposed
+from smiler.domain.checks import check_choice, check_number
 from smiler.domain.cohort import Case, Cohort
+from smiler.domain.errors import BadInput
 from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, planes
 from smiler.domain.files import forget_unfinished, hash_json, read_json, remove
 from smiler.domain.judged import Judged, JudgedCase
 from smiler.domain.ledger import cohort_at
 from smiler.domain.locks import claiming
 from smiler.domain.names import beside_pair, pair_name
-from smiler.domain.progress import Progress, Silent
+from smiler.domain.origin import take_along
+from smiler.domain.progress import Progress, Silent, WithNotes, without_notes
 from smiler.domain.provenance import Provenance
 from smiler.formats.base import some
 from smiler.formats.labels import LabelOptions, read_case_labels
@@ -32,6 +35,7 @@ from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Gathered
 from smiler.prediction.volume import Grids, WorkingImage, kept_bits, mask_of, restored, to_working, working_bits
 from smiler.prediction.votes import FEWEST, Votes
+from smiler.selection import RULES
 from smiler.selection.propose import Selection
 from smiler.store.resample import HALF, Resampler
 from smiler.verbs.footprint import Footprint
@@ -42,6 +46,7 @@ from smiler.workers.base import Staged, Workers
 FOLDER = "completed"
 UNSURE = "uncertainty"
 """Beside a proposal for the review: 0 (all passes agree) to 1."""
+LEAST_FRACTION = 0.01
 PATIENCE_SECONDS = 30.0
 """How long a review that is writing cases.csv is waited for."""
 
@@ -65,6 +70,14 @@ class RelabelRequest:
     review: bool = False
     learned: frozenset[tuple[str, str]] = frozenset()
 
+    def __post_init__(self) -> None:
+        check_choice(self.rule, "--rule", "rule", RULES)
+        check_number(self.fraction, "--fraction", LEAST_FRACTION, 1)
+        check_number(self.passes, "curriculum.passes", 2, 100, whole=True)
+        check_number(self.stage, "stage of the model", 0, whole=True)
+        if self.review and self.fraction < 1:
+            raise BadInput("a round of review proposes all that is predicted", where="--fraction", do="leave it out")
+
 
 @dataclass(frozen=True)
 class _Wanted:
@@ -85,6 +98,12 @@ class _Wanted:
         cells = {k: proposed(self.masks[k].relative_to(out).as_posix()) if k in found else Cell() for k in self.masks}
         return self.case.with_cells(cells)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was told of the files when the masks were made."""
+        told = [note for mask in self.masks.values() for note in _facts(mask).get("notes", ())]
+        return tuple(dict.fromkeys(told))
+
     def done(self, request: RelabelRequest) -> bool:
         """Whether all of it lies there already."""
         made = all(_is_done(mask, self.parents, request) for mask in self.masks.values())
@@ -101,6 +120,7 @@ class _Read:
     grid: Grid
     drawn: NDArray[np.int32]
     known: NDArray[np.int32]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -112,10 +132,11 @@ class _Made:
     bits: NDArray[np.int32]
     votes: Votes | None
     judged: Mapping[str, Judged]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Case]):
+class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, WithNotes[Case]]):
     """Complete one case, (its number, the case): the work of `relabel`. One that is complete passes as it is."""
 
     model: Model | ModelAt
@@ -132,7 +153,8 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
         known = replace(case, cells={key: cell for key, cell in case.cells.items() if not cell.auto})
         labels = read_case_labels(self.cohort, known, ct.geometry, self.request.labels)
         working = to_working(self.model.facts.data, ct.hu, ct.geometry)
-        return _Read(wanted, number, working, ct.grid, labels.drawn, labels.known)
+        notes = (*(f"case {case.id}, image {case.image}: {note}" for note in ct.notes), *labels.notes)
+        return _Read(wanted, number, working, ct.grid, labels.drawn, labels.known, notes)
 
     def compute(self, read: _Read | _Wanted) -> _Made | _Wanted:
         """All that needs the network."""
@@ -146,12 +168,12 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
         if votes and read.wanted.judged:
             judged = {key: _judge(model, self.cohort, read, (bits, votes), key) for key in read.wanted.judged.organs}
         _drop_known(model, self.cohort, read, bits)
-        return _Made(read.wanted, read.grid, bits, votes, judged)
+        return _Made(read.wanted, read.grid, bits, votes, judged, read.notes)
 
-    def write(self, made: _Made | _Wanted) -> Case:
+    def write(self, made: _Made | _Wanted) -> WithNotes[Case]:
         """The case with `auto:` cells, its masks written, two at a time."""
         if isinstance(made, _Wanted):
-            return made.answered(self.request.out)
+            return WithNotes(made.answered(self.request.out), made.notes)
 
         def write(key: str) -> None:
             _write(made, key, self.model.organs.index(key), self.request)
@@ -160,7 +182,7 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
             list(pool.map(write, made.wanted.masks))
         if made.wanted.judged:
             made.wanted.judged.write(made.wanted.parents, made.judged)
-        return made.wanted.answered(self.request.out)
+        return WithNotes(made.wanted.answered(self.request.out), made.notes)
 
     def _wanted(self, case: Case) -> _Wanted:
         """Nothing is asked of files where every organ is annotated."""
@@ -218,10 +240,13 @@ def relabel(
         begun = cohort if there else begin(cohort, before, request.out, shown)
         items = list(enumerate(begun.cases[: len(cohort)]))
         results = (workers or usual_workers(model)).map(CompleteCase(model, begun, request), items)
-        done = {case.id: case for case in shown.track(results, "relabelling", len(items))}
+        each = shown.track(without_notes(results, shown), "relabelling", len(items))
+        done = {case.id: case for case in each}
         after = replace(begun, cases=tuple(done.get(case.id, case) for case in begun))
         with claiming(request.out, PATIENCE_SECONDS) if there else nullcontext():
             amended = amend(request.out, before, after)
+        if not there:
+            take_along(cohort, amended.cohort)
         _tidy(begun, amended.cohort)
         if amended.left:
             shown.note(f"changed by others meanwhile, and left so: {some([' '.join(pair) for pair in amended.left])}")
@@ -268,6 +293,13 @@ def _unsure(mask: Path) -> Path:
     return mask.with_name(f"{beside_pair(mask.name.removesuffix('.nii.gz'), UNSURE)}.nii.gz")
 
 
+def _facts(mask: Path) -> dict[str, Any]:
+    """What is noted beside a mask; empty where nothing is."""
+    about = read_json(_about(mask)) if _about(mask).exists() else None
+    facts = about.get("facts") if isinstance(about, dict) else None
+    return facts if isinstance(facts, dict) else {}
+
+
 def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) -> bool:
     old = read_json(_about(mask)) if _about(mask).exists() else None
     if not isinstance(old, dict) or old.get("parents") != parents:
@@ -293,7 +325,7 @@ def _write(made: _Made, key: str, channel: int, request: RelabelRequest) -> None
         remove(mask)
     if voxels:
         write_labels(mask, array, grid)
-    facts = {"round": request.stage, **_asked(request), "voxels": voxels}
+    facts = {"round": request.stage, **_asked(request), "voxels": voxels, "notes": list(made.notes)}
     facts["ml"] = round(voxels * grid.geometry.voxel_ml, 3)
     if made.votes:
         facts |= asdict(made.votes.agreement(channel))

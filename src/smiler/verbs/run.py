@@ -1,12 +1,15 @@
 """A run folder: the resolved recipe, events, checkpoints, rounds and provenance of one training."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from smiler.domain.checks import check_number
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
 from smiler.domain.remote import local
 from smiler.domain.signpost import instead
+from smiler.evaluation.scores import Learned
 from smiler.networks.checkpoint import PICKLED, Checkpoint, find_checkpoint, read_checkpoint
 from smiler.networks.device import as_trained, make_fabric
 from smiler.prediction.model import Model, ModelFacts, load_model
@@ -62,6 +65,13 @@ def find_model(path: Path) -> Checkpoint:
     return RunFolder(path).newest() if path.is_dir() else read_checkpoint(path)
 
 
+def stage_of(checkpoint: Checkpoint) -> int:
+    """The round that a checkpoint was trained in; 0 is the first training."""
+    stage = checkpoint.facts.get("stage", 0)
+    check_number(stage, f"{checkpoint.path}, stage", 0, whole=True)
+    return int(stage)
+
+
 def open_model(path: Path, device: str = "auto") -> tuple[Model, Recipe]:
     """The model of a run folder, or of one of its checkpoint files, on a device, and its recipe."""
     checkpoint, recipe = find_model(path), recipe_of(path)
@@ -78,11 +88,42 @@ def recipe_of(path: Path) -> Recipe:
     return Recipe()
 
 
-def trained_on(run: Path) -> frozenset[tuple[str, str]]:
-    """(case, organ) pairs from whose annotations a run learned; none for what is no run."""
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a run says of its training: the organs whose annotation it learned from, by case, and each CT's hash.
+
+    `images` is empty in runs that are older than it: there a case is known by its id alone.
+    """
+
+    annotated: Mapping[str, frozenset[str]]
+    images: Mapping[str, str] = field(default_factory=dict)
+
+    def learned(self, case: str, organ: str, image: str) -> Learned:
+        """Whether the run was trained on this organ's annotation in the CT of this hash.
+
+        Unknown where the case has the id, but not the CT, of one that was trained on: another patient, or a file that
+        was written anew.
+        """
+        same = [name for name, known in self.images.items() if known == image] if self.images else [case]
+        if any(organ in self.annotated.get(name, ()) for name in same):
+            return Learned.YES
+        return Learned.UNKNOWN if case in self.images and case not in same else Learned.NO
+
+
+def training_record(run: Path) -> TrainingRecord | None:
+    """What a run says of its training; None for what is no run, or says nothing."""
     path = RunFolder(run).provenance_path
     told = read_json(path) if path.exists() else None
     facts = told.get("facts") if isinstance(told, dict) else None
-    cases = facts.get("annotated") if isinstance(facts, dict) else None
-    rows = cases.items() if isinstance(cases, dict) else ()
+    cases, images = (facts.get(name) if isinstance(facts, dict) else None for name in ("annotated", "images"))
+    if not isinstance(cases, dict):
+        return None
+    annotated = {case: frozenset(organs) for case, organs in cases.items()}
+    return TrainingRecord(annotated, images if isinstance(images, dict) else {})
+
+
+def trained_on(run: Path) -> frozenset[tuple[str, str]]:
+    """(case, organ) pairs from whose annotations a run learned; none for what is no run."""
+    record = training_record(run)
+    rows = record.annotated.items() if record else ()
     return frozenset((case, organ) for case, organs in rows for organ in organs)

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from smiler.curriculum.calibration import FEWEST, hold_out
 from smiler.curriculum.estimate import Estimate, estimate, seconds_relabelling
 from smiler.curriculum.rounds import Plan, Round, curriculum
+from smiler.domain.checks import check_number
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json, read_json, write_json, write_text
@@ -38,6 +39,10 @@ class TrainRequest:
     cache: Path | None = None
     resume: bool = False
     budget_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.budget_minutes is not None:
+            check_number(self.budget_minutes, "--time-budget", 0.01)
 
 
 def train(request: TrainRequest, progress: Progress | None = None) -> RunFolder:
@@ -181,7 +186,8 @@ def _begin(
     )
     keys = store.organs.keys
     seen = {c.case.id: [key for k, key in enumerate(keys) if (c.known >> k & 1).any()] for c in store}
-    facts = {"method": recipe.method, "cases": len(store), "annotated": seen}
+    images = {c.case.id: c.content for c in store}
+    facts = {"method": recipe.method, "cases": len(store), "annotated": seen, "images": images}
     Provenance("train", parents, facts).save(run.provenance_path)
     write_text(run.recipe_path, recipe.to_toml())
     return recipe

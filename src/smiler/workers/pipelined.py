@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threading import Condition
 from typing import Generic
 
+from smiler.domain.checks import check_number
 from smiler.domain.fetching import keeping
 from smiler.workers.answers import Answer, answer
 from smiler.workers.base import A, B, I, InProcess, R, Staged, Work
@@ -25,6 +26,10 @@ class Pipelined:
     """
 
     memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory is not None:
+            check_number(self.memory, "--memory", 0)
 
     def map(self, work: Work[I, R], items: Iterable[I]) -> Iterator[R]:
         """As `Workers.map`. However it ends, what is being written is finished, and no thread outlives it."""

@@ -2,9 +2,9 @@
 
 import atexit
 import json
+import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput, raise_all
-from smiler.domain.files import cannot_write, replacing
+from smiler.domain.fetching import scratch
+from smiler.domain.files import replacing
 from smiler.domain.geometry import Geometry
 from smiler.formats.dicom.segments import Segment
 from smiler.formats.nifti import CT, ReadOptions
@@ -30,7 +31,8 @@ class _Process:
     """One limited process, started when it is first wanted."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-P", "-m", "smiler.formats.dicom.worker"]  # -P: no module from the user's folder
+        # -P: no module from the user's folder; our number, so that it ends with us
+        command = [sys.executable, "-P", "-m", "smiler.formats.dicom.worker", str(os.getpid())]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -107,12 +109,8 @@ def _ask(**task: Any) -> dict[str, Any]:
 
 @contextmanager
 def _file() -> Iterator[Path]:
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="smiler-")
-    except OSError as error:
-        raise cannot_write(Path(tempfile.gettempdir()), error) from error
-    with folder as name:
-        yield Path(name) / "array"
+    with scratch() as folder:
+        yield folder / "array"
 
 
 def read_header(path: Path, options: ReadOptions) -> Grid:
@@ -194,6 +192,12 @@ def write_masks(
             segments=rows,
             name=out.name,
         )
+
+
+def rehearse_masks(image: Path, segments: Sequence[Segment], kind: str) -> None:
+    """BadInput if `write_masks` could not write such masks for the series `image`; nothing is written."""
+    rows = [asdict(segment) for segment in segments]
+    _ask(task="write", kind=kind, path=str(image), array="", out="", target="", segments=rows, name="")
 
 
 def _grid(answer: Mapping[str, Any], path: Path) -> Grid:

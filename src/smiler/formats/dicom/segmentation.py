@@ -18,6 +18,7 @@ from smiler.formats.dicom.objects import LABELMAP_CLASS, UNREADABLE, Object
 from smiler.formats.dicom.segments import TRACKING, Segment
 from smiler.formats.dicom.series import Series
 from smiler.formats.dicom.stacking import Stacker
+from smiler.formats.dicom.texts import charset_for, mend_values
 
 _ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 _ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
@@ -209,6 +210,7 @@ def write_segmentation(series: Series, bits: NDArray[np.int32], segments: Sequen
     if series.shifts_mm.any():
         raise BadInput("a tilted series has no grid for a segmentation", where=str(series.path), do="write NIfTI")
     sources = sources_of(series)
+    charset = charset_for(sources[0], [segment.title for segment in segments])
     array = _frames(series, bits, len(segments))
     entropy = [str(sources[0].SOPInstanceUID), name, hashlib.blake2b(np.ascontiguousarray(bits).data).hexdigest()]
     descriptions = [_description(i + 1, segment, entropy) for i, segment in enumerate(segments)]
@@ -229,7 +231,10 @@ def write_segmentation(series: Series, bits: NDArray[np.int32], segments: Sequen
         series_description="smiler: organs",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=bool(array.any()),
+        specific_character_set=None,  # set below: pydicom knows more of them than highdicom
     )
+    if charset is not None:
+        seg.SpecificCharacterSet = charset
     stream = io.BytesIO()
     seg.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
@@ -299,6 +304,8 @@ def sources_of(series: Series) -> list[Any]:
         for key, uid in made.items():
             if not header.get(key):
                 setattr(header, key, uid)
+        header.SeriesInstanceUID = series.sources[0].header.SeriesInstanceUID  # slices may each have one of their own
+        mend_values(header)
         if not header.get("SOPInstanceUID"):
             header.SOPInstanceUID = source.uid or generate_uid(entropy_srcs=[str(source.path)])
         if not header.get("SOPClassUID"):

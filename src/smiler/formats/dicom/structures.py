@@ -26,6 +26,7 @@ from smiler.formats.dicom.segmentation import sources_of
 from smiler.formats.dicom.segments import TRACKING, Segment
 from smiler.formats.dicom.series import Series
 from smiler.formats.dicom.stacking import Stacker
+from smiler.formats.dicom.texts import charset_for
 
 BETWEEN = 0.1
 """How far from a slice a contour may lie, in slices."""
@@ -196,8 +197,9 @@ def write_structures(series: Series, bits: NDArray[np.int32], segments: Sequence
         setattr(ds, key, first.get(key, ""))
     for key in ("StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"):
         setattr(ds, key, first.get(key, ""))
-    if first.get("SpecificCharacterSet"):
-        ds.SpecificCharacterSet = first.SpecificCharacterSet
+    charset = charset_for(first, [segment.title for segment in segments])
+    if charset is not None:
+        ds.SpecificCharacterSet = charset
     ds.SOPClassUID, ds.SOPInstanceUID = RTSTRUCT_CLASS, generate_uid(entropy_srcs=entropy)
     ds.Modality, ds.SeriesInstanceUID = "RTSTRUCT", generate_uid(entropy_srcs=[*entropy, "series"])
     ds.SeriesNumber, ds.InstanceNumber = 901, 1

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
+from smiler.domain.checks import check_number
 from smiler.domain.errors import BadInput
 from smiler.review.desk import Desk
 from smiler.review.order import coming
@@ -44,6 +45,10 @@ class ServeOptions:
     public_url: str = ""
     patience: Patience = Patience()
 
+    def __post_init__(self) -> None:
+        check_number(self.port, "--port", 0, 65535, whole=True)
+        check_number(self.repeats, "--repeats", 0, 1)
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -70,8 +75,11 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     """Listen, with a fresh token for each reviewer."""
     listener = _listening(options.host, options.port or _usual_port(desk.cohort.folder), options.port)
     port, public = listener.getsockname()[1], public_host(options.public_url)
+    desk.keys.secret()
+    if desk.keys.trouble:
+        desk.sheet.told(desk.keys.trouble)
     names = {*_names(options.host, port), *([public] if public else [])}
-    access = Access.fresh(options.reviewers, names, desk.ledger.secret, port)
+    access = Access.fresh(options.reviewers, names, desk.keys.secret, port)
     if options.public_url.lower().startswith("https:"):
         access = replace(access, https=frozenset({public}))
     base = options.public_url.rstrip("/") or f"http://{_shown(options.host)}:{port}"
