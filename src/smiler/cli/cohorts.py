@@ -138,7 +138,7 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
     from smiler.cli.console import out as console
     from smiler.domain.cohort import Cohort
     from smiler.domain.files import write_json
-    from smiler.domain.locks import writing
+    from smiler.domain.locks import claiming
     from smiler.domain.remote import local
     from smiler.report.inputs import Audit as Inputs
     from smiler.report.matrix import save_matrix
@@ -148,7 +148,7 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
     if fix_geometry:
         _fix(cohort, fix_geometry, bars)
     options = AuditOptions(deep=deep, reading=reading, labels=labels)
-    with nullcontext() if out is None else writing(local(out, "the audit's page")):
+    with nullcontext() if out is None else claiming(local(out, "the audit's page")):
         found = audit_cohort(Cohort.open(cohort), options, bars, chosen(jobs, ray))
         if out is not None:
             write_json(out / "audit.json", found.to_json())

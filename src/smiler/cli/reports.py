@@ -105,10 +105,10 @@ def report(
     """
     from smiler.cli.console import out as console
     from smiler.cli.console import print_json
-    from smiler.domain.locks import writing
+    from smiler.domain.locks import claiming
     from smiler.report.report import write_report
 
-    with writing(folder):
+    with claiming(folder):
         path = write_report(folder)
     if as_json:
         print_json({"report": str(path)})

@@ -232,11 +232,11 @@ def _show(told: Mapping[str, Any]) -> None:
 def show_simulation(cohort: Path, truth: Path, folder: Path, *, as_json: bool) -> None:
     """Replay a perfect reviewer; a table, and files in the folder."""
     from smiler.domain.cohort import Cohort
-    from smiler.domain.locks import writing
+    from smiler.domain.locks import claiming
     from smiler.evaluation.truth import Truth
     from smiler.experiments.review_simulation import LEVELS, ORDERS, simulate
 
-    with writing(folder):
+    with claiming(folder):
         found = simulate(Cohort.open(cohort), Truth.open(truth), progress=Bars(quiet=as_json))
         found.save(folder)
     told = found.summary()

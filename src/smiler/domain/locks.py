@@ -47,12 +47,15 @@ def writing(folder: Path, patience_seconds: float = 0.0, *, tidy: bool = True) -
 
 @contextmanager
 def claiming(out: Path, patience_seconds: float = 0.0) -> Iterator[None]:
-    """`writing`, where OUT may be an address too: object stores have no locks."""
+    """`writing` for a folder of results, in which no lock stays behind. OUT may be an address: stores have no locks."""
     if isinstance(out, Remote):
         yield
         return
+    fresh = not (out / LOCK).exists()
     with writing(out, patience_seconds):
         yield
+        if fresh:
+            _leave_nothing(out, [])
 
 
 def _acquired(folder: Path, patience_seconds: float) -> FileLock:

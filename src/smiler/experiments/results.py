@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from smiler.domain.files import write_json, write_text
-from smiler.domain.locks import writing
+from smiler.domain.locks import claiming
 from smiler.domain.names import share_name
 from smiler.domain.provenance import tool_version
 from smiler.evaluation.score_table import scores_table
@@ -39,7 +39,7 @@ class Relabelled:
 
 def write_results(sweep: Sweep) -> dict[str, Any]:
     """Write scores, tables, figures, summary and report into the sweep's folder; returns the summary."""
-    with writing(sweep.out):
+    with claiming(sweep.out):
         return _write(sweep)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from smiler.domain.errors import BadInput, CheckFailed
 from smiler.domain.files import as_os_error, replacing, write_text
-from smiler.domain.locks import writing
+from smiler.domain.locks import claiming
 from smiler.review.blobs import Blobs
 from smiler.review.desk import FOLDER
 from smiler.review.ledger import FILE, Ledger
@@ -22,7 +22,7 @@ def back_up(cohort: Path, out: Path) -> int:
     The database first: every mask that it names was on disk before. Masks that are there already are not copied again.
     CheckFailed, after all else is copied, if one is damaged.
     """
-    with writing(out):
+    with claiming(out):
         _check_place(cohort, out)
         return _back_up(cohort, out)
 
