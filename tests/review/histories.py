@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import event
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from smiler.domain.cells import Status
 from smiler.domain.cohort import Cohort
@@ -61,6 +62,8 @@ SHAPE = (4, 8, 8)
 CASES = ("p1", "p1_liver")
 PAIRS = tuple(Pair(case, organ) for case in CASES for organ in ORGANS.keys)
 MEMORY = Path("/dev/shm")
+SOME_ORGANS = st.sets(st.sampled_from(ORGANS.keys), min_size=1, max_size=2)
+RARELY = st.integers(1, 8).map(lambda n: n == 8)
 Seen = Mapping[Pair, tuple[State, str]]
 """Of every organ somebody knows something about: its state, and which voxels it has."""
 
@@ -200,6 +203,8 @@ class Histories(RuleBasedStateMachine):
         assert self.desk is not None
         new = {one.number: one for one in self.desk.edits.to_undo() if one.number not in known}
         self.edits |= dict.fromkeys(new, before)
+        for one in new.values():
+            event(f"edit told: {', '.join(one.changes) or 'rows'}")
         named = {cell.pair for one in new.values() for cell in one.cells}
         again = {p for p in decided if proposes and before[p][0] is State.REJECTED}
         assert decided - again <= named
@@ -213,7 +218,17 @@ class Histories(RuleBasedStateMachine):
 
     # --- steps
 
-    @rule(case=st.sampled_from(CASES), organs=st.sets(st.sampled_from(ORGANS.keys), min_size=1), out=st.booleans())
+    @initialize(first=SOME_ORGANS, second=SOME_ORGANS, seed=st.integers(0, 3), reviewed=st.booleans())
+    def begins(self, first: Collection[str], second: Collection[str], seed: int, reviewed: bool) -> None:
+        """Two partly annotated cases, completed."""
+        for case, organs in zip(CASES, (first, second), strict=True):
+            self.imports(case, organs, out=False)
+        self.relabels(seed)
+        if reviewed:
+            with self.step():
+                self.open()
+
+    @rule(case=st.sampled_from(CASES), organs=SOME_ORGANS, out=st.booleans())
     def imports(self, case: str, organs: Collection[str], out: bool) -> None:
         """Import a case, or more of its organs; what is there already is refused."""
         with self.step(proposes=True, grows=True), suppress(BadInput):
@@ -249,7 +264,7 @@ class Histories(RuleBasedStateMachine):
             relabel(model(seed), Cohort.open(self.out), RelabelRequest(self.out, review=True))
 
     @precondition(lambda self: (self.out / "cases.csv").exists())
-    @rule(pair=st.sampled_from(PAIRS), decision=st.sampled_from(Decision), stale=st.sampled_from([False] * 4 + [True]))
+    @rule(pair=st.sampled_from(PAIRS), decision=st.sampled_from(Decision), stale=RARELY)
     def decides(self, pair: Pair, decision: Decision, stale: bool) -> None:
         """One decision; a stale or impossible one changes nothing."""
         with self.step():
@@ -262,6 +277,7 @@ class Histories(RuleBasedStateMachine):
         with self.step(pair), suppress(BadInput):
             done = self.decide(self.desk, pair, decision, stale)
         after = self.seen.get(pair)
+        event(f"decide: {decision if done else 'refused'}")
         if not done:
             assert after == before
         elif decision in OUTCOME:
@@ -281,7 +297,7 @@ class Histories(RuleBasedStateMachine):
         return [found] if status == 200 and found else []
 
     @precondition(lambda self: (self.out / "cases.csv").exists())
-    @rule(pair=st.sampled_from(PAIRS), number=st.integers(0, 11), stale=st.sampled_from([False] * 4 + [True]))
+    @rule(pair=st.sampled_from(PAIRS), number=st.integers(0, 11), stale=RARELY)
     def corrects(self, pair: Pair, number: int, stale: bool) -> None:
         """A reviewer draws."""
         with self.step():
@@ -297,6 +313,7 @@ class Histories(RuleBasedStateMachine):
             base = max(0, (head.number if head else 0) - stale)
             asked = Asked.of("ben", str(self.count), pair, base, "mask")
             answered = self.desk.correct(asked, pair, mask, Remark()).status
+        event(f"correct: {answered or 'refused'}")
         if answered == 200:
             assert self.seen[pair] == (State.CORRECTED, mask.digest)
         else:
@@ -305,10 +322,14 @@ class Histories(RuleBasedStateMachine):
     # --- a person's spreadsheet
 
     @precondition(lambda self: (self.out / "cases.csv").exists())
-    @rule(pair=st.sampled_from(PAIRS), says=st.sampled_from(["", "absent", "mask"]))
-    def edits_a_cell(self, pair: Pair, says: str) -> None:
-        """A person writes into one cell."""
-        if (pair.case, pair.organ) not in rows(self.out):
+    @rule(pair=st.sampled_from(PAIRS), says=st.sampled_from(["", "absent", "mask", "no row"]))
+    def is_edited(self, pair: Pair, says: str) -> None:
+        """A person writes into one cell, or deletes a row: what was decided of it is kept."""
+        if not rows(self.out, pair):
+            return
+        if says == "no row":
+            with self.step(edit=True):
+                edit(self.out, lambda row: None if row["case"] == pair.case else row)
             return
         mask = sources() / pair.case / pair.case / f"segmentations/{pair.organ}.nii.gz"
         text = str(mask) if says == "mask" else says
@@ -325,15 +346,7 @@ class Histories(RuleBasedStateMachine):
         with self.step(edit=True):
             (self.out / "cases.csv").write_text(text)
 
-    @precondition(lambda self: (self.out / "cases.csv").exists())
-    @rule(case=st.sampled_from(CASES))
-    def takes_a_row_out(self, case: str) -> None:
-        """A person deletes a row: what was decided of it is kept."""
-        if self.reviewed:
-            with self.step(edit=True):
-                edit(self.out, lambda row: None if row["case"] == case else row)
-
-    @precondition(lambda self: self.desk is not None)
+    @precondition(lambda self: self.desk is not None and self.desk.edits.to_undo())
     @rule()
     def undoes(self) -> None:
         """Take the newest edit back: all of it that nobody has touched since."""
@@ -344,6 +357,7 @@ class Histories(RuleBasedStateMachine):
         left: tuple[str, ...] = ()
         with self.step(*pairs), suppress(BadInput):
             left = undo_newest(self.desk, "carl").left
+        event(f"undo: {'nothing' if newest is None else f'{len(pairs)} cells, {len(newest.rows)} rows'}")
         for pair in pairs:
             assert newest is not None
             stays = any(f"{pair}:" in text for text in left)
@@ -444,6 +458,7 @@ def run_and_kill(step: Callable[[], object], calls: int) -> None:
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)
+    event("killed" if os.WIFSIGNALED(status) else "not killed in time")
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
 
 
@@ -456,11 +471,13 @@ def voxels(cohort: Cohort, pair: Pair) -> str:
     return Mask.of(ras(found.mask(cell.labels)), ras_shape(found.grid.geometry)).digest
 
 
-def rows(folder: Path) -> dict[tuple[str, str], str]:
-    """What a table says."""
+def rows(folder: Path, *pairs: Pair) -> dict[Pair, str]:
+    """What a table says, of these or of all."""
     there = cohort_at(folder, lost_proposals=True)
-    cells: Iterable[Any] = () if there is None else there.cases
-    return {(case.id, key): str(case.cell(key)) for case in cells for key in ORGANS.keys}
+    if there is None:
+        return {}
+    cells = {Pair(case.id, key): str(case.cell(key)) for case in there for key in there.organs.keys}
+    return {pair: cell for pair, cell in cells.items() if not pairs or pair in pairs}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
