@@ -123,7 +123,7 @@ def _ct(task: Mapping[str, Any]) -> dict[str, Any]:
 def _labels(task: Mapping[str, Any]) -> dict[str, Any]:
     """A mask series, a SEG or an RTSTRUCT: codes uint16 into `out`, and what each code stands for."""
     path = Path(task["path"])
-    found = [thing for thing in objects(path) if isinstance(thing, Object)]
+    found = [thing for thing in objects(path) if isinstance(thing, Object) and not thing.is_directory]
     drawn = [thing for thing in found if thing.sop_class in _DRAWN]
     if len(drawn) != 1 or len(found) != 1:
         return _mask_series(task)
