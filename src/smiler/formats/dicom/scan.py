@@ -132,11 +132,15 @@ def _drawn(found: Object) -> dict[str, Any]:
         "path": str(found.path),
         "kind": found.masks,
         "patient": found.patient,
+        "manufacturer": " ".join(filter(None, (str(found.header.get(key) or "").strip() for key in _MAKERS))),
         "uids": sorted(_referenced(found.header)),
         "slices": {uid: sorted(slices) for uid, slices in _slices_of_series(found.header).items()},
         "frames": sorted(_reference_frames(found.header)),
         "segments": describe(found),
     }
+
+
+_MAKERS = ("Manufacturer", "ManufacturerModelName", "StructureSetLabel", "SeriesDescription")
 
 
 def _slices_of_series(header: Any) -> dict[str, set[str]]:
