@@ -9,6 +9,9 @@ from smiler.cli.cohorts import CohortArgument, Json, split
 from smiler.cli.spread import Jobs, Memory, Ray, chosen
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder (or one of its checkpoint .json files).", metavar="RUN")]
+AnyGreyValues = Annotated[
+    bool, typer.Option("--any-grey-values", help="Take CT whose numbers are not HU as they are, instead of refusing.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
@@ -69,6 +72,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     largest_component: Annotated[
         bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
     ] = False,
+    any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
     engine: Annotated[
         str, typer.Option(help="eager, compile (needs a C++ compiler) or onnx (needs the extra onnx).")
@@ -94,7 +98,8 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     out = place(out)
     largest = largest_component or recipe.prediction.largest_component
     options = recipe.prediction.model_copy(update={"largest_component": largest})
-    request = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options, recipe.reading)
+    reading = recipe.reading.taking(any_grey_values=any_grey_values)
+    request = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options, reading)
     spread, places = chosen(jobs, ray, model.gpus, memory), [place(image) for image in images]
     done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
     if as_json:
@@ -114,6 +119,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     review_round: Annotated[
         bool, typer.Option("--round", help="For the review: proposals tell how unsure they are; OUT may be COHORT.")
     ] = False,
+    any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
     jobs: Jobs = None,
     ray: Ray = "",
@@ -143,8 +149,9 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     stage = int(find_model(run).facts.get("stage", 0))
     if review_round and fraction < 1:
         raise BadInput("a round of review proposes all that is predicted", where="--fraction", do="leave it out")
+    reading = recipe.reading.taking(any_grey_values=any_grey_values)
     request = RelabelRequest(
-        *(out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels),
+        *(out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, reading, recipe.labels),
         *(review_round, trained_on(run)),
     )
     spread = chosen(jobs, ray, model.gpus, memory)
@@ -165,6 +172,7 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     cohort: Annotated[Path, typer.Argument(help="Cohort (or sealed truth) to measure against.", metavar="COHORT")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for scores.csv; else RUN|DIR.")] = None,
     cases: Annotated[str, typer.Option(help="Only these cases, separated by commas.")] = "",
+    any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
     jobs: Jobs = None,
     ray: Ray = "",
@@ -189,7 +197,8 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     if cases:
         truth = Truth(truth.cohort.only(split(cases)))
     gpus = ModelAt.find(predicted, device).gpus if ray and RunFolder(predicted).exists else 0.0
-    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), chosen(jobs, ray, gpus, memory))
+    spread = chosen(jobs, ray, gpus, memory)
+    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), spread, any_grey_values=any_grey_values)
     path = place(out or predicted) / "scores.csv"
     write_scores(path, scores)
     if as_json:

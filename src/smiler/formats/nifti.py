@@ -3,7 +3,7 @@
 Canonical order is (z, y, x): z from the feet up, y to the back, x to the patient's left.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ __all__ = [
     "write_probability",
 ]
 _SLAB_BYTES = 4 << 20
+_GLANCE_BYTES = 512 << 10
 
 
 class ReadOptions(BaseModel, frozen=True, extra="forbid"):
@@ -50,8 +51,20 @@ class ReadOptions(BaseModel, frozen=True, extra="forbid"):
     rescale: Literal["refuse", "none"] = Field(
         default="refuse", description="DICOM slices without RescaleSlope: refuse, or none: the stored numbers are HU."
     )
+    grey_values: Literal["refuse", "any"] = Field(
+        default="refuse", description="A CT whose numbers are not HU: refuse, or any: use them as they are."
+    )
     detilt: bool = Field(default=False, description="Resample a DICOM series with gantry tilt upright.")
     max_bytes: int = Field(default=8 << 30, gt=0, description="Most bytes that a volume may have uncompressed.")
+
+    def taking(self, *, any_grey_values: bool) -> "ReadOptions":
+        """The same, and any grey values if so."""
+        return self.model_copy(update={"grey_values": "any"}) if any_grey_values else self
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """As plain JSON, what decides the voxels, for keys and hashes: those of earlier versions still hold."""
+        return self.model_dump(mode="json", exclude={"grey_values"} if self.grey_values == "refuse" else None)
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,18 @@ def read_ct(path: str | Path, options: ReadOptions = _DEFAULT) -> CT:
     return CT(hu, grid.geometry, grid, grid.notes + notes)
 
 
+def glance(path: str | Path, look: Callable[[NDArray[Any]], bool], options: ReadOptions = _DEFAULT) -> Grid:
+    """As `read_header`; then `look` gets HU in blocks (k, j, i) from the file's beginning, until it is true.
+
+    What comes after that is not read, nor checked.
+    """
+    with opened(display_path(path)) as source:
+        header, grid = _check(source, options)
+        convert = ToHU(header)
+        any(look(convert(slab)) for _, slab in _slabs(source, header, _GLANCE_BYTES))
+    return grid
+
+
 def read_labels(
     path: str | Path, options: ReadOptions = _DEFAULT
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], Grid]:
@@ -112,14 +137,19 @@ def _fill(
     source: Source, header: Header, own: NDArray[Any], convert: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> tuple[str, ...]:
     """Stream the voxels into `own` (i, j, k), a few MB at a time."""
+    for first, slab in _slabs(source, header, _SLAB_BYTES):
+        own[:, :, first : first + len(slab)] = convert(slab).T
+    padding = source.finish()
+    return (f"{padding} bytes of padding after the last voxel ignored",) if padding else ()
+
+
+def _slabs(source: Source, header: Header, size: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Stored numbers (slices, j, i) with the number of the first slice, about `size` bytes at a time, in one buffer."""
     i, j, k = header.shape
-    step = min(k, max(1, _SLAB_BYTES // (i * j * header.dtype.itemsize)))
+    step = min(k, max(1, size // (i * j * header.dtype.itemsize)))
     buffer = bytearray(step * i * j * header.dtype.itemsize)
     for first in range(0, k, step):
         slices = min(step, k - first)
         view = memoryview(buffer)[: slices * i * j * header.dtype.itemsize]
         source.fill(view)
-        slab = np.frombuffer(view, header.dtype).reshape(slices, j, i)
-        own[:, :, first : first + slices] = convert(slab).T
-    padding = source.finish()
-    return (f"{padding} bytes of padding after the last voxel ignored",) if padding else ()
+        yield first, np.frombuffer(view, header.dtype).reshape(slices, j, i)

@@ -14,12 +14,13 @@ from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.evidence import UNSEEN
 from smiler.domain.fetching import keeping
-from smiler.domain.files import hash_json, read_json, write_json
+from smiler.domain.files import hash_json, write_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
+from smiler.domain.shaped import read_as
 from smiler.formats.labels import LabelOptions, read_case_labels
-from smiler.formats.volumes import ReadOptions, read_ct
+from smiler.formats.volumes import ReadOptions, read_hu
 from smiler.store.arrays import Room, open_array, save_array
 from smiler.store.hashes import Hashes
 from smiler.store.options import DataOptions
@@ -47,7 +48,8 @@ class StoredCase:
 
     `image`: int16 HU, windowed; `drawn`: int32, bit k where an expert drew organ k; `known`: int32 (z,), bit k on the
     slices where an expert's word about organ k counts. `voxels`: (z, K) drawn voxels a slice. `moments`: count, sum and
-    sum of squares of the HU of drawn voxels. `room`: memory in which voxels may stay once they are read.
+    sum of squares of the HU of drawn voxels. `notes`: what was decided while the CT was read. `room`: memory in
+    which voxels may stay once they are read.
     """
 
     case: Case
@@ -58,6 +60,7 @@ class StoredCase:
     known: NDArray[np.int32]
     voxels: NDArray[np.int64]
     moments: tuple[float, float, float]
+    notes: tuple[str, ...] = ()
     room: Room = field(default=Room(0), compare=False, repr=False)
 
     @cached_property
@@ -137,20 +140,44 @@ def build_store(
 def _stored_case(cohort: Cohort, case: Case, cache: Path, options: StoreOptions) -> StoredCase:
     image_key, label_key = _keys(cohort, case, options, Hashes(cache / "hashes"))
     about = cache / f"{label_key}.json"
-    ready = all((cache / name).exists() for name in (f"{image_key}.b2nd", f"{label_key}.b2nd", about.name))
-    if not ready:
+    ready = all((cache / f"{key}.b2nd").exists() for key in (image_key, label_key))
+    entry = _read_entry(about, len(cohort.organs)) if ready else None
+    if entry is None:
         _build(cohort, case, (cache / image_key, cache / label_key), options)
-    entry = read_json(about)
+        entry = read_as(about, _Entry)
     return StoredCase(
         case,
-        Geometry.of(entry["shape"], entry["affine"]),
+        Geometry.of(entry.shape, entry.affine),
         cache,
         image_key,
         label_key,
-        np.asarray(entry["known"], dtype=np.int32),
-        np.asarray(entry["voxels"], dtype=np.int64).reshape(-1, len(cohort.organs)),
-        tuple(entry["moments"]),
+        np.asarray(entry.known, dtype=np.int32),
+        np.asarray(entry.voxels, dtype=np.int64).reshape(-1, len(cohort.organs)),
+        entry.moments,
+        entry.notes,
     )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What lies beside a case's arrays; without `notes` nobody has asked yet whether its CT is in HU."""
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+    known: tuple[int, ...]
+    voxels: tuple[tuple[int, ...], ...]
+    moments: tuple[float, float, float]
+    notes: tuple[str, ...]
+
+
+def _read_entry(about: Path, organs: int) -> _Entry | None:
+    """The entry of a case that is on the grid already; None for what must be made again."""
+    try:
+        entry = read_as(about, _Entry)
+    except BadInput:
+        return None
+    whole = len(entry.known) == len(entry.voxels) == entry.shape[0] and {*map(len, entry.voxels)} == {organs}
+    return entry if whole else None
 
 
 def _keys(cohort: Cohort, case: Case, options: StoreOptions, hashes: Hashes) -> tuple[str, str]:
@@ -158,7 +185,7 @@ def _keys(cohort: Cohort, case: Case, options: StoreOptions, hashes: Hashes) -> 
         "version": VERSION,
         "content": hashes.of(cohort.image_path(case)),
         "data": options.data.model_dump(mode="json"),
-        "reading": options.reading.model_dump(mode="json"),
+        "reading": options.reading.deciding,
     }
     cells = {}
     for key in cohort.organs.keys:
@@ -182,7 +209,7 @@ def _keys(cohort: Cohort, case: Case, options: StoreOptions, hashes: Hashes) -> 
 def _build(cohort: Cohort, case: Case, places: tuple[Path, Path], options: StoreOptions) -> None:
     """Write image and labels to these places, less their endings."""
     image_place, label_place = places
-    ct = read_ct(cohort.image_path(case), options.reading)
+    ct = read_hu(cohort.image_path(case), options.reading)
     labels = read_case_labels(cohort, case, ct.geometry, options.labels)
     data = options.data
     working = working_geometry(ct.geometry, data.spacing_zyx_mm)
@@ -202,6 +229,7 @@ def _build(cohort: Cohort, case: Case, places: tuple[Path, Path], options: Store
         "known": known.tolist(),
         "voxels": voxels.tolist(),
         "moments": [float(hu.size), float(hu.sum()), float((hu**2).sum())],
+        "notes": ct.notes,
     }
     write_json(label_place.with_suffix(".json"), about)
 

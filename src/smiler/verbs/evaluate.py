@@ -12,7 +12,7 @@ from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.evaluation.scores import Measured, Score, score_case
 from smiler.evaluation.truth import Truth
-from smiler.formats.volumes import CT, read_ct, read_header, read_labels
+from smiler.formats.volumes import CT, read_header, read_hu, read_labels
 from smiler.prediction.model import Model
 from smiler.prediction.volume import predict_bits
 from smiler.recipe.recipe import Recipe
@@ -32,7 +32,7 @@ class ScoreRun(Staged[Case, tuple[Case, CT], tuple[Case, Measured], list[Score]]
 
     def read(self, case: Case) -> tuple[Case, CT]:
         """The CT."""
-        return case, read_ct(self.truth.cohort.image_path(case), self.recipe.reading)
+        return case, read_hu(self.truth.cohort.image_path(case), self.recipe.reading, self.where(case))
 
     def compute(self, read: tuple[Case, CT]) -> tuple[Case, Measured]:
         """All that needs the network."""
@@ -75,6 +75,8 @@ def evaluate(
     device: str = "auto",
     progress: Progress | None = None,
     workers: Workers | None = None,
+    *,
+    any_grey_values: bool = False,
 ) -> list[Score]:
     """Scores of every case of the truth, predicted by a run or read from DIR/CASE/ORGAN.nii.gz."""
     if not predicted.is_dir():
@@ -83,7 +85,9 @@ def evaluate(
     usual: Workers = InProcess()
     if RunFolder(predicted).exists:
         model = ModelAt.find(predicted, device)
-        work, usual = ScoreRun(model, RunFolder(predicted).recipe(), truth), usual_workers(model)
+        recipe = RunFolder(predicted).recipe()
+        recipe = recipe.model_copy(update={"reading": recipe.reading.taking(any_grey_values=any_grey_values)})
+        work, usual = ScoreRun(model, recipe, truth), usual_workers(model)
     results = (workers or usual).map(work, truth.cohort)
     shown = (progress or Silent()).track(results, "evaluating", len(truth.cohort))
     scores = [score for found in shown for score in found]
@@ -94,7 +98,7 @@ def evaluate(
 
 def measure(model: Model, recipe: Recipe, truth: Truth, case: Case) -> Measured:
     """Predict one case on its own grid."""
-    return _measured(model, recipe, read_ct(truth.cohort.image_path(case), recipe.reading))
+    return _measured(model, recipe, read_hu(truth.cohort.image_path(case), recipe.reading))
 
 
 def _measured(model: Model, recipe: Recipe, ct: CT) -> Measured:

@@ -16,7 +16,7 @@ from smiler.domain.provenance import Provenance
 from smiler.formats.dicom.client import write_masks
 from smiler.formats.dicom.segments import segments_of
 from smiler.formats.nifti import write_labels, write_probability
-from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
+from smiler.formats.volumes import Grid, ReadOptions, content, read_hu
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Gathered, Prediction
@@ -97,7 +97,7 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         name, path = item
         if self._about(name).exists() and (finished := self._finished(name, path)):
             return finished
-        ct = read_ct(path, self.request.reading)
+        ct = read_hu(path, self.request.reading, self.where(item))
         parents = self._parents(path)
         working = to_working(self.model.facts.data, ct.hu, ct.geometry)
         return _Read(_Image(name, path, parents, ct.grid, ct.notes), working)
@@ -204,7 +204,7 @@ def _fingerprint(request: PredictRequest) -> str:
             sorted(request.kinds),
             request.probabilities,
             request.options.model_dump(),
-            request.reading.model_dump(),
+            request.reading.deciding,
         ]
     )
 

@@ -24,7 +24,7 @@ from smiler.domain.provenance import Provenance
 from smiler.domain.remote import Remote
 from smiler.formats.labels import LabelOptions, read_case_labels
 from smiler.formats.nifti import write_labels, write_probability
-from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
+from smiler.formats.volumes import Grid, ReadOptions, content, read_hu
 from smiler.prediction.compose import bounding_box
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
@@ -95,6 +95,7 @@ class _Read:
     grid: Grid
     drawn: NDArray[np.int32]
     known: NDArray[np.int32]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class _Made:
     bits: NDArray[np.int32]
     votes: Votes | None
     judged: Mapping[str, Judged]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,10 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
         wanted = self._wanted(case)
         if wanted.done(self.request):
             return wanted
-        ct = read_ct(self.cohort.image_path(case), self.request.reading)
+        ct = read_hu(self.cohort.image_path(case), self.request.reading, self.where(item))
         labels = read_case_labels(self.cohort, case, ct.geometry, self.request.labels)
         working = to_working(self.model.facts.data, ct.hu, ct.geometry)
-        return _Read(wanted, number, working, ct.grid, labels.drawn, labels.known)
+        return _Read(wanted, number, working, ct.grid, labels.drawn, labels.known, ct.notes)
 
     def compute(self, read: _Read | _Wanted) -> _Made | _Wanted:
         """All that needs the network."""
@@ -139,7 +141,7 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
         if votes and read.wanted.judged:
             judged = {key: _judge(model, self.cohort, read, (bits, votes), key) for key in read.wanted.judged.organs}
         _drop_known(model, self.cohort, read, bits)
-        return _Made(read.wanted, read.grid, bits, votes, judged)
+        return _Made(read.wanted, read.grid, bits, votes, judged, read.notes)
 
     def write(self, made: _Made | _Wanted) -> Case:
         """The case with `auto:` cells, its masks written, two at a time."""
@@ -252,8 +254,8 @@ def _annotations(cohort: Cohort, case: Case) -> str:
 
 def _asked(request: RelabelRequest) -> dict[str, Any]:
     """What decides the proposals besides model and case."""
-    options = [model.model_dump(mode="json") for model in (request.options, request.reading, request.labels)]
-    asked = [*options, request.passes, *(["review"] if request.review else [])]
+    options, labels = (model.model_dump(mode="json") for model in (request.options, request.labels))
+    asked = [options, request.reading.deciding, labels, request.passes, *(["review"] if request.review else [])]
     return {"rule": request.rule, "fraction": request.fraction, "options": hash_json(asked)}
 
 
@@ -283,7 +285,7 @@ def _write(made: _Made, key: str, channel: int, request: RelabelRequest) -> None
         forget_unfinished(path)
     if voxels:
         write_labels(mask, array, grid)
-    facts = {"round": request.stage, **_asked(request), "voxels": voxels}
+    facts = {"round": request.stage, **_asked(request), "voxels": voxels, "notes": list(made.notes)}
     facts["ml"] = round(voxels * grid.geometry.voxel_ml, 3)
     if made.votes:
         facts |= asdict(made.votes.agreement(channel))

@@ -78,6 +78,9 @@ def _prepared(run: RunFolder, request: TrainRequest, fabric: Fabric, progress: P
     if begun and fabric.is_global_zero:
         progress.note(f"going on with {run.recipe_path}; options given now are not used")
     store = open_store(select_organs(request.cohort, recipe), recipe, request.cache, progress)
+    for case in store:
+        for note in case.notes:
+            progress.note(f"case {case.case.id}: {note}")
     store = _without_held_out(store, recipe, progress)
     _check_annotations(store, progress)
     if not begun:
@@ -179,7 +182,8 @@ def _begin(
     )
     keys = store.organs.keys
     seen = {c.case.id: [key for k, key in enumerate(keys) if (c.known >> k & 1).any()] for c in store}
-    facts = {"method": recipe.method, "cases": len(store), "annotated": seen}
+    notes = {case.case.id: list(case.notes) for case in store if case.notes}
+    facts = {"method": recipe.method, "cases": len(store), "annotated": seen, "notes": notes}
     Provenance("train", parents, facts).save(run.provenance_path)
     write_text(run.recipe_path, recipe.to_toml())
     return recipe
