@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
@@ -21,7 +21,7 @@ def as_shape(value: Any, shape: type[T], where: str, do: str = AGAIN) -> T:
     """JSON values as `shape`; BadInput says where in them it does not fit."""
     from pydantic import ValidationError
 
-    adapter: Any = _adapter(shape)  # type: ignore[arg-type]  every type can be hashed
+    adapter: Any = _adapter(cast("Any", shape))
     try:
         found: T = adapter.validate_python(value)
     except ValidationError as error:

@@ -61,11 +61,7 @@ class GreyValues:
             return f"nearly all lie within {low} to {high}"
         if self._share(-_ZERO, BELOW_ZERO) < 0.0005:
             return "none lies below 0, where fat and air are"
-        if self._raised:
-            return "most tissue lies near 1024 instead of near 0"
-        if self._share(*SOFT) < max(0.005, 0.2 * self._share(*BODY)):
-            return "hardly any soft tissue"
-        return "most lie below air" if self._below_air > 0.1 else ""
+        return self._without_padding._odd
 
     @property
     def convincing(self) -> bool:
@@ -87,19 +83,28 @@ class GreyValues:
         )
 
     @property
+    def _without_padding(self) -> "GreyValues":
+        """Without the two most frequent values, where that is no accident: constant air, what a CT was filled with."""
+        counts, often = self.counts.copy(), np.argsort(self.counts)[-2:]
+        counts[often[counts[often] > 0.1 * self.total]] = 0
+        return GreyValues(counts)
+
+    @property
+    def _odd(self) -> str:
+        if self._raised:
+            return "most tissue lies near 1024 instead of near 0"
+        if self._share(*SOFT) < max(0.005, 0.2 * self._share(*BODY)):
+            return "hardly any lies where soft tissue is"
+        return "many lie below air" if self._share(-_ZERO, BELOW_AIR) > 0.1 else ""
+
+    @property
     def _raised(self) -> bool:
         """Much tissue where only dense bone should be; less is enough where nothing lies between air and tissue."""
         ratio = self._share(*RAISED) / max(self._share(*SOFT), 1e-9)
         return ratio > 0.5 or (ratio > 0.12 and self._share(*BETWEEN) < 0.002)
 
-    @property
-    def _below_air(self) -> float:
-        """Share of voxels that are less than air, without the two most frequent values: those are padding."""
-        below = np.sort(self.counts[: BELOW_AIR + _ZERO + 1])
-        return float(below[:-2].sum()) / self.total
-
     def _share(self, first: int, last: int) -> float:
-        return float(self.counts[first + _ZERO : last + _ZERO + 1].sum()) / self.total
+        return float(self.counts[first + _ZERO : last + _ZERO + 1].sum()) / max(self.total, 1)
 
     def _percentile(self, share: float) -> int:
         return int(np.searchsorted(np.cumsum(self.counts), share * self.total)) - _ZERO
