@@ -84,8 +84,13 @@ def audit_case(cohort: Cohort, case: Case, options: AuditOptions) -> CaseAudit:
     look = _Look(cohort, case, options)
     geometry = look.image()
     counts = look.masks(geometry) if geometry else look.masks_alone()
-    coverage = {key: Coverage.of(case.cell(key)) for key in cohort.organs.keys}
-    return CaseAudit(case.id, coverage, counts, tuple(look.faults), tuple(look.notes), look.shapes, geometry)
+    found = (counts, tuple(look.faults), tuple(look.notes), look.shapes, geometry)
+    return CaseAudit(case.id, coverage_of(cohort, case), *found)
+
+
+def coverage_of(cohort: Cohort, case: Case) -> dict[str, Coverage]:
+    """What the ledger says of each organ."""
+    return {key: Coverage.of(case.cell(key)) for key in cohort.organs.keys}
 
 
 @dataclass

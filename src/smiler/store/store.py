@@ -26,7 +26,7 @@ from smiler.store.hashes import Hashes
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
 from smiler.workers.cores import own_cores
-from smiler.workers.memory import available_bytes
+from smiler.workers.memory import available_bytes, lacking
 
 VERSION = 3
 MOST_THREADS, CASE_BYTES = 32, 2 << 30
@@ -121,7 +121,7 @@ def build_store(
 
     def build(case: Case) -> StoredCase | BadInput:
         try:
-            with keeping():
+            with keeping(), lacking(f"case {case.id}, file {case.image}"):
                 return _stored_case(cohort, case, cache, options)
         except Faults as error:
             return error
@@ -129,7 +129,8 @@ def build_store(
             named = error.where if case.id in error.where else f"case {case.id}, {error.where}"
             return BadInput(error.what, where=named, got=error.got, do=error.do)
 
-    with ThreadPoolExecutor(max(2, min(MOST_THREADS, own_cores(), available_bytes() // 2 // CASE_BYTES))) as pool:
+    threads = max(1, min(MOST_THREADS, max(2, own_cores()), available_bytes() // 2 // CASE_BYTES))
+    with ThreadPoolExecutor(threads) as pool, lacking("reading volumes"):
         built = pool.map(build, cohort.cases)
         for result in (progress or Silent()).track(built, "reading volumes", len(cohort)):
             (faults if isinstance(result, BadInput) else stored).append(result)  # type: ignore[arg-type]

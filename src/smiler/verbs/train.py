@@ -23,8 +23,10 @@ from smiler.domain.remote import local
 from smiler.networks.device import make_training_fabric, precision_used
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
+from smiler.sampling.options import FEWER
 from smiler.store.store import Store, StoreOptions, build_store
 from smiler.verbs.run import RunFolder
+from smiler.workers.memory import lacking
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Ite
     fabric = make_training_fabric(training.device, training.precision, training.devices, recipe.network.axes)
     shown = progress if progress and fabric.is_global_zero else Silent()
     _check_shares(recipe.sampling.batch_size, fabric)
-    with writing(run.path) if fabric.is_global_zero else nullcontext():
+    with lacking(f"training in {run.path}", FEWER), writing(run.path) if fabric.is_global_zero else nullcontext():
         recipe, store = _in_turn(fabric, lambda: _prepared(run, request, fabric, shown))
         yield from curriculum(fabric, store, plan_of(recipe), run.path, shown)
 
