@@ -146,7 +146,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
         raise BadInput("no such rule", where="--rule", got=repr(rule), do=f"choose among {', '.join(RULES)}")
     model, recipe = ModelAt.find(run, device), recipe_of(run)
     out = place(out)
-    stage = int(find_model(run).facts.get("stage", 0))
+    stage = find_model(run).stage
     if review_round and fraction < 1:
         raise BadInput("a round of review proposes all that is predicted", where="--fraction", do="leave it out")
     reading = recipe.reading.taking(any_grey_values=any_grey_values)

@@ -87,7 +87,7 @@ class GreyValues:
         """Without the two most frequent values, where that is no accident: constant air, what a CT was filled with."""
         counts, often = self.counts.copy(), np.argsort(self.counts)[-2:]
         counts[often[counts[often] > 0.1 * self.total]] = 0
-        return GreyValues(counts)
+        return GreyValues(counts) if counts.sum() > 0.01 * self.total else self
 
     @property
     def _odd(self) -> str:

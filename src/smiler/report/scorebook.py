@@ -172,4 +172,6 @@ def _score(path: Path, number: int, row: Mapping[str, str]) -> Score:
     if not (np.isfinite(numbers).all() and all(0 <= share <= 1 for share in numbers[:2])):
         where = f"{path}, line {number}"
         raise BadInput("Dice and NSD lie in [0, 1], the rest is finite", where=where, got=str(numbers))
+    if None in row or None in row.values():
+        raise BadInput("the row is longer or shorter than the header", where=f"{path}, line {number}")
     return Score(row["case"], row["patient"], row["organ"], row["status"], *numbers)

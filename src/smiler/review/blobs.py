@@ -1,12 +1,11 @@
 """Stored masks: files named by the hash of their content, never changed, on the CT's own grid."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from smiler.domain.files import replacing, write_json
+from smiler.domain.files import replacing, sync_folder, write_json
 from smiler.domain.provenance import beside
 from smiler.formats.nifti import labels_bytes
 from smiler.formats.nifti_grid import Grid
@@ -73,19 +72,11 @@ class Blobs:
         target = away / path.name
         if path.exists():
             path.replace(target)
-            _sync(path.parent)
-            _sync(away)
+            sync_folder(path.parent)
+            sync_folder(away)
         return target
 
     def files(self, name: str) -> list[Path]:
         """The mask, and what is told beside it."""
         note = Path(beside(str(self.path(name))))
         return [path for path in (note, self.path(name)) if path.is_file()]
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import FiniteFloat
 
 from smiler.domain.fetching import fetched
-from smiler.domain.files import forget_unfinished, hash_json, read_json, remove
+from smiler.domain.files import forget_unfinished, hash_json, remove
 from smiler.domain.organs import OrganSet
 from smiler.domain.provenance import Provenance
+from smiler.domain.shaped import as_shape
 from smiler.formats.dicom.client import write_masks
 from smiler.formats.dicom.segments import segments_of
 from smiler.formats.nifti import write_labels, write_probability
@@ -164,11 +166,11 @@ def _footprint(request: PredictRequest, organs: int) -> Footprint:
 
 def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[str]) -> None:
     """Without its note an image is not finished; what an earlier prediction wrote and this one doesn't write goes."""
-    old = read_json(about) if about.exists() else None
+    old = Provenance.read(about)
     remove(about)
     for path in (about, *_files(name, request, organs)):
         forget_unfinished(path)
-    if isinstance(old, dict) and old.get("made_by") == "predict":
+    if old is not None and old.made_by == "predict":
         wanted = set(_files(name, request, organs))
         for path in (request.out / name).iterdir():
             if (
@@ -180,12 +182,10 @@ def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[st
 
 def _finished(about: Path, parents: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, float] | None:
     """The volumes of an image that was predicted with the same inputs before."""
-    old = read_json(about) if about.exists() else None
-    if not isinstance(old, dict) or old.get("parents") != parents:
+    old = Provenance.read(about)
+    if old is None or old.parents != parents or any(old.facts.get(key) != value for key, value in facts.items()):
         return None
-    told = old.get("facts", {})
-    volumes: dict[str, float] | None = told.get("volumes_ml")
-    return volumes if all(told.get(key) == value for key, value in facts.items()) else None
+    return as_shape(old.facts.get("volumes_ml"), dict[str, FiniteFloat], f"{about}, facts.volumes_ml")
 
 
 def _files(name: str, request: PredictRequest, organs: Sequence[str]) -> list[Path]:

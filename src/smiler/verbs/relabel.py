@@ -15,7 +15,7 @@ from smiler.domain.cells import Cell, Status, proposed
 from smiler.domain.cohort import LEDGER, Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, planes
-from smiler.domain.files import forget_unfinished, hash_json, read_json, remove, write_text
+from smiler.domain.files import forget_unfinished, hash_json, remove, write_text
 from smiler.domain.judged import Judged, JudgedCase
 from smiler.domain.ledger import ledger_text
 from smiler.domain.locks import writing
@@ -268,12 +268,11 @@ def _unsure(mask: Path) -> Path:
 
 
 def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) -> bool:
-    old = read_json(_about(mask)) if _about(mask).exists() else None
-    if not isinstance(old, dict) or old.get("parents") != parents:
+    old = Provenance.read(_about(mask))
+    if old is None or old.parents != parents:
         return False
-    told = old.get("facts", {})
-    same = all(told.get(key) == value for key, value in _asked(request).items())
-    return same and mask.exists() == bool(told.get("voxels"))
+    same = all(old.facts.get(key) == value for key, value in _asked(request).items())
+    return same and mask.exists() == bool(old.facts.get("voxels"))
 
 
 def _write(made: _Made, key: str, channel: int, request: RelabelRequest) -> None:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json
+from smiler.domain.provenance import Provenance
 from smiler.domain.remote import local
+from smiler.domain.shaped import as_shape
 from smiler.networks.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from smiler.networks.device import as_trained, make_fabric
 from smiler.prediction.model import Model, ModelFacts, load_model
@@ -78,8 +79,6 @@ def recipe_of(path: Path) -> Recipe:
 def trained_on(run: Path) -> frozenset[tuple[str, str]]:
     """(case, organ) pairs from whose annotations a run learned; none for what is no run."""
     path = RunFolder(run).provenance_path
-    told = read_json(path) if path.exists() else None
-    facts = told.get("facts") if isinstance(told, dict) else None
-    cases = facts.get("annotated") if isinstance(facts, dict) else None
-    rows = cases.items() if isinstance(cases, dict) else ()
-    return frozenset((case, organ) for case, organs in rows for organ in organs)
+    told = Provenance.read(path)
+    rows = as_shape(told.facts.get("annotated", {}) if told else {}, dict[str, list[str]], f"{path}, facts.annotated")
+    return frozenset((case, organ) for case, organs in rows.items() for organ in organs)

@@ -14,12 +14,13 @@ from smiler.curriculum.estimate import Estimate, estimate, seconds_relabelling
 from smiler.curriculum.rounds import Plan, Round, curriculum
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import hash_json, read_json, write_json, write_text
+from smiler.domain.files import hash_json, write_json, write_text
 from smiler.domain.locks import writing
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.domain.remote import local
+from smiler.domain.shaped import read_as
 from smiler.networks.device import make_training_fabric, precision_used
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
@@ -213,9 +214,15 @@ def _tell(expected: Estimate, steps: int, relabelling: float) -> str:
     return f"{steps} steps, about {minutes:.1f} min{part} and {expected.memory_gb:.1f} GB for network and batch"
 
 
+@dataclass(frozen=True)
+class _Data:
+    """`store.json`: what a run learns from."""
+
+    fingerprint: str
+
+
 def _check_same_data(run: RunFolder, store: Store) -> None:
-    expected = read_json(run.path / "store.json")
-    if expected.get("fingerprint") != store.fingerprint:
+    if read_as(run.path / "store.json", _Data).fingerprint != store.fingerprint:
         raise BadInput(
             "the cohort has changed since the run began",
             where=str(run.path),
