@@ -18,10 +18,13 @@ from smiler.workers.processes import Processes
 from smiler.workers.threads import Threads
 
 pytest.importorskip("resource", reason="limits of a process are set through resource")
-ROOM = 100 << 20
+ROOM = 170 << 20
+"""Enough for a CT of the tests, and not for its masks as well."""
 LIMITED = """
 import resource, sys
-import numpy, torch, smiler.api, smiler.audit.audit, smiler.report.report, lightning_fabric
+import numpy, smiler.audit.audit, smiler.report.matrix
+if sys.argv[2] == "train":
+    import smiler.verbs.train
 from pathlib import Path
 from smiler.cli import main
 numpy.ones((64, 64)) @ numpy.ones((64, 64))
@@ -130,15 +133,13 @@ def with_memory(room: int, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
 
 
-def test_a_deep_audit_lists_every_case_that_does_not_fit(large: Path) -> None:
+def test_a_deep_audit_tells_what_does_not_fit_and_ends(large: Path) -> None:
     done = with_memory(ROOM, "audit", large, "--deep")
     words = " ".join(done.stdout.split())
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    for case in ("case c0", "case c1"):
-        assert case in words
-    assert "memory" in words
-    assert "2 faults" in words or "3 faults" in words or "4 faults" in words
+    assert "case c0, " in words or "case c1, " in words
+    assert "memory ran out; got Unable to allocate" in words
 
 
 def test_a_training_is_refused_with_the_case_that_does_not_fit(large: Path, tmp_path: Path) -> None:
@@ -146,8 +147,8 @@ def test_a_training_is_refused_with_the_case_that_does_not_fit(large: Path, tmp_
     words = " ".join(done.stderr.split())
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in words
-    assert "c0" in words
-    assert "memory" in words
+    assert "case c0, " in words or "case c1, " in words
+    assert "memory ran out" in words
 
 
 def test_less_than_the_libraries_need_is_refused_at_once() -> None:

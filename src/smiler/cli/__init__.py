@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from smiler.domain.errors import SmilerError
 
+LONGEST_NAME = 300
+
 
 def main() -> None:
     """Run a command; every error is one clear message and an exit code (0 fine, 1 a check failed, 2 wrong use)."""
@@ -33,12 +35,12 @@ def main() -> None:
 def _of_the_system(error: Exception) -> "SmilerError | None":
     """One sentence where the system has no memory left, or refuses a file in a way that no reader expects."""
     from smiler.domain.errors import BadInput
-    from smiler.domain.shaped import shortened
     from smiler.workers.memory import out_of_memory
 
     told = out_of_memory(error, f"smiler {' '.join(sys.argv[1:2])}")
     if told is None and isinstance(error, OSError) and error.filename is not None:
-        where, got = shortened(error.filename), error.strerror or str(error)
+        name, got = str(error.filename), error.strerror or str(error)
+        where = name if len(name) < LONGEST_NAME else f"{name[:LONGEST_NAME]}... ({len(name)} letters)"
         return BadInput("the system refuses the file", where=where, got=got, do="check its name and permissions")
     return told
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import FiniteFloat
 
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, Faults, raise_all
@@ -164,10 +165,10 @@ class _Entry:
     """What lies beside a case's arrays; without `notes` nobody has asked yet whether its CT is in HU."""
 
     shape: tuple[int, int, int]
-    affine: tuple[tuple[float, ...], ...]
+    affine: tuple[tuple[FiniteFloat, ...], ...]
     known: tuple[int, ...]
     voxels: tuple[tuple[int, ...], ...]
-    moments: tuple[float, float, float]
+    moments: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
     notes: tuple[str, ...]
 
 
@@ -175,6 +176,7 @@ def _read_entry(about: Path, organs: int) -> _Entry | None:
     """The entry of a case that is on the grid already; None for what must be made again."""
     try:
         entry = read_as(about, _Entry)
+        Geometry.of(entry.shape, entry.affine)
     except BadInput:
         return None
     whole = len(entry.known) == len(entry.voxels) == entry.shape[0] and {*map(len, entry.voxels)} == {organs}

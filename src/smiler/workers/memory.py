@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,8 +24,8 @@ def available_bytes() -> int:
 
 
 def check_limit() -> None:
-    """BadInput where this process may not even take what the libraries need."""
-    if (limit := _limit()) is not None and limit < LEAST_BYTES:
+    """BadInput where this process may not even take what the libraries need, unless they are loaded."""
+    if (limit := _limit()) is not None and limit < LEAST_BYTES and "scipy.linalg" not in sys.modules:
         got, do = f"{limit / 2**20:.0f} MiB", f"allow {LEAST_BYTES >> 20} MiB or more: ulimit -v {LEAST_BYTES >> 10}"
         raise BadInput("too little memory is allowed to begin with", where="ulimit -v", got=got, do=do)
 
