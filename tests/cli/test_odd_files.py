@@ -1,6 +1,6 @@
 """Odd content in every file that a command writes and another reads back: one sentence that names it, no traceback.
 
-Each file gets contents that are no JSON, CSV or TOML, and, if it is JSON, its own content with one value of another kind.
+Each file gets contents that are no JSON, CSV or TOML; if it is JSON, also its own with one value of another kind.
 """
 
 import json

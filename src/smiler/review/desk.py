@@ -50,7 +50,7 @@ class Desk:
         self.folder = cohort / FOLDER
         self.ledger = Ledger(self.folder, clock)
         self.sheet = Sheet(cohort, self.ledger, told, progress)
-        self.blobs, self.scans = Blobs(self.folder), Scans()
+        self.blobs, self.scans = Blobs(self.folder), Scans(told)
         self._judged: tuple[list[tuple[Path, int]], list[tuple[str, Judged]]] = ([], [])
         self._masks: OrderedDict[tuple[Pair, int], Mask] = OrderedDict()
         self._locks: dict[str, threading.RLock] = {}

@@ -12,12 +12,14 @@ from threading import Lock
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json
+from smiler.formats.grey_values import GreyValues
 from smiler.formats.nifti import ct_bytes
 from smiler.formats.nifti_grid import Grid
-from smiler.formats.volumes import CT, read_ct, read_header
+from smiler.formats.volumes import CT, ReadOptions, read_ct, read_header
 from smiler.review.orientation import nifti_bytes, ras
 
 KEPT_IMAGES = 3
+ANY = ReadOptions(grey_values="any")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Made:
 class Scans:
     """CTs by case."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[str], None] = lambda _: None) -> None:
+        self._told, self._odd = told, set[str]()
         self._kept: OrderedDict[tuple[str, str, str], Made] = OrderedDict()
         self._lock, self._reading = Lock(), Lock()
 
@@ -67,8 +70,17 @@ class Scans:
         found = self._at_hand(key)
         if found is None:
             with self._reading:  # one at a time: a volume is large
-                found = self._at_hand(key) or self._keep(key, Made(make(read_ct(path)), hash_json(key)))
+                found = self._at_hand(key) or self._keep(key, Made(make(self._read(path, case)), hash_json(key)))
         return found
+
+    def _read(self, path: Path, case: Case) -> CT:
+        """The CT; the terminal says once of one that is not in HU: the page shows it as it is."""
+        ct = read_ct(path)
+        for note in GreyValues.of(ct.hu).notes(ANY, str(path)):
+            if case.id not in self._odd:
+                self._odd.add(case.id)
+                self._told(f"case {case.id}, file {case.image}: {note}")
+        return ct
 
     def _at_hand(self, key: tuple[str, str, str]) -> Made | None:
         with self._lock:
