@@ -22,7 +22,7 @@ FORMAT = 1
 Tensors = Mapping[str, Tensor]
 
 
-Name = Annotated[str, Field(pattern=r"^[\w.-]{1,200}$")]
+Name = Annotated[str, Field(max_length=200)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -121,7 +121,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         table.files["model"]
     except (BadInput, KeyError) as error:
         raise BadInput("not a checkpoint of smiler", where=str(path), got=str(error)) from error
-    return Checkpoint(path, table.step, table.steps, table.facts, table.files)
+    files = {part: (Path(name).name, digest) for part, (name, digest) in table.files.items()}
+    return Checkpoint(path, table.step, table.steps, table.facts, files)
 
 
 def load_weights(network: torch.nn.Module, checkpoint: Checkpoint) -> None:

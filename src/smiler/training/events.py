@@ -75,7 +75,11 @@ def read_events(path: Path) -> list[Event]:
             if number < len(lines):
                 raise BadInput("not an event", where=where, got=line[:60]) from error
             continue
-        as_shape(event, _Shape, where)
+        try:
+            as_shape(event, _Shape, f"line {number}")
+        except BadInput as error:
+            got = f"{error.where}: {error.got}"
+            raise BadInput(f"not an event: {error.what}", where=str(path), got=got, do=error.do) from error
         events.append(event)
     return events
 
