@@ -94,7 +94,10 @@ JOBS: dict[str, tuple[str, Words]] = {
     ),
     "ledger": ("noted/cases.csv", lambda room: ["hide", room / "noted", room / "hidden"]),
     "cohort": ("noted/cohort.toml", lambda room: ["hide", room / "noted", room / "hidden"]),
-    "imports": ("imported/imports.jsonl", lambda room: ["import", room / "bids", room / "imported", "--prefix", "b"]),
+    "imports": (
+        "imported/imports.jsonl",
+        lambda room: ["import", room / "bids", room / "merged", "--prefix", "b", "--organs", "liver"],
+    ),
     "exported": ("bids/smiler.json", lambda room: ["import", room / "bids", room / "again"]),
     "exported mask": ("bids/sub-phantom000/ct/*Liver_*.json", lambda room: ["import", room / "bids", room / "again"]),
     "data set": ("nnunet/*/dataset.json", lambda room: ["import", next((room / "nnunet").glob("D*")), room / "again"]),
@@ -108,16 +111,21 @@ MADE_AGAIN: dict[str, tuple[str, Words]] = {
 """What is only kept to save time is made again, without a word."""
 
 
+SLOW = ("events", "scores", "audit", "noted mask", "resumed checkpoint", "data set", "exported mask", "completed")
+"""Of what takes long where it is fine, fewer contents are tried."""
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_what_is_nothing_of_ours_is_refused_by_its_name(smiler: Smiler, room: Room, name: str) -> None:
     path, words = found(room, *JOBS[name])
     with kept(path):
         for content in NOTHING_OF_OURS:
-            path.write_bytes(content)
+            if name == "noted mask" and content == b"null":
+                continue  # says nothing
+            path.write_bytes(content + b"\n{}" if name == "events" else content)  # its last line may be cut off
+            forget(room)
             result = smiler(*words)
             said = result.err + result.out
-            if name in ("events", "recipe") and content in (b'{"x": "\\ud800"}', b"{", b"1" * 5000) and not result.code:
-                continue  # a last line that was cut off by a kill
             assert result.code == 2, (content[:20], said)
             assert "Traceback" not in said
             assert path.name in said, (content[:20], said)
@@ -127,21 +135,22 @@ def test_what_is_nothing_of_ours_is_refused_by_its_name(smiler: Smiler, room: Ro
 def test_a_value_of_another_kind_is_refused_or_does_not_matter(smiler: Smiler, room: Room, name: str) -> None:
     path, words = found(room, *JOBS[name])
     with kept(path) as good:
-        for content in changed(path, good):
+        for content in list(changed(path, good))[:: 5 if name in SLOW else 1]:
             path.write_bytes(content)
+            forget(room)
             result = smiler(*words)
             said = result.err + result.out
             assert result.code in (0, 1, 2), (content[:80], said)
             assert "Traceback" not in said
-            if result.code:
-                assert path.name in said or "facts" in said, (content[:80], said)
+            if result.code and name != "imports":
+                assert path.name in said or "facts" in said or "organ" in said, (content[:80], said)
 
 
 @pytest.mark.parametrize("name", MADE_AGAIN)
 def test_what_is_damaged_and_can_be_made_again_is(smiler: Smiler, room: Room, name: str) -> None:
     path, words = found(room, *MADE_AGAIN[name])
     with kept(path) as good:
-        for content in (b"", *NOTHING_OF_OURS[::3], *list(changed(path, good))[::2]):
+        for content in (b"", *NOTHING_OF_OURS[::3], *list(changed(path, good))[::6]):
             path.write_bytes(content)
             result = smiler(*words)
             assert result.code == 0, (content[:80], result.err)
@@ -166,10 +175,10 @@ def test_a_sweep_and_its_trials(smiler: Smiler, room: Room, tmp_path: Path, caps
         order.write_bytes(content)
         assert worker.main([str(trial.path)]) == 2
         assert "trial.json" in capsys.readouterr().err
+    for content in (*NOTHING_OF_OURS, b"{}", *changed(order, json.dumps({**good, "steps": []}).encode())):
         (trial.path / "outcome.json").write_bytes(content)
-        if content not in [json.dumps({**good, "threads": kind}).encode() for kind in KINDS]:
-            with pytest.raises(BadInput, match=r"outcome\.json"):
-                trial.outcome()
+        with pytest.raises(BadInput, match=r"outcome\.json"):
+            trial.outcome()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +194,13 @@ def test_a_table_of_a_sweep(row: str, tmp_path: Path) -> None:
 def found(room: Room, pattern: str, words: Words) -> tuple[Path, list[object]]:
     (path, *_) = sorted(room.base.glob(pattern))
     return path, words(room)
+
+
+def forget(room: Room) -> None:
+    """An import begins anew."""
+    for name in ("again", "merged"):
+        shutil.rmtree(room / name, ignore_errors=True)
+    shutil.copytree(room / "imported", room / "merged")
 
 
 class kept:
@@ -233,7 +249,7 @@ def _keys(value: Any) -> list[Any]:
         ["import", "COHORT", LONG, "-f", "folder", "--image", LONG],
         ["import", "COHORT", "OUT", "-f", "folder", "--image", "images", "--mask", f"liver={LONG}"],
         ["import", "COHORT", "OUT", "--labels", LONG],
-        ["import", "COHORT", "OUT", "--synonyms", LONG],
+        ["import", "COHORT", "OUT", "-f", "folder", "--image", "images", "--mask", "liver=labels", "--synonyms", LONG],
         ["train", LONG, "OUT"],
         ["train", "COHORT", LONG],
         ["train", "COHORT", "OUT", "--recipe", LONG],

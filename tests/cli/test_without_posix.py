@@ -74,13 +74,12 @@ phantom = sys.argv[1]
 smiler("export", phantom, "linked", "--format", "nnunet", code=2)
 smiler("export", phantom, "bids", "--format", "bids", "--copy-images")
 smiler("import", "bids", "cohort")
-smiler("audit", "cohort", "--deep", "--out", "audit", "--jobs", 2)
+smiler("audit", "cohort", "--deep", "--jobs", 2)
 tiny = ["data.spacing_xy_mm=native", "network.width=8", "sampling.patch_size=32", "sampling.batch_size=2"]
 tiny += ["training.device=cpu", "training.precision=32"]
 smiler("train", "cohort", "run", "-m", "smile", "--steps", 2, *(word for change in tiny for word in ("-s", change)))
 smiler("predict", "run", "cohort", "--out", "masks")
 smiler("relabel", "run", "cohort", "completed")
-smiler("report", "run")
 from smiler.domain.files import scratch, sync_folder
 sync_folder(pathlib.Path("run"))
 with scratch(pathlib.Path("run"), "label", b"abc") as file:

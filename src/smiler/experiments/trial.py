@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
@@ -124,7 +124,7 @@ class Outcome(BaseModel):
     estimated: list[Guessed]
     train_seconds: float
     measure_seconds: float
-    steps: int
+    steps: int = Field(ge=0, lt=2**53)
     uncertainty: dict[str, Uncertain] = {}
 
 
