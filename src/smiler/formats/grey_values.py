@@ -84,10 +84,10 @@ class GreyValues:
 
     @property
     def _without_padding(self) -> "GreyValues":
-        """Without the two most frequent values, where that is no accident: constant air, what a CT was filled with."""
+        """Without the two most frequent values up to 0, where that is no accident: constant air, and padding."""
         counts, often = self.counts.copy(), np.argsort(self.counts)[-2:]
-        counts[often[counts[often] > 0.1 * self.total]] = 0
-        return GreyValues(counts) if counts.sum() > 0.01 * self.total else self
+        counts[often[(counts[often] > 0.1 * self.total) & (often <= _ZERO)]] = 0
+        return GreyValues(counts) if counts.any() else self
 
     @property
     def _odd(self) -> str:
