@@ -232,9 +232,9 @@ class _Reader:
         return moved
 
     def _inside(self, path: Path) -> str:
-        """Relative to the cohort's folder for a file in it, absolute for others."""
+        """Relative to the cohort's folder for a file in it, absolute for others; with / between names everywhere."""
         path = Path(os.path.normpath(path))
-        return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
+        return (path.relative_to(self.folder) if path.is_relative_to(self.folder) else path).as_posix()
 
     def _note_faults(self, error: BadInput) -> None:
         known = {str(fault) for fault in self.faults}

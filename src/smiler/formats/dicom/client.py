@@ -140,6 +140,14 @@ def read_ct(path: Path, options: ReadOptions) -> CT:
     return CT(hu, grid.geometry, grid, grid.notes)
 
 
+def read_some(path: Path, options: ReadOptions) -> tuple[Grid, NDArray[np.int16]]:
+    """Where a CT series lies, and a few of its slices as HU, int16 (slices, rows, columns)."""
+    with _file() as out:
+        answer = _ask(task="some", path=str(path), out=str(out), rescale=options.rescale, detilt=options.detilt)
+        hu = np.fromfile(out, dtype=np.int16).reshape(-1, *answer["shape"][1:])
+    return _grid(answer, path), hu
+
+
 @dataclass(frozen=True)
 class MaskCodes:
     """Masks: codes uint16 (z, y, x), their own grid or None, and beside a segmentation's what each code stands for.
