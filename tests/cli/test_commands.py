@@ -335,9 +335,8 @@ def test_what_is_no_cohort_is_called_by_its_name_with_the_next_command(
 @pytest.mark.parametrize(
     "words", [["predict", "X", "a.nii.gz", "-o", "{tmp}/o"], ["relabel", "X", "{hidden}", "{tmp}/o"]]
 )
-def test_what_is_no_run_is_called_by_its_name_with_the_next_command(
-    smiler: Smiler, places: Any, words: list[str]
-) -> None:
+def test_what_is_no_run_is_called_by_its_name_with_the_next_command(smiler: Smiler, places: Any, command: str) -> None:
+    words = command.split()
     for other, (what, do) in (OTHERS | A_COHORT).items():
         if other == "{run}":
             continue
