@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from smiler.domain.cells import ABSENT, UNANNOTATED, Cell, parse_cell
@@ -11,6 +12,7 @@ from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.locks import writing
 from smiler.domain.organs import MAX_ORGANS
 from smiler.domain.remote import local
+from smiler.domain.signpost import instead
 from smiler.formats import detect, format_named
 from smiler.formats.base import ImportOptions, RawCase, absolute, case_id, some
 from smiler.formats.checking import OFF_GRID, Checked, Checks
@@ -62,8 +64,8 @@ def import_into(
         do = "add --format folder, or leave out --image, --mask, --labelmap and --labels"
         raise BadInput("only the folder format takes files and label tables", where=f"format {fmt.name}", do=do)
     kept = read_kept(source)
-    there = known_organs(cohort_folder)
-    reader = _Reader(str(source), options, absolute(cohort_folder), kept, there)
+    reader = _Reader(str(source), options, absolute(cohort_folder), kept, known_organs(cohort_folder))
+    reader.fits = partial(fmt.recognises, source)
     cases = reader.read(fmt.read(source, options), on_case or (lambda _: None), checked=fmt.name == "dicom")
     declared = kept.organs if kept else {}
     merge(cohort_folder, cases, declared)
@@ -92,6 +94,7 @@ class _Reader:
     faults: list[BadInput] = field(default_factory=list)
     ambiguous: list[tuple[str, str]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    fits: Callable[[], bool] = lambda: True
     renamed: list[str] = field(default_factory=list)
     coming: dict[str, None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
@@ -219,7 +222,8 @@ class _Reader:
         if self.ambiguous:
             self.faults.append(Ambiguous(self.ambiguous, self.source))
         if not cases and not self.faults:
-            self.faults.append(BadInput("the source has no cases", where=self.source))
+            what = "the source has no cases"
+            self.faults.append(BadInput(what, where=self.source) if self.fits() else instead(what, Path(self.source)))
         for key in sorted(self.options.wanted - self.seen) if cases else ():
             do = "check the name; without --organs every organ is imported"
             self.faults.append(BadInput("the source has no such organ", where="--organs", got=repr(key), do=do))
