@@ -296,7 +296,10 @@ def test_errors_say_what_to_do_on_one_screen(
 OTHERS = {
     "{run}": ("a run of smiler", "smiler predict {run} IMAGE --out MASKS"),
     "{tmp}/raw": ("what looks like a data set of nnU-Net or the Decathlon", "smiler import {tmp}/raw my-cohort"),
-    "{tmp}/ct": ("a folder of volumes, such as a.nii.gz", "smiler import {tmp}/ct my-cohort --format folder --image"),
+    "{tmp}/ct": (
+        "a folder of volumes, such as a.nii.gz",
+        "smiler import {tmp}/ct my-cohort, with --format folder --image",
+    ),
     "{tmp}/empty": ("an empty folder", "smiler import SOURCE {tmp}/empty makes a cohort there"),
     "{tmp}/gone": ("there is nothing", ""),
     "{tmp}/ct/a.nii.gz": ("a file with one volume", "smiler predict RUN {tmp}/ct/a.nii.gz --out MASKS"),

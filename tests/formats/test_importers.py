@@ -517,3 +517,17 @@ def test_organs_of_a_whole_label_table_are_chosen_by_the_names_of_its_authors(tm
     case = Cohort.open(tmp_path / "cohort").case("a")
     cells = {key: str(cell).rpartition("#")[2] for key, cell in case.cells.items()}
     assert cells == {"lung_upper_lobe_left": "10", "vertebrae_l5": "27", "rib_7_left": "98", "adrenal_left": "absent"}
+
+
+def test_a_source_of_another_format_than_said_is_called_by_its_name(tmp_path: Path) -> None:
+    source = plain(tmp_path / "src", ["a"])
+    for fmt, what in (("dicom", "the source has no cases"), ("nnunet", "the format needs a dataset.json")):
+        text = refusal(source, tmp_path / "cohort", fmt=fmt)
+        assert text == f"SRC: {what}; got a folder of images and masks; do: smiler import SRC my-cohort --format folder"
+    (tmp_path / "ct").mkdir()
+    image = volume(tmp_path / "ct" / "x.nii.gz")
+    assert refusal(tmp_path / "ct", tmp_path / "cohort").startswith(
+        "SRC: no data set that is known; got a folder of volumes, such as x.nii.gz; do: smiler import SRC my-cohort"
+    )
+    assert "no data set that is known; got a file with one volume" in refusal(image, tmp_path / "cohort")
+    assert "do: did you mean" in refusal(tmp_path / "srcc", tmp_path / "cohort")

@@ -19,6 +19,7 @@ from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.files import read_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.remote import absolute as absolute
+from smiler.domain.signpost import instead
 from smiler.formats.numbering import checked_table
 from smiler.formats.synonyms import Synonyms, load_synonyms
 from smiler.formats.volumes import Grid, ReadOptions, read_labels
@@ -290,6 +291,8 @@ def the_one(files: Sequence[Path], where: str) -> Path:
 def read_manifest(source: Path) -> dict[str, Any]:
     """`dataset.json` of a source, a table with a table of labels."""
     path = source / "dataset.json"
+    if not path.is_file():
+        raise instead("the format needs a dataset.json", source)
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("labels"), dict):
         raise BadInput("not a dataset.json: it has no table of labels", where=str(path))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from smiler.domain.cells import ABSENT, UNANNOTATED, Cell, parse_cell
@@ -13,6 +14,7 @@ from smiler.domain.locks import writing
 from smiler.domain.organs import MAX_ORGANS
 from smiler.domain.origin import Notes
 from smiler.domain.remote import local
+from smiler.domain.signpost import instead
 from smiler.formats import detect, format_named
 from smiler.formats.base import ImportOptions, RawCase, absolute, case_id, some
 from smiler.formats.checking import OFF_GRID, Checked, Checks
@@ -68,6 +70,7 @@ def import_into(
     there = known_organs(cohort_folder)
     makers = Makers(source, fmt, options)
     reader = _Reader(str(source), options, absolute(cohort_folder), makers, kept, there)
+    reader.fits = partial(fmt.recognises, source)
     cases = reader.read(fmt.read(source, options), on_case or (lambda _: None), checked=fmt.name == "dicom")
     declared = kept.organs if kept else {}
     _check_place(cohort_folder)
@@ -106,6 +109,7 @@ class _Reader:
     faults: list[BadInput] = field(default_factory=list)
     ambiguous: list[tuple[str, str]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    fits: Callable[[], bool] = lambda: True
     renamed: list[str] = field(default_factory=list)
     coming: dict[str, None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
@@ -247,7 +251,8 @@ class _Reader:
         if self.ambiguous:
             self.faults.append(Ambiguous(self.ambiguous, self.source))
         if not cases and not self.faults:
-            self.faults.append(BadInput("the source has no cases", where=self.source))
+            what = "the source has no cases"
+            self.faults.append(BadInput(what, where=self.source) if self.fits() else instead(what, Path(self.source)))
         if self.unusable and not self.faults and not any(case.cells for case in cases):
             self.faults.append(BadInput("no mask can be used", where=self.source, got=some(self.unusable)))
         for key in sorted(self.options.wanted - self.seen) if cases else ():
