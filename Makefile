@@ -10,10 +10,13 @@ COMPILE = @$(PYTHON) -m compileall -qq -j 0
 PAGE := src/smiler/review/page/index.html
 NODE_MODULES := web/node_modules/.package-lock.json
 NPM := $(shell command -v npm 2>/dev/null)
+LOWEST := .venv-lowest
+LOWEST_TESTS := tests/domain tests/recipe tests/store tests/formats tests/export tests/networks tests/evaluation tests/report \
+	tests/cli/test_commands.py tests/review/test_review_server.py tests/verbs/test_predict.py tests/verbs/test_object_storage.py
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-report check-machines real setup clean help
+.PHONY: page demo test test-review test-fuzz test-histories test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-report check-lowest check-machines check-package real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 
 page: $(PAGE)   ## the review page, built into the package (node >= 18.20 and npm)
 
-$(PAGE): $(NODE_MODULES) $(wildcard web/*.json web/*.ts web/*.html) $(shell find web/src web/public -type f)
+$(PAGE): $(NODE_MODULES) $(wildcard web/*.json web/*.ts web/*.html) $(shell find web/src web/public web/licences -type f)
 	npm --prefix web run --silent build
 	@touch $(PAGE)
 
@@ -46,6 +49,12 @@ test: $(READY) $(if $(NPM),$(NODE_MODULES) $(PAGE))   ## all tests that need nei
 
 test-review: $(READY) $(PAGE)   ## the tests of the review alone; those of its page need chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/review tests/review_page
+
+test-histories: $(READY)   ## 2,000 random histories of a review: nothing that an expert said is lost; some twenty minutes
+	OMP_NUM_THREADS=1 SMILER_HISTORIES=2000 $(BIN)/python -m pytest tests/review/test_review_histories.py --timeout 0
+
+test-fuzz: $(READY)   ## 10,000 broken inputs for each reader of what strangers wrote; make test has 2,000
+	SMILER_FUZZ_INPUTS=10000 $(BIN)/python -m pytest -n 2 tests/fuzz
 
 test-gpu: $(READY)   ## what a GPU makes, against what the CPU makes
 	$(BIN)/python -m pytest tests/gpu
@@ -97,8 +106,23 @@ $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.tx
 check-machines: $(READY)   ## Ray and torchrun over two network namespaces; needs root and iproute2
 	$(BIN)/python -m benchmarks.two_machines
 
+check-package: $(READY) page   ## sdist and wheel in dist/, with the review page and the notices of what is in it
+	$(BIN)/python -m benchmarks.package
+
+check-lowest: $(LOWEST)/.ready   ## tests with the lowest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -o filterwarnings= $(LOWEST_TESTS)
+
+$(LOWEST)/.ready: pyproject.toml constraints.txt benchmarks/lowest.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python benchmarks/lowest.py > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c $(LOWEST)/lowest.txt torch
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c $(LOWEST)/lowest.txt \
+		-e ".[onnx,tracking,ray,cloud,review]" pytest pytest-timeout hypothesis httpx flask flask-cors "moto[s3]"
+	$(COMPILE) $(LOWEST)/lib || true
+	@touch $(LOWEST)/.ready
+
 real: $(READY)   ## the checks on real CT (SMILER_REAL_DATA or ../shared/data), with results under results/
 	$(BIN)/python -m benchmarks.real_ct
 
 clean:   ## forget the environment and the demo
-	rm -rf $(VENV) $(PEERS) demo web/node_modules src/smiler/review/page
+	rm -rf $(VENV) $(PEERS) $(LOWEST) build dist demo web/node_modules src/smiler/review/page

@@ -26,6 +26,10 @@ from benchmarks.machine import about
 REPOSITORY = Path(__file__).parents[1]
 DATA = Path(os.environ.get("SMILER_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
 SMILER = [sys.executable, "-c", "from smiler.cli import main; main()"]
+ABDOMINAL = (
+    "spleen,kidney_right,kidney_left,gallbladder,liver,stomach,pancreas,adrenal_right,adrenal_left,aorta,"
+    "inferior_vena_cava,portal_vein_and_splenic_vein"
+)
 ORGANS = "liver,spleen,stomach,pancreas,kidney_right,kidney_left,aorta,gallbladder"
 MINUTES = 3.0
 SMALL = ["-s", "data.spacing_xy_mm=3", "-s", "network.width=16", "-s", "sampling.patch_size=128"]
@@ -134,7 +138,7 @@ def four_sources(work: Path) -> dict[str, Any]:
         ("dicom", "dicom_seg_v2_117classes.nii.gz", "totalsegmentator-v2"),
     ):
         options = ["--format", "folder", "--image", image, "--labelmap", labels, "--labels", table]
-        smiler("import", example, cohort, *options, "--absent-means", "unannotated")
+        smiler("import", example, cohort, *options, "--absent-means", "unannotated", "--organs", ABDOMINAL)
     smiler("audit", cohort, "--out", work / "audit")
     shutil.copy(work / "audit" / "coverage.png", REPOSITORY / "docs" / "pictures" / "audit.png")
     found = json.loads((work / "audit" / "audit.json").read_text())

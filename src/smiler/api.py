@@ -13,9 +13,9 @@ from smiler.verbs import evaluate as evaluating
 from smiler.verbs import predict as predicting
 from smiler.verbs import relabel as relabelling
 from smiler.verbs import train as training
-from smiler.verbs.model_at import ModelAt
 from smiler.verbs.predict import Predicted
-from smiler.verbs.run import RunFolder, recipe_of
+from smiler.verbs.requests import predict_request, relabel_request
+from smiler.verbs.run import RunFolder
 from smiler.workers.base import Workers
 
 PathLike = str | Path
@@ -52,8 +52,7 @@ def predict(
 
     `workers`, here and below: such as smiler.workers.processes.Processes(4); else one case after the other.
     """
-    model, recipe = ModelAt.find(_path(run)), recipe_of(_path(run))
-    request = predicting.PredictRequest(place(out), tuple(organs), options=recipe.prediction, reading=recipe.reading)
+    model, request = predict_request(_path(run), predicting.PredictRequest(place(out), tuple(organs)))
     return predicting.predict(model, [place(image) for image in images], request, workers=workers)
 
 
@@ -67,18 +66,9 @@ def relabel(
     workers: Workers | None = None,
 ) -> Cohort:
     """A completed cohort in `out`: `auto:` masks where nobody looked, the best-ranked `fraction` of each prediction."""
-    model, recipe = ModelAt.find(_path(run)), recipe_of(_path(run))
+    asked = relabelling.RelabelRequest(place(out), fraction, rule)
     opened = cohort if isinstance(cohort, Cohort) else Cohort.open(cohort)
-    request = relabelling.RelabelRequest(
-        place(out),
-        fraction,
-        rule,
-        recipe.curriculum.passes,
-        recipe.curriculum.rounds,
-        recipe.prediction,
-        recipe.reading,
-        recipe.labels,
-    )
+    model, request = relabel_request(_path(run), asked)
     return relabelling.relabel(model, opened, request, workers=workers)
 
 

@@ -1,6 +1,7 @@
 """Masks off the CT's grid are mended with a record; forms, sides and grey values far from anatomy's are noted."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,64 @@ def test_a_mask_of_another_size_is_resampled_and_never_copied(tmp_path: Path) ->
     assert len(fix_geometry(cohort, "resample")) == 1
     mended = Cohort.open(tmp_path)
     assert np.array_equal(read_case_labels(mended, mended.case("c1"), ct).drawn == 1, body() == 1)
+
+
+def test_files_of_two_cases_that_spell_alike_stay_apart(tmp_path: Path) -> None:
+    """Case p1 with a mask 0_x.nii.gz, and case p1_0 with x.nii.gz: both were fixed/p1_0_0_x.nii.gz."""
+    cases = [add_case(tmp_path, "p1", {"liver": "0_x.nii.gz"}), add_case(tmp_path, "p1_0", {"liver": "x.nii.gz"})]
+    for name, value in (("0_x.nii.gz", 1), ("x.nii.gz", 2)):
+        grid = grid_of(read_header(tmp_path / "p1.nii.gz").geometry)
+        write_labels(tmp_path / name, (body() == value).astype(np.uint8), grid)
+        shifted(tmp_path / name)
+    cohort_of(tmp_path, cases).save()
+    fixed = fix_geometry(Cohort.open(tmp_path), "copy")
+    assert len({row.path.lower() for row in fixed}) == 2
+    mended = Cohort.open(tmp_path)
+    for case, value in (("p1", 1), ("p1_0", 2)):
+        drawn = read_case_labels(mended, mended.case(case), read_header(tmp_path / f"{case}.nii.gz").geometry).drawn
+        assert np.array_equal(drawn == 1, body() == value)
+
+
+def test_a_mask_that_was_mended_is_never_written_over(tmp_path: Path) -> None:
+    name = f"{'c1_0_' * 13}.nii.gz"  # a name that was cut became its own source's
+    cohort_of(tmp_path, [add_case(tmp_path, "c1", {"liver": name})]).save()
+    grid = grid_of(read_header(tmp_path / "c1.nii.gz").geometry)
+    write_labels(tmp_path / name, (body() > 0).astype(np.uint8), grid)
+    seen = {}
+    for _ in range(3):
+        shifted(tmp_path / "c1.nii.gz")
+        (fixed,) = fix_geometry(Cohort.open(tmp_path), "copy")
+        assert fixed.source != fixed.path
+        for path, content in seen.items():
+            assert (tmp_path / path).read_bytes() == content
+        seen[fixed.path] = (tmp_path / fixed.path).read_bytes()
+    assert len(seen) == 3
+
+
+def test_what_a_person_wrote_while_masks_were_mended_stays(tmp_path: Path) -> None:
+    case = add_case(tmp_path, "c1", {"liver": "MAP#1+2", "spleen": "MAP#3", "pancreas": ""})
+    cohort_of(tmp_path, [case]).save()
+    early = Cohort.open(tmp_path)
+    shifted(tmp_path / "c1_map.nii.gz")
+
+    class Person:
+        notes: list[str] = []  # noqa: RUF012
+
+        def track(self, items: Any, title: str, total: int) -> Any:
+            yield from items
+            now = Cohort.open(tmp_path)
+            cells = {"spleen": parse_cell("absent"), "pancreas": parse_cell("absent")}
+            replace(now, cases=(now.case("c1").with_cells(cells),)).save()
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    (fixed,) = fix_geometry(early, "copy", progress=Person())
+    mended = Cohort.open(tmp_path).case("c1")
+    assert {key: str(cell) for key, cell in mended.cells.items()} == {
+        "liver": f"{fixed.path}#1+2", "spleen": "absent", "pancreas": "absent",
+    }  # fmt: skip
+    assert Person.notes == ["changed by others meanwhile, and left so: c1 spleen"]
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from own_state import own_state
 from tiny_runs import TINY
 
 from smiler.cli import main
+
+__all__ = ["own_state"]
 
 
 @dataclass(frozen=True)

@@ -290,7 +290,67 @@ def test_errors_say_what_to_do_on_one_screen(
     places = {"tmp": tmp_path, "run": world.run, "hidden": world.hidden, "truth": world.truth, "phantom": world.phantom}
     result = smiler(*(word.format(**places) for word in words))
     refused(result, *texts)
-    assert not (tmp_path / "o").exists()
+    assert not list(tmp_path.iterdir())  # neither a lock nor an empty folder
+
+
+OTHERS = {
+    "{run}": ("a run of smiler", "smiler predict {run} IMAGE --out MASKS"),
+    "{tmp}/raw": ("what looks like a data set of nnU-Net or the Decathlon", "smiler import {tmp}/raw my-cohort"),
+    "{tmp}/ct": ("a folder of volumes, such as a.nii.gz", "smiler import {tmp}/ct my-cohort --format folder --image"),
+    "{tmp}/empty": ("an empty folder", "smiler import SOURCE {tmp}/empty makes a cohort there"),
+    "{tmp}/gone": ("there is nothing", ""),
+    "{tmp}/ct/a.nii.gz": ("a file with one volume", "smiler predict RUN {tmp}/ct/a.nii.gz --out MASKS"),
+}
+A_COHORT = {"{hidden}": ("a cohort of smiler", "smiler train {hidden} RUN")}
+OF_A_COHORT = [
+    *(["audit", "X"], ["train", "X", "{tmp}/r"], ["export", "X", "{tmp}/o"], ["hide", "X", "{tmp}/o"]),
+    *(["sweep", "X", "{tmp}/o"], ["review", "X", "--no-browser"], ["evaluate", "{run}", "X"]),
+    *(["relabel", "{run}", "X", "{tmp}/o"], ["predict", "{run}", "X", "--out", "{tmp}/o"]),
+]
+
+
+@pytest.fixture
+def places(world: Any, tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "dataset.json").write_text("{}")
+    (tmp_path / "ct").mkdir()
+    (tmp_path / "ct" / "a.nii.gz").write_bytes(b"")
+    return {"tmp": tmp_path, "run": world.run, "hidden": world.hidden}
+
+
+@pytest.mark.parametrize("words", OF_A_COHORT, ids=lambda words: words[0])
+def test_what_is_no_cohort_is_called_by_its_name_with_the_next_command(
+    smiler: Smiler, places: Any, words: list[str]
+) -> None:
+    for other, (what, do) in OTHERS.items():
+        if words[0] == "predict" and other.endswith((".nii.gz", "gone")):
+            continue  # an image, and told as one
+        result = smiler(*(other.format(**places) if word == "X" else word.format(**places) for word in words))
+        refused(result, what)
+        assert words[0] == "predict" or do.format(**places) in " ".join(result.err.split())
+        assert not (places["tmp"] / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["predict", "X", "a.nii.gz", "-o", "{tmp}/o"], ["relabel", "X", "{hidden}", "{tmp}/o"]]
+)
+def test_what_is_no_run_is_called_by_its_name_with_the_next_command(smiler: Smiler, places: Any, command: str) -> None:
+    words = command.split()
+    for other, (what, do) in (OTHERS | A_COHORT).items():
+        if other == "{run}":
+            continue
+        result = smiler(*(other.format(**places) if word == "X" else word.format(**places) for word in words))
+        refused(result, "not a run folder", what)
+        assert do.format(**places) in " ".join(result.err.split()) or "train first" in result.err
+
+
+@pytest.mark.parametrize("words", [["evaluate", "X", "{hidden}"], ["import", "X", "{tmp}/c"], ["report", "X"]])
+def test_a_cohort_where_something_else_is_wanted_is_called_by_its_name(
+    smiler: Smiler, places: Any, words: list[str]
+) -> None:
+    result = smiler(*(word.replace("X", "{hidden}").format(**places) for word in words))
+    refused(result, "a cohort of smiler", f"smiler audit {places['hidden']}")
 
 
 def test_wrong_use_of_options_ends_with_2(smiler: Smiler) -> None:
@@ -366,12 +426,21 @@ def test_a_second_process_is_refused_where_one_is_writing(world: Any, tmp_path: 
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("command", ["hide", "phantom", "relabel"])
-def test_commands_that_make_a_cohort_lock_it_too(smiler: Smiler, world: Any, tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    "command", ["hide", "phantom", "relabel", "export", "predict", "evaluate", "report", "audit", "demo", "sweep"]
+)
+def test_every_command_that_writes_a_folder_locks_it(smiler: Smiler, world: Any, tmp_path: Path, command: str) -> None:
     words = {
         "hide": ["hide", world.phantom, tmp_path],
         "phantom": ["phantom", tmp_path, "--cases", 1],
         "relabel": ["relabel", world.run, world.hidden, tmp_path, "--device", "cpu"],
+        "export": ["export", world.phantom, tmp_path, "--format", "totalsegmentator"],
+        "predict": ["predict", world.run, world.hidden, "--out", tmp_path, "--device", "cpu"],
+        "evaluate": ["evaluate", world.run, world.truth, "--out", tmp_path, "--device", "cpu"],
+        "report": ["report", tmp_path],
+        "audit": ["audit", world.hidden, "--out", tmp_path],
+        "demo": ["demo", "--out", tmp_path],
+        "sweep": ["sweep", world.phantom, tmp_path, "--folds", 2],
     }[command]
     with writing(tmp_path):
         refused(smiler(*words), "another process is writing here", "wait for it or choose another folder")

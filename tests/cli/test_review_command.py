@@ -1,10 +1,16 @@
 """The command `review`: who may listen where, what is printed, and the checks that end with an exit code."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
@@ -68,3 +74,54 @@ def test_verify_backup_and_history(smiler: Smiler, cohort: Path, tmp_path: Path)
     assert "its stored mask was damaged and is in quarantine" in " ".join(result.err.split())
     assert "1 fault;" in result.out
     assert smiler("review", cohort, "--verify").code == 0
+
+
+def test_a_smiler_without_its_page_says_how_to_get_it(cohort: Path, tmp_path: Path) -> None:
+    words = ["review", str(cohort), "--no-browser", "--json", "--page", str(tmp_path / "no-page")]
+    command = [sys.executable, "-m", "smiler", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        lines = [server.stdout.readline()]
+        while not lines[-1].startswith("}"):
+            lines.append(server.stdout.readline())
+        (url,) = json.loads("".join(lines))["urls"].values()
+        with pytest.raises(HTTPError) as answer:
+            build_opener(HTTPCookieProcessor()).open(url)
+        server.terminate()
+        _, err = server.communicate()
+    told = "This smiler has no review page. In a clone, with node and npm: make page"
+    assert err.startswith(f"warning: {told}")
+    assert answer.value.code == 503
+    assert told in answer.value.read().decode()
+
+
+def test_the_token_is_no_word_of_the_browsers_command(cohort: Path, tmp_path: Path) -> None:
+    """Everybody on the machine can list commands; the file that leads the browser on is this user's alone, and goes."""
+    told, script = tmp_path / "told", tmp_path / "browser"
+    script.write_text(
+        f"#!{sys.executable}\nimport json, os, pathlib, sys\nfrom urllib.parse import urlsplit\n"
+        "path = pathlib.Path(urlsplit(sys.argv[1]).path)\n"
+        "modes = [file.stat().st_mode & 0o777 for file in (path, path.parent)]\n"
+        "row = [sys.argv, str(path), *modes, path.read_text()]\n"
+        f"pathlib.Path({str(told)!r}).with_suffix('.new').write_text(json.dumps(row))\n"
+        f"os.replace({str(told.with_suffix('.new'))!r}, {str(told)!r})\n"
+    )
+    script.chmod(0o755)
+    environment = {**os.environ, "BROWSER": f"{script} %s", "PYTHONUNBUFFERED": "1"}
+    words = [sys.executable, "-m", "smiler", "review", cohort, "--reviewer", "anna"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().removeprefix("review page: ").strip()
+        for _ in range(600):
+            if told.exists():
+                break
+            time.sleep(0.1)
+        command, path, mode, folder_mode, page = json.loads(told.read_text())
+        token = address.split("token=")[1]
+        assert token
+        assert not any(token in word for word in command)
+        assert (mode, folder_mode) == (0o600, 0o700)
+        assert f'content="0;url={address}"' in page
+        process.terminate()
+    assert not Path(path).exists()
+    assert not Path(path).parent.exists()

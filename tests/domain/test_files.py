@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from killed import kill_a_writer
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json, read_json, replacing, sha256, write_json, write_text
@@ -44,6 +46,31 @@ def test_old_content_stays_when_the_block_raises(tmp_path: Path, error: BaseExce
         half_a_write(path, error)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_is_read_in_any_encoding_of_unicode(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_bytes('{"Ü": [1, {"b": null}]}'.encode(encoding))
+    assert read_json(tmp_path / "a.json") == {"Ü": [1, {"b": None}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"a": 1, "b": {"c": 1, "c": 1}}', "a key stands twice in a table; got 'c'; do: keep the right one"),
+        (b'{"a": 1, "\\u0061": 2}', "a key stands twice in a table; got 'a'"),
+        (b"\xff\xfe", "the file is not readable JSON"),
+        (b"[" * 100_000, "the file is not readable JSON"),
+        (b"9" * 5000, "the file is not readable JSON"),
+        (b'{"a": "\xed\xa0\x80"}', "the file is not readable JSON"),
+    ],
+    ids=range(6),
+)
+def test_json_that_says_two_things_or_nothing_is_refused_by_name(tmp_path: Path, text: bytes, words: str) -> None:
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(BadInput) as caught:
+        read_json(tmp_path / "a.json")
+    assert f"a.json: {words}" in str(caught.value)
 
 
 def test_nothing_appears_when_the_first_write_fails(tmp_path: Path) -> None:
@@ -192,3 +219,73 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_if_it_was_kille
         first.kill()
     with writing(tmp_path / "run"):
         pass
+
+
+@pytest.mark.parametrize("there", ["nothing", "folder", "file", "lock"])
+def test_who_is_refused_leaves_neither_a_lock_nor_an_empty_folder(tmp_path: Path, there: str) -> None:
+    folder = tmp_path / "a" / "b"
+    if there != "nothing":
+        folder.mkdir(parents=True)
+    if there in ("file", "lock"):
+        (folder / {"file": "mine.txt", "lock": ".lock"}[there]).write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(BadInput, match="no such organ"), writing(folder):
+        raise BadInput("no such organ", where="organs")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_was_written_before_a_fault_stays_and_the_folder_is_free(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with suppress(BadInput), writing(folder):
+        write_text(folder / "recipe.toml", "begun")
+        raise BadInput("no space", where="disk")
+    assert (folder / "recipe.toml").read_text() == "begun"
+    with writing(folder):
+        pass
+
+
+def test_a_lock_that_another_process_removed_while_we_waited_is_not_held_twice(tmp_path: Path) -> None:
+    def refused() -> None:
+        with suppress(BadInput), writing(tmp_path / "run"):
+            raise BadInput("no such organ", where="organs")
+
+    def count() -> None:
+        nonlocal inside, most
+        with suppress(BadInput), writing(tmp_path / "run", 0.05):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.0005)
+            inside -= 1
+
+    inside = most = 0
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(60):
+            pool.submit(refused)
+            pool.submit(count)
+    assert most == 1
+
+
+def test_the_only_writer_removes_what_killed_ones_left_in_its_folder_and_below(tmp_path: Path) -> None:
+    run, theirs = tmp_path / "run", tmp_path / "run/review"
+    left = kill_a_writer(run / "a.nii.gz", run / "deep/down" / f"{'b' * 200}.nii.gz")
+    (other,) = kill_a_writer(theirs / "c.nii.gz")
+    (theirs / ".lock").touch()
+    for name in (".hidden.tmp", "a.12345678.tmp", ".a.12345678.tmp.nii.gz.bak~", ".a.tmp.nii.gz"):
+        (run / name).touch()
+    with writing(run, tidy=False):
+        assert all(path.exists() for path in left)
+    with writing(run):
+        assert not any(path.exists() for path in left)
+        assert other.exists()  # its folder has a writer of its own
+    assert names(run) == [
+        ".a.12345678.tmp.nii.gz.bak~", ".a.tmp.nii.gz", ".hidden.tmp", ".lock", "a.12345678.tmp", "deep", "review"
+    ]  # fmt: skip
+    with writing(theirs):
+        assert not other.exists()
+
+
+def test_where_several_write_what_was_left_alone_for_long_goes(tmp_path: Path) -> None:
+    old, new = kill_a_writer(tmp_path / "old.nii.gz", tmp_path / "new.nii.gz")
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    write_text(tmp_path / "a.txt", "new")
+    assert (old.exists(), new.exists()) == (False, True)

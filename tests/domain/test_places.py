@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from smiler.domain import places
 from smiler.domain.errors import BadInput
 from smiler.domain.places import content, exists, natural, split_series, walk
+from smiler.store.hashes import Hashes
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -99,6 +100,67 @@ def test_a_zip_bomb_is_refused_from_its_directory(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(places, "MOST_BYTES", 9_999_999)
     with pytest.raises(BadInput, match="too large to be read in place; got 1 entries, 10000000 bytes"):
         list(walk(tmp_path / "z.zip"))
+
+
+def test_links_that_lead_back_are_walked_once(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    (folder / "b").mkdir(parents=True)
+    (folder / "b" / "slice").write_bytes(b"x")
+    for name in ("one", "two"):
+        (folder / name).symlink_to(folder, target_is_directory=True)
+        (folder / "b" / name).symlink_to(tmp_path, target_is_directory=True)
+    assert [entry.path for entry in walk(folder)] == [folder / "b" / "slice"]
+    assert len(content(folder)) == 64
+    hashes = Hashes(tmp_path / "hashes")
+    assert hashes.of(folder) == content(folder)
+
+
+def test_folders_that_link_to_each_other_are_walked_once(tmp_path: Path) -> None:
+    names = [f"d{n}" for n in range(9)]  # 9! ways through them
+    for name in names:
+        (tmp_path / "s" / name).mkdir(parents=True)
+        (tmp_path / "s" / name / "file").write_bytes(name.encode())
+    for name in names:
+        for other in names:
+            (tmp_path / "s" / name / f"to_{other}").symlink_to(tmp_path / "s" / other, target_is_directory=True)
+    assert [entry.read().decode() for entry in walk(tmp_path / "s")] == names
+
+
+def test_a_linked_folder_is_read_under_the_links_name(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").write_bytes(b"x")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "case").symlink_to(tmp_path / "data", target_is_directory=True)
+    assert [entry.path for entry in walk(tmp_path / "s")] == [tmp_path / "s" / "case" / "file"]
+
+
+def test_zip_files_in_a_zip_file_have_one_limit_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = zipped({f"{n}": b"x" * 1000 for n in range(10)})
+    (tmp_path / "z.zip").write_bytes(zipped({f"{n}.zip": inner for n in range(10)}))
+    assert len(list(walk(tmp_path / "z.zip"))) == 100
+    monkeypatch.setattr(places, "MOST_ENTRIES", 50)
+    with pytest.raises(BadInput, match=r"z.zip: the zip file is too large to be read in place; got 60 entries"):
+        list(walk(tmp_path / "z.zip"))
+    monkeypatch.setattr(places, "MOST_ENTRIES", 500)
+    monkeypatch.setattr(places, "MOST_BYTES", 50_000)
+    with pytest.raises(BadInput, match="too large to be read in place"):
+        list(walk(tmp_path / "z.zip"))
+
+
+def test_zip_files_beside_each_other_have_a_limit_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(4):
+        (tmp_path / f"{n}.zip").write_bytes(zipped({"a": b"x", "b": b"y"}))
+    monkeypatch.setattr(places, "MOST_ENTRIES", 3)
+    assert len(list(walk(tmp_path))) == 8
+
+
+def test_one_large_entry_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "z.zip").write_bytes(zipped({"a": b"x" * 1001}))
+    monkeypatch.setattr(places, "MOST_NESTED_BYTES", 1000)
+    (entry,) = walk(tmp_path / "z.zip")
+    assert entry.head(3) == b"xxx"
+    with pytest.raises(BadInput, match="an entry is too large to be read in place; got 1001 bytes"):
+        entry.read()
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)

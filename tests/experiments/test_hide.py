@@ -118,9 +118,9 @@ def test_the_ledger_keeps_exactly_the_pairs_that_stay(cohort: Cohort, hidden: Pa
 def test_no_file_of_the_hidden_cohort_holds_a_hidden_organ(cohort: Cohort, hidden: Path) -> None:
     kept, folder = kept_pairs(cohort, 0.7, 1), hidden / "cohort"
     drawn = {(c, k) for c, k in kept if cohort.case(c).status(k) is Status.ANNOTATED}
-    assert {path.name for path in folder.rglob("*.nii.gz")} == {f"{case}_{key}.nii.gz" for case, key in drawn}
+    assert {path.name for path in folder.rglob("*.nii.gz")} == {f"{case}.{key}.nii.gz" for case, key in drawn}
     for case, key in drawn:
-        mask, grid = read_labels(folder / "labels" / f"{case}_{key}.nii.gz")
+        mask, grid = read_labels(folder / "labels" / f"{case}.{key}.nii.gz")
         labels, own = read_labels(cohort.folder / "labels" / f"{case}.nii.gz")
         assert grid.geometry == own.geometry
         np.testing.assert_array_equal(mask, np.isin(labels, cohort.case(case).cell(key).labels))
@@ -153,6 +153,33 @@ def test_a_second_time_in_the_same_folder_is_refused(cohort: Cohort, hidden: Pat
     with pytest.raises(BadInput, match=r"a hidden cohort is here already.*choose another folder"):
         hide(cohort, hidden, 0.3)
     assert files(hidden) == before
+
+
+def test_one_that_was_stopped_is_done_again_and_leaves_no_mask_of_another(
+    cohort: Cohort, hidden: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    hide(cohort, out, 0.7, seed=1)
+    for name in (
+        "cohort/cases.csv",
+        "cohort/cohort.toml",
+        "cohort/labels/" + sorted(path.name for path in (out / "cohort/labels").iterdir())[0],
+    ):
+        (out / name).unlink()
+    with pytest.raises(BadInput, match="something else lies where the hidden cohort would"):
+        hide(cohort, out, 0.3, seed=1)
+    hide(cohort, out, 0.7, seed=1)
+    assert files(out) == files(hidden)
+
+
+@pytest.mark.parametrize("place", ["cohort", "truth"])
+def test_a_cohort_where_one_would_be_hidden_or_sealed_stays(cohort: Cohort, tmp_path: Path, place: str) -> None:
+    mine = replace(cohort, folder=tmp_path / place, name="mine", cases=())
+    mine.save()
+    before = files(tmp_path)
+    with pytest.raises(BadInput, match=r"lies where|already"):
+        hide(cohort, tmp_path, 0.5)
+    assert files(tmp_path) == before
 
 
 def test_a_missing_mask_leaves_no_cohort_behind(cohort: Cohort, tmp_path: Path) -> None:

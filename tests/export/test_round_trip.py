@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import Slices, blobs, ct
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.files import write_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import Organ, OrganSet
+from smiler.export import bids
 from smiler.export.export import EXPORTS, Exported, export
 from smiler.export.pieces import ExportRequest, origin_of
 from smiler.formats import ImportOptions, detect
@@ -390,3 +392,72 @@ def test_a_dicom_export_comes_back_with_statuses_and_patients(tmp_path: Path) ->
     before, after = voxels(made), voxels(again)
     for key in cells:
         assert np.array_equal(before["x-1", key], after["x-1", key]), key
+
+
+# --- names
+
+
+def test_bids_labels_of_ids_and_organs_that_look_alike_stay_apart() -> None:
+    ids = ["a.b", "a_b", "ax2Eb", "aX2eb", "ax5Fb", "xx5F", "x_", "x78", "xx78", "a-b", "a" * 128, "a" * 127 + "."]
+    ids += [".".join("ab" * 40), "_".join("ab" * 40)]
+    labels = [bids.subject(name) for name in ids]
+    assert all(label.isalnum() and len(label) <= 97 for label in labels)
+    assert len({label.lower() for label in labels}) == len(ids)
+    assert bids.subject("a.1") == "ax2E1"  # as earlier versions wrote it
+
+
+def test_two_organs_of_one_camel_are_two_files(tmp_path: Path) -> None:
+    organs = OrganSet((Organ("liver_1"), Organ("liver1"), Organ("spleen")))
+    save(tmp_path / "c/p.nii.gz", np.zeros(SHAPE, np.int16), "LPS")
+    grid = read_header(tmp_path / "c/p.nii.gz")
+    for value, key in enumerate(organs.keys, start=1):
+        write_labels(tmp_path / f"c/{key}.nii.gz", (boxes() == value).astype(np.uint8), grid)
+    cells = {key: parse_cell(f"{key}.nii.gz") for key in organs.keys}
+    made = Cohort(tmp_path / "c", organs, (Case("p", "p", "p.nii.gz", cells),))
+    made.save()
+    export(made, "bids", ExportRequest(tmp_path / "out"))
+    import_into(tmp_path / "out", tmp_path / "back")
+    back = Cohort.open(tmp_path / "back")
+    for value, key in enumerate(organs.keys, start=1):
+        assert np.array_equal(voxels(back)["p", key][0] > 0, boxes() == value)
+    names = {path.name.lower() for path in (tmp_path / "out/sub-p/ct").glob("*_mask.nii.gz")}
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize("kind", ["totalsegmentator", "bids"])
+def test_a_case_called_like_the_table_beside_it(tmp_path: Path, kind: str) -> None:
+    save(tmp_path / "c/p.nii.gz", np.zeros(SHAPE, np.int16), "LPS")
+    save(tmp_path / "c/map.nii.gz", boxes(), "LPS")
+    cells = {"liver": parse_cell("map.nii.gz#1")}
+    made = Cohort(tmp_path / "c", ORGANS, (Case("Smiler.json", "p", "p.nii.gz", cells),))
+    made.save()
+    if kind == "bids":
+        assert export(made, kind, ExportRequest(tmp_path / "out")).cases == ("Smiler.json",)
+        return
+    with pytest.raises(BadInput, match=r"case Smiler\.json: the case's folder would have the name of a file"):
+        export(made, kind, ExportRequest(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dicom_export_claims_no_expert_for_what_nobody_knows(tmp_path: Path) -> None:
+    series = Slices(ct()).write(tmp_path / "c" / "study")
+    grid = read_header(series)
+    name = f"review/masks/{'0' * 64}.nii.gz"
+    for path in (name, "drawn.nii.gz", "model.nii.gz"):
+        write_labels(tmp_path / "c" / path, (blobs(grid.geometry.shape, 1, seed=1) & 1).astype(np.uint8), grid)
+    write_json(tmp_path / "c" / "model.json", {"made_by": "relabel", "parents": {}, "facts": {}})
+    others = {"spleen": {"liver", "vein"}, "vein": {"liver", "spleen"}}
+    organs = OrganSet((Organ("liver"), *(Organ(key, overlaps=frozenset(row)) for key, row in others.items())))
+    cells = {"liver": parse_cell(name), "spleen": parse_cell("drawn.nii.gz"), "vein": parse_cell("auto:model.nii.gz")}
+    made = Cohort(tmp_path / "c", organs, (Case("x", "x", "study", cells),))
+    made.save()
+    export(made, "dicom", ExportRequest(tmp_path / "out", "all"))
+    seg = pydicom.dcmread(tmp_path / "out" / "x" / "organs_seg.dcm")
+    kinds = {row.TrackingID: row.SegmentAlgorithmType for row in seg.SegmentSequence}
+    assert kinds == {"smiler:liver": "AUTOMATIC", "smiler:spleen": "MANUAL", "smiler:vein": "AUTOMATIC"}
+    beside = json.loads((tmp_path / "out" / "x" / "organs_seg.json").read_text())["organs"]
+    assert beside["liver"]["made_by"] == "unknown"
+    (tmp_path / "out" / "smiler.json").unlink()  # as a study of somebody else: what is AUTOMATIC stays a proposal
+    import_into(tmp_path / "out", tmp_path / "again")
+    (case,) = Cohort.open(tmp_path / "again")
+    assert {key: case.cell(key).auto for key in case.cells} == {"liver": True, "spleen": False, "vein": True}

@@ -1,6 +1,7 @@
 """DICOM series written by script: a CT with any orientation, spacing and fault."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,3 +130,114 @@ def enhanced(made: Slices, folder: Path, order: list[int], late: Slices | None =
     folder.mkdir(parents=True, exist_ok=True)
     ds.save_as(folder / "enhanced.dcm", enforce_file_format=True)
     return folder
+
+
+def bare(ds: Dataset, path: Path, *, implicit: bool = True) -> Path:
+    """A data set alone: no preamble, no 'DICM', no file meta information."""
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, implicit
+    write_dataset(stream, ds)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(stream.getvalue())
+    return path
+
+
+def segmentation(made: Slices, bits: NDArray[np.int32], names: dict[int, str], kind: str = "BINARY") -> Any:
+    """A DICOM-SEG by another tool on these slices: segment `number` is bit `number - 1` of (k, rows, columns)."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    array: Any = np.stack([(bits >> (n - 1) & 1).astype(np.uint8) for n in names], axis=-1)
+    if kind == "LABELMAP":
+        array = sum((array[..., i] * np.uint8(i + 1) for i in range(len(names))), np.zeros(bits.shape, np.uint8))
+    if kind == "FRACTIONAL":
+        array = array.astype(np.float32)
+    rows = [
+        hd.seg.SegmentDescription(i + 1, name, codes.SCT.Organ, codes.SCT.Organ, "MANUAL")
+        for i, name in enumerate(names.values())
+    ]
+    return hd.seg.Segmentation(
+        source_images=[made.dataset(k) for k in range(len(made.hu))],
+        pixel_array=array,
+        segmentation_type=kind,
+        segment_descriptions=rows,
+        series_instance_uid=generate_uid(),
+        series_number=50,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="other",
+        manufacturer_model_name="other",
+        software_versions="1",
+        device_serial_number="1",
+        **({"fractional_type": "PROBABILITY"} if kind == "FRACTIONAL" else {}),
+    )
+
+
+Lines = list[tuple[str, NDArray[np.float64]]]
+
+
+def outlines(made: Slices, mask: NDArray[np.bool_]) -> Lines:
+    """Closed contours round a mask (k, rows, columns), halfway between voxel centres, in LPS mm."""
+    from contourpy import contour_generator
+
+    lines: Lines = []
+    for k, plane in enumerate(mask):
+        found: Any = contour_generator(z=np.pad(plane, 1).astype(float)).lines(0.5)
+        for line in found:
+            lines.append(("CLOSED_PLANAR", points(made, k, line[:-1] - 1)))
+    return lines
+
+
+def points(made: Slices, k: float, at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 3) in LPS mm of points (n, 2), column and row, on slice k."""
+    down, right = np.array(made.down, float) * made.spacing[1], np.array(made.right, float) * made.spacing[2]
+    first = np.array(made.origin) + k * made.spacing[0] * made.normal
+    return np.asarray(first + at[:, :1] * right + at[:, 1:] * down)
+
+
+def structure_set(made: Slices, rois: list[tuple[str, Lines | None]], syntax: UID = ExplicitVRLittleEndian) -> Dataset:
+    """An RTSTRUCT by another tool: ROIs by name, each with its contours, or without a Contour Sequence."""
+    first = made.dataset(0)
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.PatientID, ds.Modality, ds.SeriesInstanceUID = first.PatientID, "RTSTRUCT", generate_uid()
+    ds.StudyInstanceUID = first.StudyInstanceUID
+    series, study, frame = Dataset(), Dataset(), Dataset()
+    series.SeriesInstanceUID, series.ContourImageSequence = first.SeriesInstanceUID, []
+    for k in range(len(made.hu)):
+        image = Dataset()
+        image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = CTImageStorage, made.dataset(k).SOPInstanceUID
+        series.ContourImageSequence.append(image)
+    study.RTReferencedSeriesSequence = [series]
+    frame.FrameOfReferenceUID, frame.RTReferencedStudySequence = first.FrameOfReferenceUID, [study]
+    ds.ReferencedFrameOfReferenceSequence = [frame]
+    ds.StructureSetROISequence, ds.ROIContourSequence = [], []
+    for number, (name, lines) in enumerate(rois, start=1):
+        roi, row = Dataset(), Dataset()
+        roi.ROINumber, roi.ROIName, roi.ROIGenerationAlgorithm = number, name, "MANUAL"
+        row.ReferencedROINumber = number
+        if lines is not None:
+            row.ContourSequence = []
+            for kind, xyz in lines:
+                contour = Dataset()
+                contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(xyz)
+                contour.ContourData = [f"{v:.3f}" for v in xyz.ravel()]
+                row.ContourSequence.append(contour)
+        ds.StructureSetROISequence.append(roi)
+        ds.ROIContourSequence.append(row)
+    return ds
+
+
+def saved(ds: Dataset, path: Path) -> Path:
+    """Write an object to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a long contour in explicit VR is written as UN, and told
+        ds.save_as(path, enforce_file_format=True)
+    return path

@@ -14,6 +14,10 @@ from smiler.formats import ImportOptions
 from smiler.formats.importing import import_into
 
 ABSENT = ImportOptions(absent_means="absent")
+ABDOMINAL = (
+    *("spleen", "kidney_right", "kidney_left", "gallbladder", "liver", "stomach", "pancreas", "adrenal_right"),
+    *("adrenal_left", "aorta", "inferior_vena_cava", "portal_vein_and_splenic_vein"),
+)
 
 
 def volume(path: Path, values: Sequence[int] = (), planes: Mapping[int, int] | None = None) -> Path:

@@ -3,6 +3,8 @@
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -111,3 +113,52 @@ def test_a_full_disk_is_no_fault_of_the_dicom_files(tmp_path: Path, monkeypatch:
             write_masks(tmp_path / "o.dcm", series, bits, grid, segments, "dicom-seg")
     assert not (tmp_path / "o.dcm").exists()
     client._close_idle()
+
+
+PARENT = """
+import os, sys, time
+from smiler.formats.dicom import client
+process = client._Process()
+assert process.ask({"task": "scan", "path": sys.argv[1]})["series"]
+if os.fork() == 0:
+    time.sleep(60)  # another process that has the pipe's end, as a pool's workers do
+print(process.process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_a_worker_ends_with_the_parent_that_was_killed(tmp_path: Path) -> None:
+    series = Slices(ct()).write(tmp_path / "s")
+    command = [sys.executable, "-c", PARENT, str(series)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert is_there(worker)
+        parent.kill()
+        until = time.monotonic() + 20
+        try:
+            while is_there(worker) and time.monotonic() < until:
+                time.sleep(0.1)
+            assert not is_there(worker)
+        finally:
+            os.killpg(parent.pid, signal.SIGKILL)
+
+
+def test_arrays_of_a_killed_process_do_not_stay(tmp_path: Path) -> None:
+    script = (
+        "from smiler.formats.dicom import client; import os\nwith client._file() as f: f.write_bytes(b'x'); os._exit(9)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=False)
+    (left,) = tmp_path.glob("smiler-*")
+    os.utime(left, (1, 1))
+    subprocess.run([sys.executable, "-c", script], env=environment, check=False)
+    assert not left.exists()

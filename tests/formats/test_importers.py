@@ -1,6 +1,8 @@
 """Importers on small files: what every format keeps, and each layout with its refusals."""
 
+import gzip
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from smiler.formats import FORMATS, ImportOptions, detect
 from smiler.formats.importing import import_into
 from smiler.formats.layouts import LAYOUT_FORMATS
 from smiler.formats.nnunet import slice_ranges
+from smiler.formats.numbering import label_table
 
 # --- what every format keeps ---------------------------------------------------------------------------------------
 
@@ -158,20 +161,58 @@ def test_nnunet_dataset_key_and_channels(tmp_path: Path) -> None:
     )
 
 
-EVIL = ["../../evil", "<script>", "a\x00b", "a\u200fb", "a/b", "", ".hidden", "x" * 200]
+EVIL = ["../../evil", "<script>", "a/b", ".hidden", "x" * 200]
+UNSHOWN = ["a\x00b", "a\u200fb", "", " "]
 
 
 def test_ids_that_are_no_file_names_never_become_a_path(tmp_path: Path) -> None:
     image, label = volume(tmp_path / "i.nii.gz"), volume(tmp_path / "l.nii.gz", [1])
-    dataset = {name: {"images": [str(image)], "label": str(label)} for name in [*EVIL, "fine"]}
+    row = {"images": [str(image)], "label": str(label)}
+    dataset = dict.fromkeys([*UNSHOWN, "fine"], row)
     dataset["lost"] = {"images": [f"{image}\x00\u200f"], "label": str(label)}
     source = nnunet(tmp_path / "src", {}, {"liver": 1}, dataset=dataset)
     text = refusal(source, tmp_path / "cohort")
-    assert text.count("not a usable case id") == len(EVIL)
-    assert all(f"case {name!r}: not a usable case id" in text for name in EVIL)
+    assert text.count("not a usable case id") == len(UNSHOWN)
+    assert all(f"case {name!r}: not a usable case id" in text for name in UNSHOWN)
     assert text.isascii()
     assert "\x00" not in text
     assert "case 'lost': the file does not exist; got" in text
+    nnunet(source, {}, {"liver": 1}, dataset=dict.fromkeys(EVIL, row))
+    added = import_into(source, tmp_path / "cohort").added
+    assert len(set(added)) == len(EVIL)
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{8}", name) for name in added)
+
+
+NAMES = ["pat 1", "pat_1", "pat  1", "肝臓 01", "Müller (CT)", "Ю", "a.b-c", "(copy)"]
+
+
+@pytest.mark.parametrize("name", ["nnunet", "msd", "totalsegmentator", "folder"])
+def test_a_name_that_is_no_case_id_becomes_one_of_its_own_and_is_noted(name: str, tmp_path: Path) -> None:
+    source, cohort = MAKE[name](tmp_path / "src", NAMES), tmp_path / "cohort"
+    report = import_into(source, cohort)
+    assert set(report.added) == {
+        *("pat_1-bea76e34", "pat_1", "pat_1-1497a0a5", "01-eb6ec8ad", "Muller_CT-e1e6cf6f", "case-595e4481"),
+        *("a.b-c", "copy-780dc199"),
+    }
+    assert report.notes[0].startswith("names that can't be case ids: ")
+    assert "'肝臓 01' is 01-eb6ec8ad" in report.notes[0]
+    images = {case.id: case.image for case in Cohort.open(cohort)}
+    assert "肝臓 01" in images["01-eb6ec8ad"]
+    assert all(case.patient == case.id and str(case.cell("liver")) for case in Cohort.open(cohort))
+    more = import_into(MAKE[name](tmp_path / "more", ["x", *NAMES]), tmp_path / "other")
+    assert set(report.added) < set(more.added)  # the same id, whatever lies beside it
+
+
+def test_a_pattern_finds_the_patient_in_the_name_as_the_source_has_it(tmp_path: Path) -> None:
+    source = MAKE["nnunet"](tmp_path / "src", ["王 1", "王 2", "b 1"])
+    import_into(source, tmp_path / "cohort", ImportOptions(patient_pattern="(.+) ", prefix="x_"))
+    assert [case.patient for case in Cohort.open(tmp_path / "cohort")] == ["b", "王", "王"]
+
+
+def test_accents_that_a_mac_wrote_apart_are_the_same_name(tmp_path: Path) -> None:
+    source = MAKE["nnunet"](tmp_path / "src", ["\u00e9"])
+    (source / "labelsTr" / "\u00e9.nii.gz").rename(source / "labelsTr" / "e\u0301.nii.gz")
+    assert len(import_into(source, tmp_path / "cohort").added) == 1
 
 
 def test_nnunet_refusals(tmp_path: Path) -> None:
@@ -187,7 +228,8 @@ def test_nnunet_refusals(tmp_path: Path) -> None:
         text = refusal(nnunet(tmp_path / "bad", {}, {"liver": label}), cohort)
         assert f"SRC/dataset.json: not a label; got 'liver': {label!r}; do: give a whole number" in text
     assert "ignore needs one value of its own" in refusal(nnunet(tmp_path / "ign", {}, {"a": 1, "ignore": 1}), cohort)
-    assert "only NIfTI is read" in refusal(nnunet(tmp_path / "mha", {}, {"liver": 1}, file_ending=".mha"), cohort)
+    text = refusal(nnunet(tmp_path / "png", {}, {"liver": 1}, file_ending=".png"), cohort)
+    assert "no such files are read; got file_ending '.png'; do: convert the files; smiler reads .nii.gz, .nii" in text
     assert "the source has no cases" in refusal(nnunet(tmp_path / "none", {}, {"liver": 1}), cohort)
     listed = nnunet(tmp_path / "listed", {}, {"liver": 1}, dataset={"a": {"images": []}, "b": 3})
     assert refusal(listed, cohort).count("not a case of dataset.json") == 2
@@ -274,12 +316,13 @@ def test_totalsegmentator_a_missing_file_is_unannotated(tmp_path: Path) -> None:
 def test_totalsegmentator_refusals(tmp_path: Path) -> None:
     source = totalsegmentator(tmp_path / "src", {"s1": {"liver": [1, 2]}, "s2": {"liver": [1]}})
     (source / "s2" / "ct.nii.gz").unlink()
-    (source / "s3 (copy)" / "segmentations").mkdir(parents=True)
-    volume(source / "s3 (copy)" / "ct.nii.gz")
+    volume(source / "s3" / "ct.nii.gz")
+    volume(source / "s3" / "segmentations" / "liver.nii.gz", [1])
+    volume(source / "s3" / "segmentations" / "liver.nii", [1])
     text = refusal(source, tmp_path / "cohort")
     assert "case s1: a mask holds one organ; got labels 1, 2 in SRC/s1/segmentations/liver.nii.gz" in text
     assert "case 's2': masks without an image; got SRC/s2; do: add ct.nii.gz" in text
-    assert "case 's3 (copy)': not a usable case id" in text
+    assert "case s3, organ liver: two files for one case; got SRC/s3/segmentations/liver.nii" in text
 
 
 def test_only_wanted_organs_are_read(tmp_path: Path) -> None:
@@ -342,3 +385,135 @@ def test_folder_refusals(tmp_path: Path) -> None:
     bare = plain(tmp_path / "bare", ["a"])
     (bare / "masks").rename(bare / "other")
     assert "no masks and no label maps; do: give --mask ORGAN=PATH" in refusal(bare, cohort, fmt="folder")
+
+
+# --- names and JSON as people have them ----------------------------------------------------------------------------
+
+
+def test_version_1_of_nnunet_lists_a_file_without_its_channel(tmp_path: Path) -> None:
+    source = msd(tmp_path / "src", {"a": [1], "b": [1]}, {"1": "liver"})
+    for name in "ab":
+        (source / "imagesTr" / f"{name}.nii.gz").rename(source / "imagesTr" / f"{name}_0000.nii.gz")
+    import_into(source, tmp_path / "cohort")
+    assert ledger(tmp_path / "cohort", source).splitlines()[1:] == [
+        "a,a,SRC/imagesTr/a_0000.nii.gz,SRC/labelsTr/a.nii.gz#1",
+        "b,b,SRC/imagesTr/b_0000.nii.gz,SRC/labelsTr/b.nii.gz#1",
+    ]
+
+
+def test_version_2_of_nnunet_without_channel_numbers_is_read_with_a_note(tmp_path: Path) -> None:
+    source = nnunet(tmp_path / "src", {"a": [1], "c_0001": [1]}, {"liver": 1})
+    (source / "imagesTr" / "a_0000.nii.gz").rename(source / "imagesTr" / "a.nii.gz")
+    volume(source / "imagesTr" / "c_0001_0001.nii.gz")  # another channel
+    (source / "imagesTr" / "c_0001_0000.nii.gz").rename(source / "imagesTr" / "c_0001.nii.gz")
+    report = import_into(source, tmp_path / "cohort")
+    assert report.added == ("a", "c_0001")
+    assert report.notes == ("a, c_0001: the image's name lacks the channel number _0000",)
+
+
+@pytest.mark.parametrize("name", [*MAKE, "btcv"])
+def test_capitals_in_an_ending_and_another_ending_make_no_difference(name: str, tmp_path: Path) -> None:
+    if name == "btcv":
+        for folder, stem in (("img", "img0001"), ("label", "label0001")):
+            volume(tmp_path / "src" / folder / f"{stem}.nii.gz", [1, 6] if folder == "label" else ())
+    source = tmp_path / "src" if name == "btcv" else MAKE[name](tmp_path / "src", ["a"])
+    before = ledger_of(source, tmp_path / "one")
+    for number, path in enumerate(sorted(source.rglob("*.nii.gz"))):
+        if number % 2:
+            path.rename(str(path).replace(".nii.gz", ".NII.GZ"))
+        else:
+            path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+            path.unlink()
+    after = ledger_of(source, tmp_path / "two")
+    assert after.replace(".NII.GZ", ".nii.gz").replace(".nii,", ".nii.gz,").replace(".nii#", ".nii.gz#") == before
+
+
+def ledger_of(source: Path, cohort: Path) -> str:
+    import_into(source, cohort, ABSENT)
+    return ledger(cohort, source).replace(".nii\n", ".nii.gz\n").replace(".NII.GZ\n", ".nii.gz\n")
+
+
+def test_files_that_do_not_end_as_dataset_json_says_are_read_with_a_note(tmp_path: Path) -> None:
+    source = nnunet(tmp_path / "src", {"a": [1]}, {"liver": 1}, file_ending=".nrrd")
+    report = import_into(source, tmp_path / "cohort")
+    assert report.notes == ("a: dataset.json says .nrrd, the files end in .nii.gz",)
+    rows = {"a": {"images": ["imagesTr/a_0000.mha"], "label": "labelsTr/a.mha"}}
+    listed = nnunet(tmp_path / "src", {"a": [1]}, {"liver": 1}, dataset=rows)
+    report = import_into(listed, tmp_path / "other")
+    assert report.notes == ("a: files have other endings than dataset.json says",)
+    volume(source / "labelsTr" / "a.nii", [1])
+    assert "case 'a': two files for one case; got SRC/labelsTr/a.nii and SRC/labelsTr/a.nii.gz" in refusal(
+        nnunet(source, {"a": [1]}, {"liver": 1}, file_ending=".mha"), tmp_path / "third"
+    )
+
+
+TWICE = {
+    "dataset.json": '{"channel_names": {"0": "CT"}, "labels": {"liver": 1, "spleen": 2, "liver": 3}}',
+    "smiler.json": '{"organs": [], "organs": [], "cases": {}}',
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_a_key_twice_in_a_json_file_is_refused_by_key_and_file(name: str, tmp_path: Path) -> None:
+    source = nnunet(tmp_path / "src", {"a": [1]}, {"liver": 1})
+    (source / name).write_text(TWICE[name])
+    key = "liver" if name == "dataset.json" else "organs"
+    assert f"SRC/{name}: a key stands twice in a table; got '{key}'; do: keep the right one" in refusal(
+        source, tmp_path / "cohort"
+    )
+
+
+def test_a_number_twice_in_a_numbered_table_is_refused(tmp_path: Path) -> None:
+    source = msd(tmp_path / "src", {"a": [1]}, {"1": "liver"})
+    manifest = (source / "dataset.json").read_text().replace('"1": "liver"', '"1": "liver", "1": "spleen"')
+    (source / "dataset.json").write_text(manifest)
+    assert "SRC/dataset.json: a key stands twice in a table; got '1'" in refusal(source, tmp_path / "cohort")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["nnunet", "msd"])
+def test_a_byte_order_mark_makes_no_format_unknown(name: str, encoding: str, tmp_path: Path) -> None:
+    source = MAKE[name](tmp_path / "src", ["a"])
+    text = (source / "dataset.json").read_text()
+    (source / "dataset.json").write_bytes(text.encode(encoding))
+    assert import_into(source, tmp_path / "cohort").added == ("a",)
+
+
+def test_a_broken_data_set_among_good_ones_is_named_not_skipped(tmp_path: Path) -> None:
+    for number, name in ((1, "a"), (2, "b"), (3, "c")):
+        nnunet(tmp_path / "raw" / f"Dataset00{number}_X", {name: [1]}, {"liver": 1})
+    (tmp_path / "raw" / "Dataset002_X" / "dataset.json").write_text("{")
+    msd(tmp_path / "raw" / "Dataset003_X", {"c": [1]}, {"1": "liver"})
+    text = refusal(tmp_path / "raw", tmp_path / "cohort")
+    assert "SRC/Dataset002_X/dataset.json: the file is not readable JSON" in text
+    assert "SRC/Dataset003_X/dataset.json: the labels are numbered, as in version 1" in text
+
+
+# --- more organs than a cohort holds -------------------------------------------------------------------------------
+
+
+def test_more_organs_than_a_cohort_holds_are_all_named_before_anything_is_asked(tmp_path: Path) -> None:
+    names = [f"rib_{i}_{side}" for side in ("left", "right") for i in range(1, 13)]
+    names += [f"vertebrae_l{i}" for i in range(1, 6)] + ["liver", "spleen", "pancreas", "aorta"]
+    source = nnunet(tmp_path / "src", {"a": [1]}, {name: i for i, name in enumerate(names, start=1)})
+    text = refusal(source, tmp_path / "cohort")
+    assert text == (
+        f"SRC: a cohort has 1 to 31 organs; got 33: {', '.join(names)}; "
+        "do: choose up to 31 of them, as in --organs rib_1_left,rib_2_left,rib_3_left"
+    )
+    chosen = ImportOptions(absent_means="absent", organs=tuple(names[:29]))
+    assert import_into(source, tmp_path / "cohort", chosen).organs_added == tuple(names[:29])
+    more = nnunet(tmp_path / "more", {"b": [1]}, {"liver": 1, "spleen": 2, "pancreas": 3})
+    text = refusal(more, tmp_path / "cohort", ABSENT)
+    assert "got 3, beside the 29 that the cohort has: liver, spleen, pancreas; do: choose up to 2 of them" in text
+
+
+def test_organs_of_a_whole_label_table_are_chosen_by_the_names_of_its_authors(tmp_path: Path) -> None:
+    volume(tmp_path / "src" / "images" / "a.nii.gz")
+    volume(tmp_path / "src" / "labels" / "a.nii.gz", [10, 27, 98])
+    wanted = ("lung_upper_lobe_left", "vertebrae_L5", "rib_left_7", "adrenal_gland_left")
+    options = ImportOptions(labels=label_table("totalsegmentator-v2"), organs=wanted, absent_means="absent")
+    import_into(tmp_path / "src", tmp_path / "cohort", options)
+    case = Cohort.open(tmp_path / "cohort").case("a")
+    cells = {key: str(cell).rpartition("#")[2] for key, cell in case.cells.items()}
+    assert cells == {"lung_upper_lobe_left": "10", "vertebrae_l5": "27", "rib_7_left": "98", "adrenal_left": "absent"}

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from sources import MAKE, ledger, msd, nnunet, plain, refusal, volume
+from sources import ABDOMINAL, MAKE, ledger, msd, nnunet, plain, refusal, volume
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
+from smiler.domain.organs import OrganSet
 from smiler.formats import ImportOptions
 from smiler.formats.importing import Ambiguous, ImportReport, import_into
 from smiler.formats.numbering import label_table
@@ -31,6 +32,61 @@ def test_two_sources_merge_by_organ(tmp_path: Path) -> None:
     )
     text = refusal(second, cohort)
     assert "the cohort has these cases already; got 2: p7_1, p7_2; do: remove their rows from cases.csv first" in text
+
+
+MANIFEST = """# what we agreed on in May
+format = 1
+name = "of the clinic"
+
+[[organ]]
+key = "liver"
+title = "Leber"
+colour = "#aa5522"
+overlaps = ["vein"]
+
+[[organ]]
+key = "vein"
+"""
+
+
+@pytest.mark.parametrize("ledger_text", ["case,patient,image,liver,vein\n", None])
+def test_a_cohort_without_rows_keeps_what_its_manifest_says(tmp_path: Path, ledger_text: str | None) -> None:
+    """Also one whose writer was killed before the ledger came."""
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort" / "cohort.toml").write_text(MANIFEST)
+    if ledger_text:
+        (tmp_path / "cohort" / "cases.csv").write_text(ledger_text)
+    import_into(nnunet(tmp_path / "one", {"a": [1]}, {"liver": 1}), tmp_path / "cohort")
+    assert (tmp_path / "cohort" / "cohort.toml").read_text() == MANIFEST
+    import_into(nnunet(tmp_path / "two", {"b": [1]}, {"spleen": 1}), tmp_path / "cohort")
+    found = Cohort.open(tmp_path / "cohort")
+    liver = found.organs["liver"]
+    assert (found.name, found.organs.keys) == ("of the clinic", ("liver", "vein", "spleen"))
+    assert (liver.title, liver.colour, liver.overlaps) == ("Leber", "#aa5522", {"vein"})
+    assert [case.id for case in found] == ["a", "b"]
+
+
+@pytest.mark.parametrize("rows", ["case,patient,image,liver,vein\n", None])
+def test_sealed_truth_without_rows_is_refused(tmp_path: Path, rows: str | None) -> None:
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort" / "cohort.toml").write_text(MANIFEST.replace("format = 1", "format = 1\nsealed = true"))
+    if rows:
+        (tmp_path / "cohort" / "cases.csv").write_text(rows)
+    text = refusal(nnunet(tmp_path / "one", {"a": [1]}, {"liver": 1}), tmp_path / "cohort")
+    assert "this cohort is sealed truth" in text
+
+
+def test_nobody_can_take_an_empty_cohort_for_none(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="a cohort may be there without a case"):
+        bool(Cohort(tmp_path, OrganSet.of("liver"), ()))
+
+
+@pytest.mark.parametrize("sign", ["recipe.toml", ".smiler-export", "sweep.json", "review/ledger.sqlite"])
+def test_a_cohort_is_not_begun_in_anothers_place(tmp_path: Path, sign: str) -> None:
+    (tmp_path / "cohort" / sign).parent.mkdir(parents=True)
+    (tmp_path / "cohort" / sign).write_text("")
+    text = refusal(nnunet(tmp_path / "one", {"a": [1]}, {"liver": 1}), tmp_path / "cohort")
+    assert "lies there; do: choose another folder" in text
 
 
 def test_a_whole_that_comes_later_takes_its_part(tmp_path: Path) -> None:
@@ -68,8 +124,8 @@ def test_a_disagreement_about_tumours_is_reported(tmp_path: Path) -> None:
         "write the organ's cells as PATH#1+2",
     )
     assert import_into(nnunet(tmp_path / "third", {"c": [1]}, {"liver": 1}), cohort).conflicts == ()
-    other = import_into(nnunet(tmp_path / "d", {"d": [1]}, {"celiac_trunk": 1}), cohort)
-    assert other.conflicts[0].startswith("celiac_trunk is not in the table of organs: it is taken to exclude every")
+    other = import_into(nnunet(tmp_path / "d", {"d": [1]}, {"gizzard": 1}), cohort)
+    assert other.conflicts[0].startswith("gizzard is not in the table of organs: it is taken to exclude every")
 
 
 def test_one_label_for_two_exclusive_organs_is_refused(tmp_path: Path) -> None:
@@ -139,6 +195,8 @@ def test_real_cts_with_different_organs_make_one_cohort(tmp_path: Path) -> None:
         images=Path("example_ct_3mm.nii.gz"),
         labelmaps=Path("example_ct_3mm_seg_v2fast_117classes.nii.gz"),
         labels=label_table("totalsegmentator-v2"),
+        organs=ABDOMINAL,
+        absent_means="unannotated",
     )
     import_into(DATA / "totalsegmentator_example", tmp_path, options, "folder")
     report = import_into(DATA / "msd_task09_spleen", tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
+from sources import ABDOMINAL
 
 from smiler.audit.audit import audit_cohort
 from smiler.domain.cells import Status
@@ -34,7 +35,8 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     import_into(DATA / "msd_task09_spleen", folder)
     for image, (labels, table) in MAPS.items():
         said = {"images": Path(image), "labelmaps": Path(labels), "labels": label_table(table)}
-        import_into(EXAMPLE, folder, ImportOptions(absent_means="unannotated", **said), "folder")
+        chosen = ImportOptions(absent_means="unannotated", organs=ABDOMINAL, **said)
+        import_into(EXAMPLE, folder, chosen, "folder")
     return Cohort.open(folder)
 
 

@@ -133,6 +133,40 @@ def test_label_tables_name_known_organs_once(name: str) -> None:
     assert label_table(name) == table
 
 
+@pytest.mark.parametrize(
+    ("name", "count", "anchors"),
+    [
+        ("totalsegmentator-v1", 104, {13: "lung_upper_lobe_left", 41: "vertebrae_C1", 81: "rib_right_12", 93: "face"}),
+        ("totalsegmentator-v1", 104, {11: "adrenal_gland_right", 44: "heart_myocardium", 104: "urinary_bladder"}),
+        ("totalsegmentator-v2", 117, {8: "adrenal_gland_right", 26: "vertebrae_S1", 61: "atrial_appendage_left"}),
+        ("totalsegmentator-v2", 117, {79: "spinal_cord", 92: "rib_left_1", 115: "rib_right_12", 78: "hip_right"}),
+        ("totalsegmentator-v2", 117, {51: "heart", 69: "humerus_left", 90: "brain", 117: "costal_cartilages"}),
+        ("abdomenatlas-1.0", 9, {2: "gall_bladder", 7: "postcava", 9: "stomach"}),
+        ("abdomenatlas-1.1", 25, {12: "bladder", 13: "celiac_truck", 19: "hepatic_vessel", 25: "rectum"}),
+        ("btcv", 13, {10: "portal vein and splenic vein", 13: "left adrenal gland"}),
+        ("amos", 15, {8: "arota", 9: "postcava", 15: "prostate/uterus"}),
+        ("flare", 13, {2: "right kidney", 13: "left kidney"}),
+        ("flare-2021", 4, {2: "kidney"}),
+        ("word", 16, {12: "adrenal", 15: "Head_of_femur_L", 16: "Head_of_femur_R"}),
+    ],
+)
+def test_label_tables_are_whole_and_their_authors_names_lead_to_our_organs(
+    name: str, count: int, anchors: dict[int, str]
+) -> None:
+    assert sorted(LABEL_TABLES[name]) == list(range(1, count + 1))
+    assert {number: LABEL_TABLES[name][number] for number in anchors} == {k: NAMES.key(v) for k, v in anchors.items()}
+
+
+def test_lobes_lie_in_their_lung_and_bones_in_the_skeleton() -> None:
+    assert ANATOMY["lung_upper_lobe_left"].part_of == "lung_left"
+    assert ANATOMY["lung_middle_lobe_right"].part_of == "lung_right"
+    assert ANATOMY["femoral_head_left"].part_of == "femur_left"
+    assert organ_of("femoral_head_left", ["bone", "femoral_head_left"]).part_of == "bone"
+    assert (ANATOMY["rib_7_left"].title, ANATOMY["rib_7_left"].snomed) == ("Left rib 7", "24915002")
+    assert (ANATOMY["vertebrae_l5"].title, ANATOMY["vertebrae_l5"].snomed) == ("Vertebra L5", "49668003")
+    assert organ_of("iliac_artery_left", ["artery", "iliac_artery_left"]).overlaps == {"artery"}
+
+
 def test_a_label_table_from_text_or_file(tmp_path: Path) -> None:
     file = tmp_path / "table.toml"
     file.write_text('5 = "liver"\n1 = "spleen"\n')

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from itertools import product
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from smiler.domain.evidence import Code
 from smiler.domain.organs import OrganSet
+from smiler.domain.registry import titles
 from smiler.losses import LOSSES, LossOptions, build_loss
 from smiler.losses.targets import READINGS, Loss, Targets
 
@@ -32,14 +33,16 @@ torch.set_num_threads(1)
 
 SEEDS = st.integers(0, 2**32 - 1)
 LAW = settings(max_examples=9, deadline=None, derandomize=True)
+SHARES = (None, 0.3)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One loss under one reading, for one organ set."""
+    """One loss under one reading, for one organ set, and the seed of its evidence and logits."""
 
     options: LossOptions
     organs: OrganSet
+    seed: int = 0
 
     @property
     def loss(self) -> Loss:
@@ -82,19 +85,31 @@ class Subject:
         return logits
 
 
-def options_of(names: Sequence[str], readings: Sequence[str]) -> pytest.MarkDecorator:
-    every = [
-        LossOptions.model_validate({"name": name, "reading": reading, "positive_share": share, "dice_weight": 0.7})
-        for name in names
-        for reading in readings
-        for share in (None, 0.3)
-    ]
-    return pytest.mark.parametrize("options", every, ids=lambda o: f"{o.name}-{o.reading}-{o.positive_share}")
+def law(
+    losses: Sequence[str] = (), readings: Sequence[str] = (), sets: Sequence[str] = ()
+) -> Callable[[Callable[[Subject], None]], Callable[[str], None]]:
+    """A test of each loss (of all, if none is named) that goes through every reading, share and organ set."""
+
+    def decorate(check: Callable[[Subject], None]) -> Callable[[str], None]:
+        @pytest.mark.parametrize("name", sorted(losses or LOSSES))
+        def test(name: str) -> None:
+            shares = SHARES if name != "dice" else (None,)  # which has no cross-entropy to be shared out
+            each = product(sorted(readings or READINGS), shares, sorted(sets or ORGAN_SETS))
+            for number, (reading, share, organs) in enumerate(each):
+                options = LossOptions(name=name, reading=reading, positive_share=share, dice_weight=0.7)
+                try:
+                    check(Subject(options, ORGAN_SETS[organs], seed=number))
+                except Exception as error:
+                    error.add_note(f"{name}, {reading}, share {share}, organs {organs}, seed {number}")
+                    raise
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    return decorate
 
 
-EVERY = options_of(sorted(LOSSES), sorted(READINGS))
 BY_NAME = pytest.mark.parametrize("name", sorted(LOSSES))
-ORGANS = st.sampled_from(sorted(ORGAN_SETS))
 
 
 def measured(loss: Loss, logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
@@ -108,70 +123,59 @@ def measured(loss: Loss, logits: Tensor, targets: Targets) -> tuple[Tensor, Tens
     return value.detach(), gradient
 
 
-def both_kinds(law: Callable[[Tensor], None], organs: OrganSet, seed: int, **more: tuple[int, int]) -> None:
+def both_kinds(check: Callable[[Tensor], None], subject: Subject, **more: tuple[int, int]) -> None:
     for kind in CODES.values():
-        law(kind(organs, seed, **more))
+        check(kind(subject.organs, subject.seed, **more))
 
 
-def test_options_offer_exactly_the_losses_there_are() -> None:
-    assert set(get_args(LossOptions.model_fields["name"].annotation)) == set(LOSSES)
+@BY_NAME
+def test_options_take_every_loss_of_the_registry(name: str) -> None:
+    assert LossOptions(name=name).name == name
+    assert titles(LOSSES)[name]
 
 
-@EVERY
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_blind_where_nothing_is_told(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
+@law()
+def test_blind_where_nothing_is_told(subject: Subject) -> None:
 
-    def law(codes: Tensor) -> None:
-        targets, logits = subject.targets(codes), subject.logits(seed, codes)
+    def check(codes: Tensor) -> None:
+        targets, logits = subject.targets(codes), subject.logits(subject.seed, codes)
         value, gradient = measured(subject.loss, logits, targets)
         assert (gradient[subject.unheard(targets)] == 0).all()
-        other_logits = torch.where(subject.unheard(targets), subject.logits(seed + 1, codes, spread=50), logits)
+        other_logits = torch.where(subject.unheard(targets), subject.logits(subject.seed + 1, codes, spread=50), logits)
         other_values = torch.where(targets.weight == 0, 1 - targets.value, targets.value)
         other = packed(other_values, targets.weight, targets.complete)
         again, gradient_again = measured(subject.loss, other_logits, other)
         assert torch.equal(value, again)
         assert torch.equal(gradient, gradient_again)
 
-    both_kinds(law, subject.organs, seed)
+    both_kinds(check, subject)
 
 
-@EVERY
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_a_perfect_prediction_is_free(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
+@law()
+def test_a_perfect_prediction_is_free(subject: Subject) -> None:
 
-    def law(codes: Tensor) -> None:
+    def check(codes: Tensor) -> None:
         targets = subject.targets(codes)
-        perfect = subject.perfect(targets, otherwise=subject.logits(seed, codes, spread=20))
+        perfect = subject.perfect(targets, otherwise=subject.logits(subject.seed, codes, spread=20))
         assert -1e-6 <= measured(subject.loss, perfect, targets)[0] <= 1e-4
 
-    both_kinds(law, subject.organs, seed)
+    both_kinds(check, subject)
 
 
-@EVERY
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_a_loss_is_positive_and_more_than_that_for_the_opposite_of_the_truth(
-    options: LossOptions, organs: str, seed: int
-) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
+@law()
+def test_a_loss_is_positive_and_more_than_that_for_the_opposite_of_the_truth(subject: Subject) -> None:
 
-    def law(codes: Tensor) -> None:
-        targets, logits = subject.targets(codes), subject.logits(seed, codes)
+    def check(codes: Tensor) -> None:
+        targets, logits = subject.targets(codes), subject.logits(subject.seed, codes)
         assert measured(subject.loss, logits, targets)[0] >= -1e-6
         if subject.options.name != "dice" and not subject.unheard(targets).all():
             assert measured(subject.loss, -subject.perfect(targets, logits), targets)[0] > 0.5
 
-    both_kinds(law, subject.organs, seed)
+    both_kinds(check, subject)
 
 
-@EVERY
-@pytest.mark.parametrize("organs", sorted(ORGAN_SETS))
-def test_nothing_known_is_free(options: LossOptions, organs: str) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
+@law()
+def test_nothing_known_is_free(subject: Subject) -> None:
     size = (2, len(subject.organs), 3, 4)
     targets = packed(torch.zeros(size), torch.zeros(size), torch.zeros(size[:2]))
     logits = subject.logits(0, torch.zeros(size))
@@ -180,20 +184,16 @@ def test_nothing_known_is_free(options: LossOptions, organs: str) -> None:
     assert (gradient == 0).all()
 
 
-@options_of(sorted(LOSSES), ["annotated", "smile"])
-@pytest.mark.parametrize("organs", sorted(ORGAN_SETS))
-def test_an_image_that_nobody_annotated_is_free(options: LossOptions, organs: str) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
+@law(readings=["annotated", "smile"])
+def test_an_image_that_nobody_annotated_is_free(subject: Subject) -> None:
     codes = torch.full((2, len(subject.organs), 3, 4), int(Code.UNKNOWN), dtype=torch.uint8)
     value, gradient = measured(subject.loss, subject.logits(0, codes), subject.targets(codes))
     assert value == 0
     assert (gradient == 0).all()
 
 
-@EVERY
-@pytest.mark.parametrize("organs", ["one", "nested"])
-def test_extreme_logits_and_uniform_evidence_give_no_nan(options: LossOptions, organs: str) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
+@law(sets=["one", "nested"])
+def test_extreme_logits_and_uniform_evidence_give_no_nan(subject: Subject) -> None:
     for code in Code:
         codes = torch.full((1, len(subject.organs), 2, 3), int(code), dtype=torch.uint8)
         targets, logits = subject.targets(codes), subject.logits(0, codes).sign()
@@ -202,13 +202,10 @@ def test_extreme_logits_and_uniform_evidence_give_no_nan(options: LossOptions, o
         measured(subject.loss, 100 * logits.half(), targets)
 
 
-@EVERY
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_the_order_of_the_images_does_not_matter(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
-    codes = codes_of_volumes(subject.organs, seed, images=3)
-    targets, logits = subject.targets(codes), subject.logits(seed, codes)
+@law()
+def test_the_order_of_the_images_does_not_matter(subject: Subject) -> None:
+    codes = codes_of_volumes(subject.organs, subject.seed, images=3)
+    targets, logits = subject.targets(codes), subject.logits(subject.seed, codes)
     order = torch.tensor([2, 0, 1])
     shuffled = packed(targets.value[order], targets.weight[order], targets.complete[order])
     value, gradient = measured(subject.loss, logits, targets)
@@ -217,17 +214,14 @@ def test_the_order_of_the_images_does_not_matter(options: LossOptions, organs: s
     torch.testing.assert_close(gradient_again, gradient[order], rtol=1e-5, atol=1e-6)
 
 
-@EVERY
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_a_batch_may_be_cut_into_tiles(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
+@law()
+def test_a_batch_may_be_cut_into_tiles(subject: Subject) -> None:
 
     def tiles(whole: Tensor) -> Tensor:
         return torch.cat([whole[..., :1], whole[..., 1:2], whole[..., 2:3], whole[..., 3:]])
 
-    codes = codes_of_volumes(subject.organs, seed)
-    targets, logits = subject.targets(codes), subject.logits(seed, codes)
+    codes = codes_of_volumes(subject.organs, subject.seed)
+    targets, logits = subject.targets(codes), subject.logits(subject.seed, codes)
     cut = packed(tiles(targets.value), tiles(targets.weight), targets.complete.repeat(4, 1))
     value, gradient = measured(subject.loss, logits, targets)
     again, gradient_again = measured(subject.loss, tiles(logits), cut)
@@ -235,30 +229,24 @@ def test_a_batch_may_be_cut_into_tiles(options: LossOptions, organs: str, seed: 
     torch.testing.assert_close(gradient_again, tiles(gradient), rtol=1e-5, atol=1e-6)
 
 
-@EVERY
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_the_value_is_the_oracles(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
+@law()
+def test_the_value_is_the_oracles(subject: Subject) -> None:
     oracle = value_of(subject.options.name, subject.organs, subject.options)
 
-    def law(codes: Tensor) -> None:
-        targets, logits = subject.targets(codes), subject.logits(seed, codes)
+    def check(codes: Tensor) -> None:
+        targets, logits = subject.targets(codes), subject.logits(subject.seed, codes)
         value = evaluate(subject.loss, logits, targets).item()
         assert value == pytest.approx(oracle(logits.double().numpy(), targets), abs=1e-5, rel=1e-5)
 
-    both_kinds(law, subject.organs, seed)
+    both_kinds(check, subject)
 
 
-@EVERY
-@settings(LAW, max_examples=3)
-@given(organs=ORGANS, seed=SEEDS)
-def test_the_gradient_is_the_slope_of_the_oracle(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
+@law(sets=["nested", "overlapping"])
+def test_the_gradient_is_the_slope_of_the_oracle(subject: Subject) -> None:
     oracle, step = value_of(subject.options.name, subject.organs, subject.options), 1e-4
 
-    def law(codes: Tensor) -> None:
-        targets, logits = subject.targets(codes), subject.logits(seed, codes)
+    def check(codes: Tensor) -> None:
+        targets, logits = subject.targets(codes), subject.logits(subject.seed, codes)
         _, gradient = measured(subject.loss, logits, targets)
         at = logits.double().numpy()
         slope = np.zeros_like(at)
@@ -269,28 +257,22 @@ def test_the_gradient_is_the_slope_of_the_oracle(options: LossOptions, organs: s
             slope[index] = (oracle(there, targets) - oracle(back, targets)) / (2 * step)
         np.testing.assert_allclose(gradient.numpy(), slope, atol=2e-6)
 
-    both_kinds(law, subject.organs, seed, size=(2, 2))
+    both_kinds(check, subject, size=(2, 2))
 
 
-@options_of(["bce", "softmax"], sorted(READINGS))
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_the_same_batch_twice_costs_the_same(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
-    codes = any_codes(subject.organs, seed)
-    logits = subject.logits(seed, codes)
+@law(["bce", "softmax"])
+def test_the_same_batch_twice_costs_the_same(subject: Subject) -> None:
+    codes = any_codes(subject.organs, subject.seed)
+    logits = subject.logits(subject.seed, codes)
     once = evaluate(subject.loss, logits, subject.targets(codes))
     twice = evaluate(subject.loss, logits.repeat(2, 1, 1, 1), subject.targets(codes.repeat(2, 1, 1, 1)))
     torch.testing.assert_close(twice, once, rtol=1e-5, atol=1e-6)
 
 
-@EVERY
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_an_image_of_which_nothing_is_told_dilutes_nothing(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
-    codes = codes_of_volumes(subject.organs, seed, images=3)
-    targets, logits = subject.targets(codes), subject.logits(seed, codes)
+@law()
+def test_an_image_of_which_nothing_is_told_dilutes_nothing(subject: Subject) -> None:
+    codes = codes_of_volumes(subject.organs, subject.seed, images=3)
+    targets, logits = subject.targets(codes), subject.logits(subject.seed, codes)
     weight = targets.weight.clone()
     weight[1] = 0
     complete = targets.complete.clone()
@@ -303,16 +285,11 @@ def test_an_image_of_which_nothing_is_told_dilutes_nothing(options: LossOptions,
     torch.testing.assert_close(gradient[keep], gradient_without, rtol=1e-5, atol=1e-6)
 
 
-@options_of(["bce", "bce_dice", "dice"], sorted(READINGS))
-@LAW
-@given(organs=st.sampled_from(["flat", "nested", "overlapping"]), seed=SEEDS)
-def test_an_image_without_word_of_an_organ_leaves_that_organs_term_alone(
-    options: LossOptions, organs: str, seed: int
-) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
-    codes = any_codes(subject.organs, seed, images=3)
+@law(["bce", "bce_dice", "dice"], sets=["flat", "nested", "overlapping"])
+def test_an_image_without_word_of_an_organ_leaves_that_organs_term_alone(subject: Subject) -> None:
+    codes = any_codes(subject.organs, subject.seed, images=3)
     codes[0, :, 0, 0], codes[0, :, 0, 1] = int(Code.POSITIVE), int(Code.NEGATIVE)
-    targets, logits = subject.targets(codes), subject.logits(seed, codes)
+    targets, logits = subject.targets(codes), subject.logits(subject.seed, codes)
     weight, complete = targets.weight.clone(), targets.complete.clone()
     weight[2, 0], complete[2, 0] = 0, 0
     _, gradient = measured(subject.loss, logits, packed(targets.value, weight, complete))
@@ -421,13 +398,10 @@ def test_the_bias_starts_every_organ_at_its_prior(name: str, organs: str, prior:
     torch.testing.assert_close(chance, torch.full((len(subject.organs),), prior), rtol=1e-5, atol=1e-7)
 
 
-@EVERY
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_sums_of_two_halves_make_the_whole(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
-    codes = any_codes(subject.organs, seed, images=4)
-    logits = subject.logits(seed, codes)
+@law()
+def test_sums_of_two_halves_make_the_whole(subject: Subject) -> None:
+    codes = any_codes(subject.organs, subject.seed, images=4)
+    logits = subject.logits(subject.seed, codes)
     value, gradient = measured(subject.loss, logits, subject.targets(codes))
     leaf = logits.clone().requires_grad_()
     first, second = (subject.loss.terms(leaf[half], subject.targets(codes[half])) for half in (slice(2), slice(2, 4)))
@@ -437,13 +411,10 @@ def test_sums_of_two_halves_make_the_whole(options: LossOptions, organs: str, se
     torch.testing.assert_close(leaf.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
-@EVERY
-@LAW
-@given(organs=ORGANS, seed=SEEDS)
-def test_slices_or_volumes_make_no_difference(options: LossOptions, organs: str, seed: int) -> None:
-    subject = Subject(options, ORGAN_SETS[organs])
-    codes = any_codes(subject.organs, seed)
-    targets, logits = subject.targets(codes), subject.logits(seed, codes)
+@law()
+def test_slices_or_volumes_make_no_difference(subject: Subject) -> None:
+    codes = any_codes(subject.organs, subject.seed)
+    targets, logits = subject.targets(codes), subject.logits(subject.seed, codes)
     deep = packed(targets.value.unflatten(3, (2, 2)), targets.weight.unflatten(3, (2, 2)), targets.complete)
     value, gradient = measured(subject.loss, logits, targets)
     again, gradient_again = measured(subject.loss, logits.unflatten(3, (2, 2)), deep)

@@ -1,7 +1,5 @@
 """Readings: value and weight of every code as in the table, and what the pair promises to a loss."""
 
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
@@ -32,9 +30,10 @@ def every_code() -> torch.Tensor:
     return torch.arange(len(Code), dtype=torch.uint8).view(1, 1, 1, -1)
 
 
-def test_options_offer_exactly_the_readings_there_are() -> None:
-    assert set(get_args(LossOptions.model_fields["reading"].annotation)) == set(READINGS)
-    assert all(name == reading.name and reading.title for name, reading in READINGS.items())
+@ALL
+def test_options_take_every_reading_of_the_registry(name: str) -> None:
+    assert LossOptions(reading=name).reading == name == READINGS[name].name
+    assert READINGS[name].title
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))

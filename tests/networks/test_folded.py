@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Make, in_space
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from conftest import Make, in_space
 from smiler.networks.folded import folded
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import Make, in_space
 from torch import Generator
+
+from conftest import Make, in_space
 
 
 def seeded(seed: int) -> Generator:

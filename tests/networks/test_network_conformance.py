@@ -5,22 +5,25 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from typing import get_args
 
 import pytest
 import torch
-from conftest import DEPTH, Make, in_space
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import DEPTH, Make, in_space
 from smiler.domain.errors import BadInput
+from smiler.domain.registry import titles
 from smiler.networks import NETWORKS, NetworkOptions, build
 from smiler.networks.base import SegmentationNet
 from smiler.networks.device import channels_last
 
 
-def test_registry_and_options_name_the_same_networks() -> None:
-    assert set(NETWORKS) == set(get_args(NetworkOptions.model_fields["name"].annotation))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_options_take_every_network_of_the_registry(name: str) -> None:
+    options = NetworkOptions(name=name)
+    assert options.axes == build(options.model_copy(update={"width": 8}), 1).axes
+    assert titles(NETWORKS)[name]
 
 
 @pytest.mark.parametrize("context", [0, 1, 4])

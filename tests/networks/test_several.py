@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import Make, in_space
 from pydantic import ValidationError
 
+from conftest import Make, in_space
 from smiler.networks import NetworkOptions, build
 from smiler.networks.several import Ensemble, Separate
 

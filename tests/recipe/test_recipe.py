@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from smiler.domain.errors import BadInput, Faults, SmilerError
-from smiler.networks.options import VOLUMETRIC
+from smiler.domain.registry import NameIn
+from smiler.networks import NETWORKS, NetworkOptions
 from smiler.recipe.recipe import METHODS, Recipe, load_recipe, parse_change, read_recipe
 from smiler.sampling.options import SamplingOptions
 
@@ -63,6 +64,9 @@ def between(kind: type, metadata: list[Any]) -> st.SearchStrategy[Any]:
 
 
 def values_of(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
+    for mark in metadata:
+        if isinstance(mark, NameIn):
+            return st.sampled_from(list(mark.registry()))
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return st.sampled_from(args)
@@ -160,7 +164,7 @@ def test_a_3d_network_brings_defaults_that_any_wish_of_the_user_goes_over(tmp_pa
     assert read_recipe(tmp_path / "recipe.toml") == recipe
 
 
-@pytest.mark.parametrize("name", sorted(VOLUMETRIC))
+@pytest.mark.parametrize("name", [name for name in NETWORKS if NetworkOptions(name=name).axes == 3])
 def test_every_3d_network_has_a_file_of_defaults(name: str) -> None:
     assert load_recipe("smile", None, [f"network.name={name}"]).sampling != SamplingOptions()
 

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from own_state import own_state
 from reviewing import Reviewer, Served, make_cohort, serving
+
+__all__ = ["own_state"]
 
 
 @pytest.fixture(scope="session")

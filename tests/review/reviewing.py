@@ -19,6 +19,7 @@ from smiler.domain.cohort import Case, Cohort
 from smiler.domain.organs import Organ, OrganSet
 from smiler.domain.provenance import Provenance
 from smiler.review.desk import Desk, at_desk
+from smiler.review.server.connections import Patience
 from smiler.review.server.run import Bound, ServeOptions, bind
 
 ORGANS = OrganSet((Organ("liver"), Organ("tumour", part_of="liver"), Organ("spleen"), Organ("aorta")))
@@ -149,7 +150,7 @@ class Served:
 
     def __init__(self, folder: Path, desk: Desk, bound: Bound, told: list[str]) -> None:
         self.folder, self.desk, self.told = folder, desk, told
-        self.urls, self.slicer = bound.urls, bound.slicer
+        self.urls, self.slicer, self.room = bound.urls, bound.slicer, bound.room
         self.port: int = bound.listener.getsockname()[1]
         self.open: list[Reviewer] = []
 
@@ -167,12 +168,18 @@ def serving(
     monailabel: bool = False,
     repeats: float = 0.0,
     public_url: str = "",
+    patience: Patience | None = None,
 ) -> Iterator[Served]:
     """The real server on a free port, in a thread of this process."""
     told: list[str] = []
     with at_desk(folder, told.append) as desk:
         options = ServeOptions(
-            reviewers=reviewers, page=page, monailabel=monailabel, repeats=repeats, public_url=public_url
+            reviewers=reviewers,
+            page=page,
+            monailabel=monailabel,
+            repeats=repeats,
+            public_url=public_url,
+            patience=patience or Patience(),
         )
         bound = bind(desk, options)
         thread = threading.Thread(target=bound.run)

@@ -20,11 +20,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from killed import kill_a_writer
 from reviewing import LIVER, SPLEEN, Reviewer, Served, box_mask, cells, serving, stored
 
 from smiler.domain.errors import BadInput
 from smiler.review.backup import back_up, write_history
 from smiler.review.desk import at_desk
+from smiler.review.errors import Pair
 from smiler.review.verify import verify
 
 KILLS = 3
@@ -51,6 +53,19 @@ def process(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         running.wait()
         assert running.stdout
         running.stdout.close()
+
+
+def test_with_json_an_edit_is_told_as_it_comes(folder: Path) -> None:
+    before = (folder / "cases.csv").read_text()
+    with process(folder) as (running, url), closing(Reviewer(url)) as anna:
+        assert anna.decide("b", "liver", "accept").status_code == 200
+        (folder / "cases.csv").write_text(before)
+        assert anna.head("b", "liver")["state"] == "accepted"  # the file is read when the queue is asked for
+        (edit,) = anna.http.get("/api/progress").json()["edits"]
+        assert running.stdout
+        told = json.loads(running.stdout.readline())
+        assert "edit of cases.csv, 1 cell of 1 case (1 accepted -> proposed)" in told["note"]
+        assert told["edits"] == [edit]
 
 
 @dataclass(frozen=True)
@@ -183,6 +198,29 @@ def test_a_full_disk_is_told_and_what_was_there_stays(anna: Reviewer, folder: Pa
     assert not list((folder / "review").rglob(".*.tmp*"))
 
 
+@pytest.mark.parametrize("size", [0, 4096, 20000, 70000])
+def test_a_first_review_on_a_full_disk_says_so(folder: Path, size: int) -> None:
+    with (
+        room_for(size),
+        pytest.raises(BadInput, match=r"ledger\.sqlite: cannot write the file.*check space") as refused,
+    ):
+        serving(folder).__enter__()
+    assert "backup" not in str(refused.value)
+    with at_desk(folder, print) as desk:  # room again
+        assert desk.ledger.head(Pair("b", "liver")) is not None
+    assert verify(folder).faults == []
+
+
+def test_what_a_killed_server_left_half_written_goes_at_the_next_start(folder: Path) -> None:
+    inside = [folder / "review" / name for name in ("masks/a.nii.gz", "drafts/b.draft", "ledger.sqlite")]
+    outside = [folder / "fixed/c.nii.gz", folder / "cases.csv"]
+    assert len(kill_a_writer(*inside, *outside)) == 5
+    with serving(folder) as running:
+        assert not list((folder / "review").rglob(".*.tmp*"))
+        assert running.reviewer().decide("b", "liver", "accept").status_code == 200
+        assert not list(folder.rglob(".*.tmp*"))
+
+
 def flip(path: Path) -> None:
     """One bit of a file."""
     content = bytearray(path.read_bytes())
@@ -279,6 +317,32 @@ def test_a_backup_made_while_reviewers_work_is_a_review(served: Served, folder: 
     shutil.copytree(folder, restored, ignore=shutil.ignore_patterns("review"))
     shutil.copytree(tmp_path / "copy", restored / "review")
     assert verify(restored).ok
+
+
+def test_a_backup_is_written_over_no_other_review(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    for place in (folder, other):
+        with serving(place) as running:
+            running.reviewer().decide("b", "liver", "accept" if place == folder else "absent")
+    before = (other / "review/ledger.sqlite").read_bytes()
+    with pytest.raises(BadInput, match=r"another review lies there|a review was opened there"):
+        back_up(folder, other / "review")
+    with pytest.raises(BadInput, match="a copy is another folder"):
+        back_up(folder, folder / "review")
+    with serving(other), pytest.raises(BadInput, match="another process is writing here"):
+        back_up(folder, other / "review")
+    assert verify(other).ok
+    assert len(before) <= (other / "review/ledger.sqlite").stat().st_size
+
+
+def test_a_history_is_written_over_no_other_file(folder: Path, tmp_path: Path) -> None:
+    with serving(folder) as running:
+        running.reviewer().decide("b", "liver", "accept")
+    ledger = (folder / "cases.csv").read_bytes()
+    with pytest.raises(BadInput, match=r"cases\.csv: another file lies there; do: choose another name"):
+        write_history(folder, folder / "cases.csv")
+    assert (folder / "cases.csv").read_bytes() == ledger
+    assert write_history(folder, tmp_path / "h.csv") == write_history(folder, tmp_path / "h.csv")
 
 
 def test_nothing_to_verify(folder: Path) -> None:

@@ -14,10 +14,12 @@ import pytest
 from reviewing import box_mask, cells, stored
 
 from smiler.review.desk import Desk, Remark, at_desk
+from smiler.review.edits import Undone
 from smiler.review.errors import Pair
 from smiler.review.ledger import Answer, Asked
 from smiler.review.masks import Mask
 from smiler.review.states import Decision
+from smiler.review.undo import undo_newest
 from smiler.review.verify import verify
 
 DRAWN = box_mask(1, 1, 1, 6, 6, 5)
@@ -73,7 +75,7 @@ def die_before(step: int, folder: Path) -> None:
     sys.addaudithook(hear)
 
 
-def saved(folder: Path, save: Save, step: int) -> tuple[bool, bytes]:
+def saved(folder: Path, save: Callable[[Desk], Answer | Undone], step: int) -> tuple[bool, bytes]:
     """Save in a process of its own, killed before that step: whether it was killed, and what it acknowledged."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -81,7 +83,8 @@ def saved(folder: Path, save: Save, step: int) -> tuple[bool, bytes]:
         die_before(step, folder)
         try:
             with at_desk(folder, lambda _: None) as desk:
-                os.write(writing, b"%d" % save(desk).status)
+                answer = save(desk)
+                os.write(writing, b"%d" % (answer.status if isinstance(answer, Answer) else 200))
         except BaseException as error:  # noqa: BLE001  whatever it is, it must not go on in a copy of the tests
             os.write(writing, repr(error).encode())
         os._exit(0)
@@ -124,3 +127,35 @@ def test_killed_before_any_step_of_a_save(folder: Path, tmp_path: Path, what: st
         if not killed:
             break
     assert step > 30
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes can't be copied here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.timeout(300)
+def test_killed_while_an_edit_comes_in_or_is_undone(folder: Path, tmp_path: Path) -> None:
+    """Every third step: the edit is there or not yet, it is undone or can be, and no decision is lost."""
+    before = (folder / "cases.csv").read_text()
+    with at_desk(folder, lambda _: None) as desk:
+        assert SAVES["accepted"](desk).status == 200
+    decided = (folder / "cases.csv").read_text()
+    stale = [line for line in before.splitlines(keepends=True) if not line.startswith("c,")]
+    (folder / "cases.csv").write_text("".join(stale))
+    step, killed = 1, True
+    while killed:
+        copy = tmp_path / f"step{step}"
+        shutil.copytree(folder, copy)
+        killed, told = saved(copy, lambda desk: undo_newest(desk, "ben"), step)
+        assert told in (b"", b"200"), told
+        assert verify(copy).faults == [], f"killed before step {step}"
+        with at_desk(copy, lambda _: None) as desk:
+            if desk.edits.to_undo():
+                assert not told
+                assert undo_newest(desk, "ben").left == ()
+            head = desk.ledger.head(PAIR)
+            assert head is not None
+            assert (head.state, head.reviewer, head.source) == ("accepted", "anna", "undo")
+            assert len(desk.ledger.history(PAIR)) == 4
+        assert (copy / "cases.csv").read_text() == decided
+        shutil.rmtree(copy)
+        step += 3
+    assert step > 50

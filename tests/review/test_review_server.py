@@ -27,7 +27,7 @@ def test_what_the_page_reads(anna: Reviewer) -> None:
     assert queue["matching"] == 12
     assert queue["progress"] | {"by_organ": {}} == {
         "total": 12, "verified": 0, "rejected": 0, "left": 12, "flagged": 0, "per_hour": None, "hours_left": None,
-        "by_organ": {}, "repeated": 0, "alike": None, "trouble": None,
+        "by_organ": {}, "repeated": 0, "alike": None, "trouble": None, "edits": [],
     }  # fmt: skip
     assert {item["lane"] for item in queue["items"]} == {"fast", "correct", "redo"}
     only = anna.http.get("/api/queue", params={"organ": "liver", "state": "proposed", "limit": 1}).json()
@@ -307,7 +307,7 @@ def test_tools_over_the_wire(anna: Reviewer) -> None:
 
 def test_everything_said_is_in_the_openapi_document(anna: Reviewer) -> None:
     document = anna.http.get("/api/openapi.json").json()
-    assert len(document["paths"]) == 13
+    assert len(document["paths"]) == 15
     assert "412" in document["paths"]["/api/cases/{case}/masks/{organ}"]["put"]["responses"]
     json.dumps(document)
 

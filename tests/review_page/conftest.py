@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import review_cohort as cohort
+from own_state import own_state
 from page_server import PAGE, Served, serving
+
+__all__ = ["own_state"]
 
 CHROMIUM = shutil.which("chromium")
 CASES = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from smiler.domain.evidence import Code, Relations
 from smiler.domain.organs import Organ, OrganSet
 from smiler.prediction.compose import compose, patches
-from smiler.selection import NEEDS, RULES
+from smiler.selection import RULES, need_of
 from smiler.selection.propose import Selection, propose, select
 
 LAW = settings(max_examples=40, deadline=None, derandomize=True)
@@ -222,7 +222,7 @@ def test_a_rule_ranks_the_safer_voxel_higher_and_says_what_it_needs(name: str) -
     everything = Given(half(1, 2), half(0.6, 0.9), half(0.3, 0.1), half(0.5, 0.8))
     low, high = RULES[name](everything)
     assert low < high
-    if name in NEEDS:
+    if need_of(name):
         with pytest.raises(ValueError, match="the rule needs a prediction"):
             RULES[name](Given(half(1, 2)))
     else:

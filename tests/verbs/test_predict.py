@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from smiler.domain.errors import BadInput
+from smiler.domain.locks import writing
+from smiler.domain.organs import Organ, OrganSet
 from smiler.prediction.options import PredictionOptions
 from smiler.verbs.predict import PredictRequest, named_images, predict
 
@@ -248,3 +251,82 @@ def test_a_file_where_the_masks_folder_should_be_is_told_in_a_sentence(tiny: Any
     with pytest.raises(BadInput, match=r"case0.*cannot write the file \(Not a directory\)|case0.*Not a directory"):
         predict(tiny.model, [tiny.image], PredictRequest(tmp_path))
     assert (tmp_path / "case0").read_text() == "mine"
+
+
+# --- two predictions into one folder, and names that meet
+
+
+def test_a_second_prediction_into_the_folder_is_refused_while_the_first_writes(tiny: Any, tmp_path: Path) -> None:
+    with writing(tmp_path), pytest.raises(BadInput, match="another process is writing here"):
+        predict(tiny.model, [tiny.image], PredictRequest(tmp_path))
+    assert not (tmp_path / "case0").exists()
+
+
+@pytest.mark.parametrize("name", ["volumes.csv", "Volumes.CSV", "labels.json", "scores.csv"])
+def test_an_image_called_like_a_table_is_refused_before_anything_is_computed(
+    tiny: Any, tmp_path: Path, name: str
+) -> None:
+    image = tmp_path / f"{name}.nii.gz"
+    shutil.copy(tiny.image, image)
+    with pytest.raises(BadInput, match=rf"{name}\.nii\.gz: the image's folder would have the name of a file"):
+        predict(tiny.model, [image], PredictRequest(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_called_like_anothers_label_map_is_refused(tiny: Any, tmp_path: Path) -> None:
+    images = [tmp_path / "a.nii.gz", tmp_path / "a.nii.gz.nii.gz"]
+    for image in images:
+        shutil.copy(tiny.image, image)
+    with pytest.raises(BadInput, match=r"got 'a\.nii\.gz', as the label map of 'a'"):
+        predict(tiny.model, images, PredictRequest(tmp_path / "out", labelmap=True))
+    assert len(predict(tiny.model, images, PredictRequest(tmp_path / "out"))) == 2
+
+
+def test_names_that_differ_by_capitals_alone_are_one_name(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="two images have the same name"):
+        named_images([tmp_path / "p1.nii.gz", tmp_path / "P1.nii.gz"])
+
+
+def test_an_organ_called_like_a_probability_map_keeps_its_mask(tiny: Any, tmp_path: Path) -> None:
+    organs = OrganSet((Organ("liver"), Organ("liver_probability"), Organ("spleen"), Organ("stomach")))
+    model = replace(tiny.model, facts=replace(tiny.model.facts, organs=organs))
+    predict(model, [tiny.image], PredictRequest(tmp_path / "all", probabilities=True))
+    predict(model, [tiny.image], PredictRequest(tmp_path / "masks"))
+    assert (tmp_path / "all" / "case0" / "liver-probability.nii.gz").exists()
+    for key in organs.keys:
+        one, other = (voxels(tmp_path / name / "case0" / f"{key}.nii.gz") for name in ("all", "masks"))
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("image", "labelmap"), [("out/a.nii.gz", True), ("out/a/liver.nii.gz", False)])
+def test_an_image_is_never_written_over(tiny: Any, tmp_path: Path, image: str, labelmap: bool) -> None:
+    path, other = tmp_path / image, tmp_path / "a.nii.gz"
+    path.parent.mkdir(parents=True)
+    shutil.copy(tiny.image, path)
+    shutil.copy(tiny.image, other)
+    before = path.read_bytes()
+    images = [path] if labelmap else [path, other]
+    with pytest.raises(BadInput, match="the masks would take the image's place"):
+        predict(tiny.model, images, PredictRequest(tmp_path / "out", labelmap=labelmap))
+    assert path.read_bytes() == before
+
+
+def test_masks_that_no_prediction_wrote_are_never_written_over(tiny: Any, tmp_path: Path) -> None:
+    drawn = tmp_path / "case0" / "spleen.nii.gz"
+    drawn.parent.mkdir()
+    drawn.write_bytes(b"an expert's")
+    with pytest.raises(BadInput, match=r"spleen\.nii\.gz: a file lies there that no prediction wrote"):
+        predict(tiny.model, [tiny.image], PredictRequest(tmp_path))
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [
+        "case0/spleen.nii.gz"
+    ]
+    assert drawn.read_bytes() == b"an expert's"
+
+
+def test_a_label_map_of_an_earlier_model_does_not_stay_beside_new_masks(tiny: Any, tmp_path: Path) -> None:
+    predict(tiny.model, [tiny.image], PredictRequest(tmp_path, labelmap=True))
+    (tmp_path / "case1.nii.gz").write_bytes(b"somebody's")
+    other = replace(tiny.model, made_by="another model")
+    predict(other, [tiny.image, tiny.cohort.image_path(tiny.cohort.case("case1"))], PredictRequest(tmp_path))
+    assert not (tmp_path / "case0.nii.gz").exists()
+    assert (tmp_path / "case1.nii.gz").read_bytes() == b"somebody's"

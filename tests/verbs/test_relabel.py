@@ -108,7 +108,7 @@ def test_proposals_lie_on_their_cts_grid(tiny: Any, completed: Cohort) -> None:
 def test_each_mask_tells_its_round_model_rule_and_size(tiny: Any, completed: Cohort) -> None:
     for (case, key), mask in proposals(completed).items():
         path = completed.mask_path(completed.case(case), key)
-        about = json.loads((path.parent / f"{case}_{key}.json").read_text(encoding="utf-8"))
+        about = json.loads((path.parent / f"{case}.{key}.json").read_text(encoding="utf-8"))
         assert about["made_by"] == "relabel"
         assert about["parents"]["model"] == tiny.model.made_by == RunFolder(tiny.run).newest().model_hash
         assert about["parents"]["image"] == sha256(tiny.cohort.image_path(tiny.cohort.case(case)))
@@ -233,7 +233,7 @@ def test_a_round_proposes_the_same_and_tells_how_unsure_it_is(tiny: Any, complet
         facts = facts_of(told, case, key)
         assert 0 <= facts["agreement"] <= 1
         path = told.mask_path(told.case(case), key)
-        unsure = nib.load(path.with_name(path.name.replace(".nii.gz", "_uncertainty.nii.gz")))
+        unsure = nib.load(path.with_name(path.name.replace(".nii.gz", "-uncertainty.nii.gz")))
         assert np.array_equal(unsure.affine, nib.load(path).affine)
         values = np.asarray(unsure.dataobj)
         assert 0 <= values.min() <= values.max() <= 1 + 1e-6
@@ -246,7 +246,7 @@ def test_a_round_measures_itself_on_experts_masks_that_it_did_not_learn_from(tin
     absent = {(c.id, k) for c in tiny.cohort for k in KEYS if c.status(k) is Status.ABSENT}
     request = RelabelRequest(tmp_path / "out", review=True, learned=frozenset((drawn | absent) - {kept}))
     relabel(tiny.model, tiny.cohort, request)
-    (path,) = tmp_path.rglob("*.judged.json")
+    (path,) = tmp_path.rglob("*-judged.json")
     ((case, row),) = read_judged(path.parent)
     assert (case, row.organ) == kept
     predict(tiny.model, [tiny.cohort.folder], PredictRequest(tmp_path / "predicted"))
@@ -269,7 +269,7 @@ def test_a_round_measures_itself_where_an_expert_saw_that_the_organ_is_absent(
     cases = (case.with_cells(dict.fromkeys(KEYS, ABSENT)) for case in tiny.cohort if case.id == nothing_known)
     request = RelabelRequest(tmp_path / "round", review=True, options=options)
     relabel(tiny.model, replace(tiny.cohort, cases=tuple(cases)), request)
-    (path,) = tmp_path.rglob("*.judged.json")
+    (path,) = tmp_path.rglob("*-judged.json")
     told = {row.organ: (row.agreement is not None, row.dice) for _, row in read_judged(path.parent)}
     assert told == {key: (True, 0.0) if (nothing_known, key) in found else (False, 1.0) for key in KEYS}
     assert {proposed for proposed, _ in told.values()} == {threshold == 0.5}

@@ -1,5 +1,6 @@
 """Commands about cohorts: phantom, import, audit, hide."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,10 +42,14 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
     cohort: Annotated[Path, typer.Argument(help="Cohort folder to make or to merge into.", metavar="COHORT")],
     format_name: Annotated[
         str | None,
-        typer.Option("--format", "-f", help="nnunet, msd, btcv, ircadb, dicom, ...; else detected."),
+        typer.Option("--format", "-f", help="Layout of the source; see: smiler methods; else detected."),
     ] = None,
     absent_means: Annotated[
         str, typer.Option(help="A label without any voxel in a case means: absent, unannotated, or ask.")
+    ] = "ask",
+    taken_as: Annotated[
+        str,
+        typer.Option("--as", help="The masks are by: expert (drawn or accepted), proposals (a program's), or ask."),
     ] = "ask",
     organs: Annotated[str, typer.Option(help="Import only these organs, separated by commas.")] = "",
     image: Annotated[Path | None, typer.Option(help="folder format: image file or folder of images.")] = None,
@@ -57,6 +62,16 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
     automatic_means: Annotated[
         str, typer.Option(help="DICOM segments that a program drew are: auto (proposals) or annotated.")
     ] = "auto",
+    unreadable: Annotated[
+        str, typer.Option(help="Cases whose CT can't be read: refuse (nothing is imported), or leave-out.")
+    ] = "refuse",
+    off_grid: Annotated[
+        str,
+        typer.Option(help="Masks of another size than their CT: refuse, or keep for audit --fix-geometry."),
+    ] = "refuse",
+    same_organ: Annotated[
+        str, typer.Option(help="Several DICOM segments or ROIs of one organ: refuse, or unite.")
+    ] = "refuse",
     patient_pattern: Annotated[
         str | None, typer.Option(help="Regular expression whose group finds the patient in a case id.")
     ] = None,
@@ -76,6 +91,7 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
 
     values: dict[str, Any] = {
         "absent_means": absent_means,
+        "taken_as": taken_as,
         "organs": split(organs),
         "labels": label_table(labels) if labels else {},
         "images": image,
@@ -85,6 +101,9 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
         "synonyms": synonyms,
         "prefix": prefix,
         "automatic_means": automatic_means,
+        "unreadable": unreadable,
+        "off_grid": off_grid,
+        "same_organ": same_organ,
         "reading": _reading(change)[0],
     }
     report = import_asking(source, cohort, values, format_name, ask=sys.stdin.isatty() and not as_json)
@@ -124,6 +143,7 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
     from smiler.cli.console import out as console
     from smiler.domain.cohort import Cohort
     from smiler.domain.files import write_json
+    from smiler.domain.locks import claiming
     from smiler.domain.remote import local
     from smiler.report.inputs import Audit as Inputs
     from smiler.report.matrix import save_matrix
@@ -133,12 +153,12 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
     if fix_geometry:
         _fix(cohort, fix_geometry, bars)
     options = AuditOptions(deep=deep, reading=reading, labels=labels)
-    found = audit_cohort(Cohort.open(cohort), options, bars, chosen(jobs, ray))
-    if out is not None:
-        out = local(out, "the audit's page")
-        write_json(out / "audit.json", found.to_json())
-        save_matrix(Inputs.model_validate(found.to_json()), out / "coverage.png")
-        bars.note(f"page: {write_report(out)}")
+    with nullcontext() if out is None else claiming(local(out, "the audit's page")):
+        found = audit_cohort(Cohort.open(cohort), options, bars, chosen(jobs, ray))
+        if out is not None:
+            write_json(out / "audit.json", found.to_json())
+            save_matrix(Inputs.model_validate(found.to_json()), out / "coverage.png")
+            bars.note(f"page: {write_report(out)}")
     if as_json:
         print_json(found.to_json())
     else:
@@ -150,7 +170,7 @@ def audit(  # noqa: PLR0913  what to read, where to write, in how many processes
 def export(  # noqa: PLR0913  one option each for what the layouts leave open
     cohort: CohortArgument,
     out: Annotated[Path, typer.Argument(help="Folder to make.", metavar="OUT")],
-    kind: Annotated[str, typer.Option("--format", "-f", help="nnunet, totalsegmentator, bids or dicom.")] = "nnunet",
+    kind: Annotated[str, typer.Option("--format", "-f", help="What to write; see: smiler methods.")] = "nnunet",
     include: Annotated[
         str, typer.Option(help="expert: drawn by experts; accepted: and accepted proposals; all: and the others.")
     ] = "accepted",
@@ -231,24 +251,23 @@ def _reading(changes: list[str] | None) -> tuple[Any, Any]:
 
 
 def _fix(cohort: Path, how: str, bars: Any) -> None:
-    from typing import get_args
+    from typing import cast
 
     from smiler.audit.fix import How, fix_geometry
     from smiler.domain.cohort import Cohort
-    from smiler.domain.errors import BadInput
 
-    for known in get_args(How):
-        if how == known:
-            for row in fix_geometry(Cohort.open(cohort), known, progress=bars):
-                bars.note(f"case {row.case}: {row.source} is now {row.path}: {row.note}")
-            return
-    do = "say copy (the voxels are right) or resample (the header is right)"
-    raise BadInput("no such way to mend the geometry", where="--fix-geometry", got=repr(how), do=do)
+    for row in fix_geometry(Cohort.open(cohort), cast(How, how), progress=bars):
+        bars.note(f"case {row.case}: {row.source} is now {row.path}: {row.note}")
 
 
 def split(text: str) -> tuple[str, ...]:
-    """A list written with commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """A list written with commas; an empty text is none. BadInput for commas alone: none is not all."""
+    from smiler.domain.errors import BadInput
+
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if text and not parts:
+        raise BadInput("the list names nothing", where="options", got=repr(text), do="name something, or leave it out")
+    return parts
 
 
 def _pairs(texts: list[str]) -> dict[str, Path]:

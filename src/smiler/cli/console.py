@@ -25,6 +25,7 @@ class Bars:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        self.notes: list[str] = []
         self._bars: RichProgress | None = None
         self._open = 0
 
@@ -67,7 +68,8 @@ class Bars:
             self._bars = None
 
     def note(self, text: str) -> None:
-        """One line for the user."""
+        """One line for the user; also kept, for --json."""
+        self.notes.append(text)
         if not self.quiet:
             err.print(escape(text), soft_wrap=True)
 
@@ -108,5 +110,6 @@ def safe(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output, for scripts."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """JSON on standard output, for scripts; where that can't hold every character, as ASCII (Windows: cp1252)."""
+    plain = "utf" not in (sys.stdout.encoding or "utf-8").lower()
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=plain) + "\n")

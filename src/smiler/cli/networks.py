@@ -1,14 +1,18 @@
 """Commands around a network: train, predict, relabel, evaluate."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from smiler.cli.cohorts import CohortArgument, Json, split
+from smiler.cli.cohorts import Change, CohortArgument, Json, split
 from smiler.cli.spread import Jobs, Memory, Ray, chosen
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder (or one of its checkpoint .json files).", metavar="RUN")]
+AnyGreyValues = Annotated[
+    bool, typer.Option("--any-grey-values", help="Take CT whose numbers are not HU as they are, instead of refusing.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
@@ -69,10 +73,10 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     largest_component: Annotated[
         bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
     ] = False,
+    any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
-    engine: Annotated[
-        str, typer.Option(help="eager, compile (needs a C++ compiler) or onnx (needs the extra onnx).")
-    ] = "eager",
+    engine: Annotated[str, typer.Option(help="What runs the network; see: smiler methods.")] = "eager",
+    change: Change = None,
     jobs: Jobs = None,
     ray: Ray = "",
     memory: Memory = None,
@@ -85,20 +89,18 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
     from smiler.domain.remote import place
-    from smiler.verbs.model_at import ModelAt
+    from smiler.prediction.options import PredictionOptions
     from smiler.verbs.predict import PredictRequest
     from smiler.verbs.predict import predict as run_prediction
-    from smiler.verbs.run import recipe_of
+    from smiler.verbs.requests import predict_request
 
-    model, recipe = ModelAt.find(run, device, engine=engine), recipe_of(run)
-    out = place(out)
-    largest = largest_component or recipe.prediction.largest_component
-    options = recipe.prediction.model_copy(update={"largest_component": largest})
-    request = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options, recipe.reading)
+    out, options = place(out), PredictionOptions(largest_component=largest_component)
+    asked = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options)
+    model, request = predict_request(run, asked, device, engine, _changes(change, any_grey_values))
     spread, places = chosen(jobs, ray, model.gpus, memory), [place(image) for image in images]
     done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
     if as_json:
-        print_json({row.name: {"volumes_ml": row.volumes_ml} for row in done})
+        print_json({row.name: {"volumes_ml": row.volumes_ml, "notes": list(row.notes)} for row in done})
         return
     for row in done:
         console.print(f"{row.name}: " + ", ".join(f"{key} {ml:.1f} ml" for key, ml in row.volumes_ml.items()))
@@ -110,11 +112,13 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     cohort: CohortArgument,
     out: Annotated[Path, typer.Argument(help="Folder for the completed cohort.", metavar="OUT")],
     fraction: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the predictions to propose.")] = 1.0,
-    rule: Annotated[str, typer.Option(help="What ranks them: score or mc_dropout.")] = "score",
+    rule: Annotated[str, typer.Option(help="What ranks them; see: smiler methods.")] = "score",
     review_round: Annotated[
         bool, typer.Option("--round", help="For the review: proposals tell how unsure they are; OUT may be COHORT.")
     ] = False,
+    any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
+    change: Change = None,
     jobs: Jobs = None,
     ray: Ray = "",
     memory: Memory = None,
@@ -128,30 +132,20 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     from smiler.cli.console import out as console
     from smiler.domain.cells import Status
     from smiler.domain.cohort import Cohort
-    from smiler.domain.errors import BadInput
     from smiler.domain.remote import place
-    from smiler.selection import RULES
-    from smiler.verbs.model_at import ModelAt
     from smiler.verbs.relabel import RelabelRequest
     from smiler.verbs.relabel import relabel as run_relabelling
-    from smiler.verbs.run import find_model, recipe_of, trained_on
+    from smiler.verbs.requests import relabel_request
 
-    if rule not in RULES:
-        raise BadInput("no such rule", where="--rule", got=repr(rule), do=f"choose among {', '.join(RULES)}")
-    model, recipe = ModelAt.find(run, device), recipe_of(run)
     out = place(out)
-    stage = int(find_model(run).facts.get("stage", 0))
-    if review_round and fraction < 1:
-        raise BadInput("a round of review proposes all that is predicted", where="--fraction", do="leave it out")
-    request = RelabelRequest(
-        *(out, fraction, rule, recipe.curriculum.passes, stage, recipe.prediction, recipe.reading, recipe.labels),
-        *(review_round, trained_on(run)),
-    )
+    asked = RelabelRequest(out, fraction, rule, review=review_round)
+    model, request = relabel_request(run, asked, device, _changes(change, any_grey_values))
     spread = chosen(jobs, ray, model.gpus, memory)
-    completed = run_relabelling(model, Cohort.open(cohort), request, Bars(quiet=as_json), spread)
+    bars = Bars(quiet=as_json)
+    completed = run_relabelling(model, Cohort.open(cohort), request, bars, spread)
     filled = {case.id: [key for key, cell in case.cells.items() if cell.auto] for case in completed}
     if as_json:
-        print_json({"cohort": str(out), "proposed": filled})
+        print_json({"cohort": str(out), "proposed": filled, "notes": bars.notes})
         return
     for case in completed:
         empty = [key for key in model.organs.keys if case.status(key) is Status.UNANNOTATED and not case.cell(key).auto]
@@ -165,6 +159,7 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     cohort: Annotated[Path, typer.Argument(help="Cohort (or sealed truth) to measure against.", metavar="COHORT")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for scores.csv; else RUN|DIR.")] = None,
     cases: Annotated[str, typer.Option(help="Only these cases, separated by commas.")] = "",
+    any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
     jobs: Jobs = None,
     ray: Ray = "",
@@ -181,6 +176,8 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
     from smiler.cli.score_view import show, to_json
+    from smiler.domain.errors import BadInput
+    from smiler.domain.locks import claiming
     from smiler.domain.remote import place
     from smiler.evaluation.score_table import write_scores
     from smiler.evaluation.truth import Truth
@@ -192,11 +189,19 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     if cases:
         truth = Truth(truth.cohort.only(split(cases)))
     gpus = ModelAt.find(predicted, device).gpus if ray and RunFolder(predicted).exists else 0.0
-    scores = run_evaluation(predicted, truth, device, Bars(quiet=as_json), chosen(jobs, ray, gpus, memory))
-    path = place(out or predicted) / "scores.csv"
-    write_scores(path, scores)
+    path, spread, bars = place(out or predicted) / "scores.csv", chosen(jobs, ray, gpus, memory), Bars(quiet=as_json)
+    with claiming(path.parent) if out or predicted.is_dir() else nullcontext():
+        if path.is_dir():
+            raise BadInput("a folder lies where the scores would", where=str(path), do="choose another one with --out")
+        scores = run_evaluation(predicted, truth, device, bars, spread, any_grey_values=any_grey_values)
+        write_scores(path, scores)
     if as_json:
-        print_json(to_json(scores))
+        print_json({**to_json(scores), "notes": bars.notes})
     else:
         show(scores, console)
         console.print(f"every patient and organ: {path}")
+
+
+def _changes(change: list[str] | None, any_grey_values: bool) -> list[str]:
+    """The recipe's options that are read otherwise than in the run."""
+    return [*(change or ()), *(["reading.grey_values=any"] if any_grey_values else [])]

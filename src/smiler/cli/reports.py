@@ -63,7 +63,7 @@ def sweep(  # noqa: PLR0913  a comparison has many sides
     from smiler.cli.cohorts import split
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
-    from smiler.cli.sweep_view import numbers, show
+    from smiler.cli.sweep_view import numbers, show, whole_numbers
     from smiler.domain.cohort import Cohort
     from smiler.domain.errors import CheckFailed
     from smiler.experiments.arms import ARMS
@@ -75,7 +75,7 @@ def sweep(  # noqa: PLR0913  a comparison has many sides
         alphas=numbers(alphas, "--alphas"),
         folds=folds,
         run_folds=run_folds,
-        seeds=tuple(int(seed) for seed in numbers(seeds, "--seeds")),
+        seeds=whole_numbers(seeds, "--seeds"),
         validation=validation,
         organs=split(organs),
         recipe=recipe,
@@ -105,9 +105,11 @@ def report(
     """
     from smiler.cli.console import out as console
     from smiler.cli.console import print_json
+    from smiler.domain.locks import claiming
     from smiler.report.report import write_report
 
-    path = write_report(folder)
+    with claiming(folder):
+        path = write_report(folder)
     if as_json:
         print_json({"report": str(path)})
     else:

@@ -28,7 +28,17 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
         typer.Option(min=0, max=1, help="Share of decided proposals that come a second time, unannounced."),
     ] = SHARE,
     verify: Annotated[bool, typer.Option("--verify", help="Check history, masks and cases.csv, then end.")] = False,
+    undo_edit: Annotated[
+        bool,
+        typer.Option(
+            "--undo-edit",
+            help="Take back the newest edit of cases.csv that changed decisions, then end; on the page: Undo.",
+        ),
+    ] = False,
     backup: Annotated[Path | None, typer.Option(help="Copy database and masks into a folder, then end.")] = None,
+    sign_out_all: Annotated[
+        bool, typer.Option("--sign-out-all", help="Renew the key that signs sign-ins: everybody signs in again; end.")
+    ] = False,
     history: Annotated[Path | None, typer.Option(help="Write every revision to a CSV file, then end.")] = None,
     simulate: Annotated[
         Path | None,
@@ -44,8 +54,14 @@ def review(  # noqa: PLR0913  how to serve, for whom, or what else to do with th
     """
     from smiler.cli import review_view
 
+    if undo_edit:
+        review_view.undo_edit(cohort, reviewer, as_json=as_json)
+        return
     if verify or backup is not None or history is not None:
         review_view.look_after(cohort, backup, history, verify=verify, as_json=as_json)
+        return
+    if sign_out_all:
+        review_view.sign_out_all(cohort, as_json=as_json)
         return
     if simulate is not None:
         review_view.show_simulation(cohort, simulate, out, as_json=as_json)

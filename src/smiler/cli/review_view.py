@@ -1,17 +1,22 @@
 """How `review` shows itself: addresses, reviewers, what a check found."""
 
 import getpass
+import json
 import sys
-import webbrowser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from rich.table import Table
 
-from smiler.cli.console import Bars, out, print_json
+from smiler.cli.browser import opened
+from smiler.cli.console import Bars, err, out, print_json
 from smiler.domain.errors import BadInput, CheckFailed
+from smiler.review.edits import UNDO_COMMAND, Edit
 from smiler.review.repeats import SHARE
 
 MOST_NAME = 64
@@ -85,7 +90,10 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
         do = "pip install 'smiler-seg[review]'"
         raise BadInput("the page's server is not installed", where="review", got=str(error), do=do) from error
     from smiler.review.desk import at_desk
+    from smiler.review.server.page import BUILT, NOT_BUILT, is_built
 
+    if not is_built(where.page or BUILT):
+        err.print(f"warning: {NOT_BUILT}", markup=False, soft_wrap=True)
     options = ServeOptions(
         where.host,
         where.port,
@@ -95,26 +103,92 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
         repeats=where.repeats,
         public_url=where.public_url,
     )
-    bars = Bars(quiet=where.as_json)
-    with at_desk(cohort, bars.note, progress=bars) as desk:
+    bars, notes = Bars(quiet=where.as_json), Notes()
+    with at_desk(cohort, notes.add if where.as_json else bars.note, progress=bars) as desk:
         bound = bind(desk, options)
+        if where.as_json:
+            addresses = {"urls": dict(bound.urls), **({"slicer": dict(bound.slicer)} if bound.slicer else {})}
+            notes.begin(addresses, desk.edits.open)
+        elif edits := desk.edits.open():
+            bars.note(f"not undone yet: {'; '.join(edit.title for edit in edits)} ({UNDO_COMMAND}, or on the page)")
         announce(bound.urls, bound.slicer, where)
-        bound.run()
+        alone = next(iter(bound.urls.values())) if where.browser and len(bound.urls) == 1 else ""
+        with opened(alone) if alone else nullcontext():
+            bound.run()
+
+
+class Notes:
+    """What is told, as JSON: first together with the addresses, then a line for each note as it comes.
+
+    A thread of its own writes the lines: whoever reads no more than the addresses must hold nobody up.
+    """
+
+    def __init__(self) -> None:
+        self._lines = SimpleQueue[str]()
+        self._first: list[str] | None = []
+        self._edits: Callable[[], list[Edit]] = list
+
+    def add(self, text: str) -> None:
+        """One note."""
+        if self._first is not None:
+            self._first.append(text)
+            return
+        edits = [edit.to_json() for edit in self._edits()]
+        self._lines.put(json.dumps({"note": text, "edits": edits}, ensure_ascii=False) + "\n")
+
+    def begin(self, told: Mapping[str, Any], edits: Callable[[], list[Edit]]) -> None:
+        """Print the addresses with the notes so far, and edits of cases.csv that can be undone."""
+        first, self._first, self._edits = self._first or [], None, edits
+        print_json({**told, "edits": [edit.to_json() for edit in edits()], "notes": first})
+        Thread(target=self._write, daemon=True).start()
+
+    def _write(self) -> None:
+        with suppress(OSError, ValueError):  # nobody reads any more
+            while True:
+                sys.stdout.write(self._lines.get())
+                sys.stdout.flush()
 
 
 def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -> None:
-    """Print each reviewer's addresses; open the page if there is only one. slicer: for 3D Slicer, if it may connect."""
-    if where.as_json:
-        print_json({"urls": dict(urls), **({"slicer": dict(slicer)} if slicer else {})})
-    else:
+    """Print each reviewer's addresses. slicer: for 3D Slicer, if it may connect."""
+    if not where.as_json:
         for name, url in urls.items():
             out.print(f"{name}: {url}" if len(urls) > 1 else f"review page: {url}", markup=False, soft_wrap=True)
             if name in slicer:
                 out.print(f"  3D Slicer, MONAI Label server: {slicer[name]}", markup=False, soft_wrap=True)
         out.print("Ctrl-C ends it; what was decided is stored.", markup=False)
     sys.stdout.flush()
-    if where.browser and len(urls) == 1:
-        webbrowser.open(next(iter(urls.values())))
+
+
+def sign_out_all(cohort: Path, *, as_json: bool) -> None:
+    """Renew the review's key."""
+    from smiler.review.keys import Keys
+    from smiler.review.verify import open_ledger
+
+    open_ledger(cohort).close()
+    Keys(cohort).renew()
+    if as_json:
+        print_json({"signed_out": True})
+    else:
+        text = "everybody is signed out; the addresses of a server that runs still sign in: start it again for new ones"
+        out.print(text, markup=False, soft_wrap=True)
+
+
+def undo_edit(cohort: Path, reviewer: str, *, as_json: bool) -> None:
+    """Take back the newest edit of cases.csv that was not undone yet, and tell what came back."""
+    from smiler.review.desk import at_desk
+    from smiler.review.undo import undo_newest
+
+    bars, notes = Bars(quiet=as_json), list[str]()
+    with at_desk(cohort, notes.append if as_json else bars.note, progress=bars) as desk:
+        undone = undo_newest(desk, _name(reviewer or _login(), "--reviewer"))
+        title, trouble = desk.edits.edit(undone.edit).title, desk.sheet.trouble
+    if as_json:
+        print_json({"undone": {**undone.to_json(), "title": title}, "notes": notes, "trouble": trouble or None})
+        return
+    out.print(f"{title}: undone, {undone.cells} cells and {undone.rows} rows are as before", markup=False)
+    for text in undone.left:
+        out.print(f"left as it is: {text}", markup=False, soft_wrap=True)
 
 
 def look_after(cohort: Path, backup: Path | None, history: Path | None, *, verify: bool, as_json: bool) -> None:
@@ -146,7 +220,9 @@ def _show(told: Mapping[str, Any]) -> None:
     if "verify" in told:
         found = told["verify"]
         for note in found["notes"]:
-            out.print(f"note: {note}", markup=False)
+            out.print(f"note: {note}", markup=False, soft_wrap=True)
+        for edit in found["edits"]:
+            out.print(f"not undone yet: {edit['title']}; {UNDO_COMMAND}", markup=False, soft_wrap=True)
         counts = f"{found['events']} events, {found['revisions']} revisions, {found['masks']} masks"
         number = len(found["faults"])
         wrong = f"{number} fault{'s' * (number != 1)}" if number else "all whole"
@@ -156,11 +232,13 @@ def _show(told: Mapping[str, Any]) -> None:
 def show_simulation(cohort: Path, truth: Path, folder: Path, *, as_json: bool) -> None:
     """Replay a perfect reviewer; a table, and files in the folder."""
     from smiler.domain.cohort import Cohort
+    from smiler.domain.locks import claiming
     from smiler.evaluation.truth import Truth
     from smiler.experiments.review_simulation import LEVELS, ORDERS, simulate
 
-    found = simulate(Cohort.open(cohort), Truth.open(truth), progress=Bars(quiet=as_json))
-    found.save(folder)
+    with claiming(folder):
+        found = simulate(Cohort.open(cohort), Truth.open(truth), progress=Bars(quiet=as_json))
+        found.save(folder)
     told = found.summary()
     if as_json:
         print_json(told)

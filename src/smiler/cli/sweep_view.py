@@ -18,6 +18,14 @@ def numbers(text: str, where: str) -> tuple[float, ...]:
         raise BadInput("not numbers", where=where, got=repr(text), do="write them as 0,.5,.9") from error
 
 
+def whole_numbers(text: str, where: str) -> tuple[int, ...]:
+    """'0,7' as (0, 7)."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise BadInput("not whole numbers", where=where, got=repr(text), do="write them as 0,1,2") from error
+
+
 def show(summary: Mapping[str, Any], folder: Path, console: Console) -> None:
     """Mean Dice, where an organ is present, by arm and share of missing annotations; and false alarms, if any organ is
     absent in any test patient.

@@ -12,7 +12,7 @@ from smiler.curriculum.calibration import hold_out
 from smiler.curriculum.guard import LOWERED
 from smiler.curriculum.relabel import RelabelStep, accept_case, predict_case, unannotated_channels
 from smiler.curriculum.rounds import Plan, fresh_network, make_objective, model_facts
-from smiler.networks.device import channels_last
+from smiler.networks.device import channels_last, in_precision
 from smiler.prediction.model import as_model
 from smiler.prediction.scores import slice_scores
 from smiler.sampling.batches import Batches
@@ -53,8 +53,8 @@ def estimate(fabric: Fabric, plan: Plan, store: Store) -> Estimate:
     begin = time.perf_counter()
     for batch in batches.steps(0, WARM_UP + TIMED, fabric.device):
         kept.clear()
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), fabric.autocast():
-            loss = objective(network, batch)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = objective(lambda image: in_precision(fabric, lambda: network(image)), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         if fabric.device.type == "cuda":
             torch.cuda.synchronize()

@@ -1,8 +1,11 @@
 """What can be chosen about the curriculum: every open point of Algorithm 1 has its option (docs/science.md)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from smiler.domain.registry import NameIn
+from smiler.selection import RULES
 
 
 class CurriculumOptions(BaseModel):
@@ -19,12 +22,8 @@ class CurriculumOptions(BaseModel):
         default="continue",
         description="learning rate of a warm-started round: the next part of one schedule, or a schedule of its own",
     )
-    rule: Literal["score", "mc_dropout", "entropy", "ensemble", "confidence"] = Field(
-        default="score",
-        description="what ranks proposals: the score; the lowest spread of dropout (mc_dropout) or of an ensemble's "
-        "members (ensemble); the lowest entropy of dropout's mean; a learned confidence",
-    )
-    passes: int = Field(default=10, ge=2, le=100, description="stochastic passes of mc_dropout and entropy")
+    rule: Annotated[str, NameIn(lambda: RULES)] = Field(default="score", description="what ranks proposals")
+    passes: int = Field(default=10, ge=2, le=100, description="stochastic passes of the rules that need dropout")
     scope: Literal["volume", "slice"] = Field(
         default="volume",
         description="the share is taken of an organ's voxels in the volume, or in each slice (the authors' code)",

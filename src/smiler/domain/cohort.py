@@ -94,6 +94,9 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.cases)
 
+    def __bool__(self) -> bool:
+        raise TypeError("a cohort may be there without a case: ask `is None`, or `.cases`")
+
     def case(self, case_id: str) -> Case:
         """The case of that id."""
         for case in self.cases:

@@ -14,12 +14,13 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
+from smiler.domain.endings import VOLUMES
 from smiler.domain.errors import BadInput
 from smiler.domain.remote import Remote
 
 PREFIX = "smiler-copies-"
 ABANDONED_SECONDS = 60.0
-_FILES = (".nii", ".nii.gz", ".zip", ".dcm")
+_FILES = (*VOLUMES, ".zip", ".dcm")
 _SERIES = "SeriesInstanceUID="
 _kept: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
 
@@ -68,7 +69,7 @@ def keeping() -> Iterator[None]:
 @contextmanager
 def uploading(target: Remote, suffix: str = "") -> Iterator[Path]:
     """Give a temporary path; on success the file goes to `target`, whole, and in any case from the disk."""
-    with _scratch() as folder:
+    with scratch() as folder:
         temporary = folder / f"new{suffix}"
         yield temporary
         target.upload(temporary)
@@ -91,7 +92,7 @@ def _held(root: Remote) -> Iterator[Path]:
     try:
         with copy.making, ExitStack() as made:
             if copy.path is None:
-                folder = made.enter_context(_scratch())
+                folder = made.enter_context(scratch())
                 copy.path = _download(root, folder)
                 copy.removal = made.pop_all()
         yield copy.path
@@ -127,13 +128,13 @@ def _below(target: Path, name: str, key: str, root: Remote) -> Path:
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder of our own; goes at the end."""
+def scratch() -> Iterator[Path]:
+    """A folder of our own; goes at the end, or, if we are killed, when the next process needs one."""
     try:
         folder = Path(tempfile.mkdtemp(dir=_own()))
     except OSError as error:
         do = "check space and permissions, or set TMPDIR"
-        raise BadInput("no place for local copies", where=tempfile.gettempdir(), got=str(error), do=do) from error
+        raise BadInput("no place for temporary files", where=tempfile.gettempdir(), got=str(error), do=do) from error
     try:
         yield folder
     finally:

@@ -17,6 +17,7 @@ from smiler.domain.files import cannot_write, write_text
 from smiler.domain.organs import Organ, OrganSet
 from smiler.domain.places import exists
 from smiler.domain.remote import Remote, place
+from smiler.domain.signpost import instead, signpost
 
 FORMAT = 1
 _WORDS = {"absent", "unannotated", "none", "missing", "nan", "n/a", "na", "-", "0", "no"}
@@ -27,25 +28,55 @@ _ORGAN_KEYS = {"key", "title", "snomed", "colour", "part_of", "overlaps"}
 
 def read_cohort(folder: Path, *, sealed: bool) -> Cohort:
     """Open a cohort folder. A sealed one (hidden truth) opens only where `sealed` says that truth is wanted."""
+    if not isinstance(folder, Remote) and signpost(folder).kind not in ("cohort", "other"):
+        raise instead("not a cohort: the file does not exist", folder, folder / MANIFEST)
     organs, name, is_sealed = read_manifest(folder / MANIFEST)
-    if is_sealed and not sealed:
-        raise BadInput(
-            "this cohort is sealed truth: only evaluation may read it",
-            where=str(folder),
-            do="train on the cohort from which the annotations were hidden",
-        )
+    _refuse_sealed(folder, is_sealed and not sealed)
     return Cohort(folder, organs, read_ledger(folder / LEDGER, organs), name, is_sealed)
 
 
+def _refuse_sealed(folder: Path, refused: bool) -> None:
+    if refused:
+        do = "train on the cohort from which the annotations were hidden"
+        raise BadInput("this cohort is sealed truth: only evaluation may read it", where=str(folder), do=do)
+
+
+def cohort_at(folder: Path, *, lost_proposals: bool = False) -> Cohort | None:
+    """The cohort that lies there, to be merged into; None if there is none.
+
+    One without cases where there is only `cohort.toml`: its writer was killed before the ledger came. lost_proposals:
+    files of `auto:` cells may be gone, since they are made again.
+    """
+    ledger = (folder / LEDGER).exists()
+    if not ledger and not (folder / MANIFEST).exists():
+        return None
+    organs, name, sealed = read_manifest(folder / MANIFEST)
+    _refuse_sealed(folder, sealed)
+    cases = read_ledger(folder / LEDGER, organs, lost_proposals=lost_proposals) if ledger else ()
+    return Cohort(folder, organs, cases, name)
+
+
 def write_cohort(cohort: Cohort) -> None:
-    """Write both files, each atomically; the ledger last, since it is what names the cases."""
+    """Write both files, each atomically; the ledger last, since it is what names the cases.
+
+    A `cohort.toml` that says the same already stays as a person wrote it.
+    """
     raise_all([_unwritable(case, key) for case in cohort for key, cell in case.cells.items() if not reads_back(cell)])
     try:
         cohort.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(cohort.folder, error) from error
-    write_text(cohort.folder / MANIFEST, manifest_text(cohort))
+    if not _says_so(cohort):
+        write_text(cohort.folder / MANIFEST, manifest_text(cohort))
     write_text(cohort.folder / LEDGER, ledger_text(cohort))
+
+
+def _says_so(cohort: Cohort) -> bool:
+    path = cohort.folder / MANIFEST
+    try:
+        return path.exists() and read_manifest(path) == (cohort.organs, cohort.name, cohort.sealed)
+    except BadInput:
+        return False
 
 
 def _unwritable(case: Case, organ: str) -> BadInput:
@@ -129,11 +160,14 @@ def _organ(row: Any, where: str, faults: list[BadInput]) -> Organ | None:
         return None
 
 
-def read_ledger(path: Path, organs: OrganSet) -> tuple[Case, ...]:
-    """Cases out of `cases.csv`; all faults together, each with its row (as a spreadsheet counts) and column."""
+def read_ledger(path: Path, organs: OrganSet, *, lost_proposals: bool = False) -> tuple[Case, ...]:
+    """Cases out of `cases.csv`; all faults together, each with its row (as a spreadsheet counts) and column.
+
+    lost_proposals: files of `auto:` cells may be gone.
+    """
     rows = _rows(path)
     header = rows[0]
-    reader = _LedgerReader(path, organs, header)
+    reader = _LedgerReader(path, organs, header, lost_proposals)
     reader.check_header()
     for number, row in enumerate(rows[1:], start=2):
         if any(value.strip() for value in row):
@@ -172,6 +206,7 @@ class _LedgerReader:
     path: Path
     organs: OrganSet
     header: list[str]
+    lost_proposals: bool = False
     faults: list[BadInput] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
@@ -231,7 +266,7 @@ class _LedgerReader:
         except BadInput as error:
             self.fault(number, key, error.what, error.got, error.do)
             return None
-        if cell.path:
+        if cell.path and not (cell.auto and self.lost_proposals):
             self._check_exists(number, key, cell.path)
         return cell
 
@@ -244,6 +279,8 @@ class _LedgerReader:
             return
         if not isinstance(found, Remote) and not exists(found):
             do = "" if Path(path).is_absolute() else "paths start at the cohort's folder"
+            if "\\" in path and not Path(path).is_absolute():
+                do = f"write / between the names of folders: {path.replace(chr(92), '/')}"
             if path.strip().lower() in _WORDS:
                 do = "write absent, in small letters, if an expert looked; leave the cell empty if nobody did"
             self.fault(number, column, "the file does not exist", repr(path), do)

@@ -1,7 +1,8 @@
 """How long work tells where it is; the command line draws it, everything else only reports."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -25,3 +26,19 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Say nothing."""
+
+
+@dataclass(frozen=True)
+class WithNotes(Generic[T]):
+    """A result of work on one case, and what a person should know about the files that it was made from."""
+
+    result: T
+    notes: tuple[str, ...] = ()
+
+
+def without_notes(results: Iterable[WithNotes[T]], progress: Progress) -> Iterator[T]:
+    """The results alone; their notes are told."""
+    for each in results:
+        for note in each.notes:
+            progress.note(note)
+        yield each.result

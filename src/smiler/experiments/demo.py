@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from smiler.audit.audit import audit_cohort
+from smiler.domain.checks import check_number
 from smiler.domain.cohort import LEDGER, Cohort
 from smiler.domain.errors import CheckFailed
 from smiler.domain.files import write_json, write_text
+from smiler.domain.folders import refuse_others
+from smiler.domain.locks import writing
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import tool_version
 from smiler.evaluation.score_table import scores_table
@@ -47,6 +50,10 @@ class DemoOptions:
     steps: int = 2800
     jobs: int = field(default_factory=usual_jobs)
 
+    def __post_init__(self) -> None:
+        for value, where, low in ((self.seed, "--seed", 0), (self.steps, "--steps", 10), (self.jobs, "--jobs", 1)):
+            check_number(value, where, low, whole=True)
+
 
 @dataclass(frozen=True)
 class _Cohorts:
@@ -60,7 +67,12 @@ class _Cohorts:
 
 def run_demo(out: Path, options: DemoOptions, progress: Progress | None = None) -> dict[str, Any]:
     """Run all of it into `out`; a demo that was stopped goes on where it was. Returns what `summary.json` holds."""
-    shown, out = progress or Silent(), out.resolve()
+    with writing(out.resolve()):
+        refuse_others(out)
+        return _run(out.resolve(), options, progress or Silent())
+
+
+def _run(out: Path, options: DemoOptions, shown: Progress) -> dict[str, Any]:
     begin = time.monotonic()
     cohorts = _make_cohorts(out, options, shown)
     _write_audit(out, cohorts, shown)

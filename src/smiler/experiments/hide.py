@@ -7,14 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from smiler.domain.cells import UNANNOTATED, Cell, Status, annotated
-from smiler.domain.cohort import LEDGER, Case, Cohort, relocate
+from smiler.domain.checks import check_number
+from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort, relocate
 from smiler.domain.errors import BadInput
 from smiler.domain.fetching import keeping
+from smiler.domain.files import hash_json, write_json, write_text
+from smiler.domain.folders import Kind, kinds_in, refuse_others
+from smiler.domain.ledger import ledger_text, manifest_text
 from smiler.domain.locks import writing
+from smiler.domain.names import pair_name, share_name
+from smiler.domain.origin import origin_of, take_along
 from smiler.domain.progress import Progress, Silent
-from smiler.domain.provenance import Provenance
+from smiler.domain.provenance import Provenance, beside
 from smiler.formats.nifti import write_labels
 from smiler.formats.volumes import read_header, read_labels
+
+MARK = ".smiler-hide"
+"""In OUT/cohort from the beginning: of which cohort, how much, with which seed."""
 
 
 def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progress | None = None) -> Cohort:
@@ -22,21 +31,49 @@ def hide(cohort: Cohort, out: Path, alpha: float, seed: int = 0, progress: Progr
 
     The masks that stay are copied one by one, so that no file of OUT/cohort holds a hidden organ.
     """
-    if (out / "cohort" / LEDGER).exists():
-        raise BadInput("a hidden cohort is here already", where=str(out), do="choose another folder")
-    kept = kept_pairs(cohort, alpha, seed)
+    check_number(alpha, "--alpha", 0, 1)
+    check_number(seed, "--seed", 0, whole=True)
+    kept, folder = kept_pairs(cohort, alpha, seed), out / "cohort"
+    sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
+    truth = replace(cohort, folder=out / "truth", cases=sealed, sealed=True)
     with writing(out):
-        folder = out / "cohort"
+        _check_place(out, truth, _asked(cohort, alpha, seed))
+        write_text(folder / MARK, _asked(cohort, alpha, seed))
         cases = []
         for case in (progress or Silent()).track(cohort, "hiding annotations", len(cohort)):
             with keeping():
                 cases.append(_hide_case(cohort, case, folder, kept))
-        sealed = tuple(relocate(cohort, case, out / "truth") for case in cohort)
-        replace(cohort, folder=out / "truth", cases=sealed, sealed=True).save()
-        hidden = replace(cohort, folder=folder, cases=tuple(cases), name=f"{cohort.name} alpha {alpha:g}".strip())
+        truth.save()
+        name = f"{cohort.name} alpha {share_name(alpha)}".strip()
+        hidden = replace(cohort, folder=folder, cases=tuple(cases), name=name)
         hidden.save()
+        for made in (hidden, truth):
+            take_along(cohort, made)
         Provenance("hide", {}, {"alpha": alpha, "seed": seed, "kept": len(kept)}).save(folder / "provenance.json")
     return hidden
+
+
+def _asked(cohort: Cohort, alpha: float, seed: int) -> str:
+    return f"{alpha!r} {seed} {hash_json(sorted(ledger_text(cohort).splitlines()))}\n"
+
+
+def _check_place(out: Path, truth: Cohort, asked: str) -> None:
+    """BadInput where a cohort lies, or the rest of another hiding, whose masks would stay beside these.
+
+    One that was stopped is done again.
+    """
+    folder, do = out / "cohort", "choose another folder"
+    if (folder / LEDGER).exists():
+        raise BadInput("a hidden cohort is here already", where=str(out), do=do)
+    refuse_others(folder, Kind.COHORT, do=do)
+    begun = (folder / MARK).read_text(encoding="utf-8") if (folder / MARK).exists() else ""
+    if begun != asked and folder.exists() and any(folder.iterdir()):
+        raise BadInput("something else lies where the hidden cohort would", where=str(folder), do=do)
+    if kinds_in(truth.folder):
+        texts = {MANIFEST: manifest_text(truth), LEDGER: ledger_text(truth)}
+        there = {name: path.read_text(encoding="utf-8") for name in texts if (path := truth.folder / name).exists()}
+        if not begun or any(texts[name] != text for name, text in there.items()):
+            raise BadInput("a cohort lies where the truth would be sealed", where=str(truth.folder), do=do)
 
 
 def kept_pairs(cohort: Cohort, alpha: float, seed: int) -> frozenset[tuple[str, str]]:
@@ -77,8 +114,11 @@ def _copy_mask(cohort: Cohort, case: Case, key: str, folder: Path) -> Cell:
     cell = case.cell(key)
     geometry = read_header(cohort.image_path(case)).geometry
     drawn = read_labels(cohort.mask_path(case, key), geometry=geometry)
-    name = f"labels/{case.id}_{key}.nii.gz"
+    name = f"labels/{pair_name(case.id, key)}.nii.gz"
     mask = drawn.mask(cell.labels)
+    origin, note = origin_of(cohort, case, key)
+    if note is not None:
+        write_json(folder / beside(name), {**note, "origin": origin})
     if cell.ignored:
         write_labels(folder / name, mask + 2 * drawn.mask([cell.ignored]), drawn.grid)
         return annotated(name, (1,), cell.ranges, 2)

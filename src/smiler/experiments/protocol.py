@@ -9,6 +9,7 @@ import numpy as np
 from smiler.domain.cells import Status
 from smiler.domain.cohort import LEDGER, Case, Cohort
 from smiler.domain.errors import BadInput
+from smiler.domain.names import share_name
 from smiler.domain.progress import Progress
 from smiler.experiments.hide import hide
 
@@ -91,7 +92,7 @@ def hide_fold(
     """Hide a share alpha of training and of validation patients' annotations, each by itself; nested over alpha."""
     made: list[Path | None] = []
     for name, ids in (("train", fold.train), ("validation", fold.validation)):
-        place = folder / f"fold-{fold.number}" / f"alpha-{alpha:g}" / name
+        place = folder / f"fold-{fold.number}" / f"alpha-{share_name(alpha)}" / name
         if ids and not (place / "cohort" / LEDGER).exists():
             hide(cohort.only(ids), place, alpha, seed, progress)
         made.append(place / "cohort" if ids else None)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from smiler.domain.files import write_json, write_text
+from smiler.domain.locks import claiming
+from smiler.domain.names import share_name
 from smiler.domain.provenance import tool_version
 from smiler.evaluation.score_table import scores_table
 from smiler.evaluation.scores import Score
@@ -37,13 +39,21 @@ class Relabelled:
 
 def write_results(sweep: Sweep) -> dict[str, Any]:
     """Write scores, tables, figures, summary and report into the sweep's folder; returns the summary."""
+    with claiming(sweep.out):
+        return _write(sweep)
+
+
+def _write(sweep: Sweep) -> dict[str, Any]:
     from smiler.experiments.pictures import save_pictures
     from smiler.report.report import write_report
 
     done = dict(sweep.done())
     values = _values(done)
     groups = [
-        ({"arm": key.arm, "alpha": f"{key.alpha:g}", "fold": str(key.fold), "seed": str(key.seed)}, folder.scores())
+        (
+            {"arm": key.arm, "alpha": share_name(key.alpha), "fold": str(key.fold), "seed": str(key.seed)},
+            folder.scores(),
+        )
         for key, folder in done.items()
     ]
     if groups:
@@ -104,7 +114,7 @@ def _uncertainty(done: Mapping[Key, TrialFolder]) -> dict[str, Any]:
     found: dict[str, dict[str, dict[str, list[Any]]]] = {}
     for key, folder in done.items():
         for organ, row in folder.outcome().get("uncertainty", {}).items():
-            found.setdefault(key.arm, {}).setdefault(f"{key.alpha:g}", {}).setdefault(organ, []).append(row)
+            found.setdefault(key.arm, {}).setdefault(share_name(key.alpha), {}).setdefault(organ, []).append(row)
     return {
         arm: {alpha: {organ: pooled(rows) for organ, rows in organs.items()} for alpha, organs in by_alpha.items()}
         for arm, by_alpha in found.items()

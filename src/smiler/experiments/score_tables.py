@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from smiler.domain.files import write_text
+from smiler.domain.names import share_name
 from smiler.evaluation.metrics import SCALES, columns
 from smiler.evaluation.scores import Score, absence, columns_of, difference_of, mean_of, per_patient
 from smiler.evaluation.statistics import Interval, bootstrap_mean, holm_of
@@ -111,7 +112,7 @@ def summary_of(tables: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     for row in tables["points"]:
         if not row.organ:
             names = ("dice", "low", "high", "n", "absent", "absence_right", "false_alarms")
-            arms.setdefault(row.arm, {})[f"{row.alpha:g}"] = {name: getattr(row, name) for name in names}
+            arms.setdefault(row.arm, {})[share_name(row.alpha)] = {name: getattr(row, name) for name in names}
     return {
         "arms": arms,
         "areas": {row.arm: {"area": row.area, "low": row.low, "high": row.high} for row in tables["areas"]},

@@ -13,12 +13,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
 from smiler.curriculum.estimate import estimate
+from smiler.domain.checks import check_choice, check_number, check_once
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json, write_json
+from smiler.domain.files import write_json
+from smiler.domain.folders import Kind, refuse_others
 from smiler.domain.locks import writing
+from smiler.domain.names import share_name
 from smiler.domain.progress import Progress, Silent
+from smiler.domain.shaped import read_as
 from smiler.experiments.arms import ARMS, Arm
 from smiler.experiments.jobs import LocalJobs, Runner, run_trials
 from smiler.experiments.protocol import Fold, Masked, complete_cases, hide_fold, make_folds
@@ -58,13 +64,23 @@ class SweepOptions:
 
     def __post_init__(self) -> None:
         for arm in self.arms:
-            if arm not in ARMS:
-                raise BadInput("no such arm", where="--methods", got=repr(arm), do=f"choose among {', '.join(ARMS)}")
+            check_choice(arm, "--methods", "arm", ARMS)
         for alpha in self.alphas:
             if not 0 <= alpha < 1:
                 raise BadInput("a share lies in [0, 1)", where="--alphas", got=str(alpha))
         if not (self.arms and self.alphas and self.seeds):
             raise BadInput("nothing to run", where="--methods, --alphas, --seeds", do="give at least one of each")
+        for seed in self.seeds:
+            check_number(seed, "--seeds", 0, whole=True)
+        for names, where in ((self.arms, "--methods"), (self.alphas, "--alphas"), (self.seeds, "--seeds")):
+            check_once(names, where)
+        check_number(self.folds, "--folds", 2, whole=True)
+        check_number(self.validation, "--validation", 0, 0.5)
+        for value, where, low in (
+            (self.run_folds, "--run-folds", 1), (self.jobs, "--jobs", 1), (self.budget_minutes, "--budget", 0.1)
+        ):  # fmt: skip
+            if value is not None:
+                check_number(value, where, low, whole=low == 1)
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,7 @@ class Key:
     def folder(self, out: Path) -> TrialFolder:
         """Where it lies."""
         return TrialFolder(
-            out / "trials" / self.arm / f"alpha-{self.alpha:g}" / f"fold-{self.fold}" / f"seed-{self.seed}"
+            out / "trials" / self.arm / f"alpha-{share_name(self.alpha)}" / f"fold-{self.fold}" / f"seed-{self.seed}"
         )
 
 
@@ -104,6 +120,7 @@ def run_sweep(cohort: Cohort, out: Path, options: SweepOptions, progress: Progre
     cohort = _only_organs(replace(cohort, folder=cohort.folder.resolve()), options.organs)
     cohort = complete_cases(cohort, options.folds, shown)
     with writing(out), _runner(options) as runner:
+        refuse_others(out, Kind.SWEEP)
         folds = make_folds(cohort, options.folds, options.validation, min(options.seeds))
         _check_same(out, cohort, options)
         prepared = _Prepared(cohort, out, options, runner, shown)
@@ -129,13 +146,31 @@ def _runner(options: SweepOptions) -> Iterator[Runner]:
 
 def _asked_before(out: Path) -> Iterator[SweepOptions]:
     """What earlier calls asked of the same sweep: their results belong to it, too."""
-    for row in read_json(out / SWEEP)["asked"]:
-        yield SweepOptions(
-            arms=tuple(row["arms"]),
-            alphas=tuple(row["alphas"]),
-            seeds=tuple(row["seeds"]),
-            run_folds=row["run_folds"],
-        )
+    for call in _read(out / SWEEP).asked:
+        yield SweepOptions(arms=call.arms, alphas=call.alphas, seeds=call.seeds, run_folds=call.run_folds)
+
+
+class _Call(BaseModel):
+    """What one call asked of a sweep."""
+
+    arms: tuple[str, ...]
+    alphas: tuple[FiniteFloat, ...]
+    seeds: tuple[int, ...]
+    run_folds: int | None
+
+
+class _Asked(BaseModel):
+    """`sweep.json`: what decides the trials, what was settled once, and the calls."""
+
+    model_config = ConfigDict(extra="allow")
+
+    asked: list[_Call] = []
+    precision: str | None = None
+    steps: int | None = Field(default=None, ge=1, lt=2**53)
+
+
+def _read(path: Path) -> _Asked:
+    return read_as(path, _Asked)
 
 
 def trial_of(key: Key) -> Key:
@@ -177,12 +212,13 @@ class _Prepared:
     def precision(self) -> str:
         """Timed once, then the same for every trial."""
         path = self.out / SWEEP
-        told = read_json(path)
-        if "precision" not in told:
-            recipe = load_recipe("smile", self.options.recipe, self.options.changes)
-            told["precision"] = settled(recipe.training.precision, recipe.training.device, recipe.network.axes)
-            write_json(path, told)
-        return str(told["precision"])
+        told = _read(path)
+        if told.precision is not None:
+            return told.precision
+        recipe = load_recipe("smile", self.options.recipe, self.options.changes)
+        precision = settled(recipe.training.precision, recipe.training.device, recipe.network.axes)
+        write_json(path, {**told.model_dump(mode="json", exclude_unset=True), "precision": precision})
+        return precision
 
     @property
     def cache(self) -> Path:
@@ -239,9 +275,8 @@ def _steps(prepared: _Prepared, fold: Fold) -> int | None:
     A sweep that goes on keeps the steps it began with.
     """
     path = prepared.out / SWEEP
-    told = read_json(path)
-    if told.get("steps"):
-        return int(told["steps"])
+    if (told := _read(path)).steps:
+        return told.steps
     options, jobs = prepared.options, prepared.runner.jobs
     seconds = _seconds_a_step(prepared, fold)
     folds = options.run_folds or options.folds
@@ -262,7 +297,8 @@ def _steps(prepared: _Prepared, fold: Fold) -> int | None:
         f"{folds * len(keys)} trials of {steps} steps: about {steps * per_step / 60:.0f} min of training with "
         f"{jobs} at a time; relabelling and measuring come on top"
     )
-    write_json(path, {**told, "steps": steps, "seconds_a_step": {k: round(v, 5) for k, v in seconds.items()}})
+    found = {"steps": steps, "seconds_a_step": {k: round(v, 5) for k, v in seconds.items()}}
+    write_json(path, told.model_dump(mode="json", exclude_unset=True) | found)
     return steps
 
 
@@ -306,7 +342,7 @@ def _check_same(out: Path, cohort: Cohort, options: SweepOptions) -> None:
     }
     path = out / SWEEP
     if path.exists():
-        old = read_json(path)
+        old = _read(path).model_dump(mode="json", exclude_unset=True)
         for name, value in asked.items():
             if old.get(name) != value:
                 raise BadInput(

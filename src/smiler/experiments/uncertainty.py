@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smiler.curriculum.relabel import opinions_for
 from smiler.domain.cells import Status
 from smiler.evaluation.uncertainty import Reliability, RiskCoverage
 from smiler.losses.confidence import WithConfidence
 from smiler.networks.several import Ensemble
 from smiler.prediction.model import Model
 from smiler.prediction.scores import Opinions, Prediction, predict_working
-from smiler.selection import NEEDS, RULES
+from smiler.selection import RULES, need_of
 from smiler.store.store import Store, StoredCase
 
 SHIFTED = "tta"
@@ -45,11 +46,10 @@ def measure_uncertainty(model: Model, store: Store, passes: int = 10) -> dict[st
 
 def _asked(model: Model, passes: int) -> dict[str, Opinions | None]:
     """Rule -> what it needs, for all that this network can answer."""
-    able = {"dropout"}
+    able = {None, "dropout"}
     able |= {"members"} if isinstance(model.network, Ensemble) else set()
     able |= {"confidence"} if isinstance(model.loss, WithConfidence) else set()
-    asked: dict[str, Opinions | None] = {"score": None}
-    asked |= {rule: Opinions(need, passes) for rule, need in NEEDS.items() if need in able}
+    asked = {rule: opinions_for(rule, passes) for rule in RULES if need_of(rule) in able}
     return asked | {SHIFTED: Opinions("shifts")}
 
 

@@ -1,5 +1,6 @@
 """Export to BIDS-like derivatives: sub-ID/ct/sub-ID_ct.nii.gz and one mask an organ with a JSON file beside it."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,10 +13,20 @@ from smiler.export.images import prune, put_image
 from smiler.export.pieces import ExportRequest, Piece
 from smiler.formats.nifti import write_labels
 
+LONGEST = 96
+"""Of a label: a file's name has at most 255 letters."""
+
 
 def subject(case_id: str) -> str:
-    """A BIDS label has letters and digits only; what else an id has is written as its code, so that ids stay apart."""
-    return re.sub(r"[^A-Za-z0-9]", lambda match: f"x{ord(match[0]):02X}", case_id)
+    """A BIDS label has letters and digits only; what else an id has is written as its code, so that ids stay apart.
+
+    So is an x that would be read as the beginning of a code. A very long one ends in a hash.
+    """
+    label = re.sub(r"[^A-Za-z0-9]|[xX](?=[0-9A-Fa-f]{2})", lambda match: f"x{ord(match[0]):02X}", case_id)
+    if len(label) <= LONGEST:
+        return label
+    digest = hashlib.sha256(case_id.lower().encode()).hexdigest()
+    return label[: LONGEST + 1 - len(digest)] + digest
 
 
 def write_piece(cohort: Cohort, piece: Piece, request: ExportRequest) -> Iterator[str]:
@@ -23,7 +34,7 @@ def write_piece(cohort: Cohort, piece: Piece, request: ExportRequest) -> Iterato
     name = f"sub-{subject(piece.case.id)}"
     folder = request.out / name / "ct"
     put_image(cohort, piece.case, folder / f"{name}_ct.nii.gz", request)
-    stems = {key: _stem(name, key, piece) for key in piece.cells}
+    stems = {key: _stem(name, label, piece.origins.get(key, "expert")) for key, label in _labels(cohort, piece)}
     prune(folder, {f"{stem}{end}" for stem in (*stems.values(), f"{name}_ct") for end in (".nii.gz", ".json")})
     for key, cell in piece.cells.items():
         origin, stem = piece.origins.get(key, "expert"), stems[key]
@@ -44,9 +55,15 @@ def write_piece(cohort: Cohort, piece: Piece, request: ExportRequest) -> Iterato
     yield from ()
 
 
-def _stem(name: str, key: str, piece: Piece) -> str:
-    label = "".join(part.capitalize() for part in key.split("_"))
-    return f"{name}_label-{label}_desc-{piece.origins.get(key, 'expert')}_mask"
+def _labels(cohort: Cohort, piece: Piece) -> Iterator[tuple[str, str]]:
+    """Each organ with its label: `liver_tumor` is LiverTumor, but where that would not tell all of a cohort's apart."""
+    short = {key: "".join(part.capitalize() for part in key.split("_")) for key in cohort.organs.keys}
+    apart = len({label.lower() for label in short.values()}) == len(short)
+    yield from ((key, short[key] if apart else subject(key)) for key in piece.cells)
+
+
+def _stem(name: str, label: str, origin: str) -> str:
+    return f"{name}_label-{label}_desc-{origin}_mask"
 
 
 def write_whole(cohort: Cohort, request: ExportRequest, cases: list[Case]) -> None:

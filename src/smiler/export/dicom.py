@@ -7,6 +7,7 @@ import numpy as np
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import replacing, write_json
+from smiler.domain.origin import Origin
 from smiler.domain.places import walk
 from smiler.domain.remote import local
 from smiler.export.images import link
@@ -14,16 +15,16 @@ from smiler.export.pieces import ExportRequest, Piece
 from smiler.formats.base import some
 from smiler.formats.dicom.client import files_of, write_masks
 from smiler.formats.dicom.segments import Drawn, segment_of
-from smiler.formats.kept import Origin
 from smiler.formats.volumes import is_nifti
 
 KINDS: dict[Origin, Drawn] = {
     "expert": "MANUAL",
     "corrected": "SEMIAUTOMATIC",
     "accepted": "AUTOMATIC",
+    "unknown": "AUTOMATIC",
     "proposed": "AUTOMATIC",
 }
-"""Who drew: a proposal accepted as it is was drawn by the model."""
+"""Who drew: a proposal accepted as it is was drawn by the model; of what nobody knows no expert is claimed."""
 NAME = "organs_seg.dcm"
 
 

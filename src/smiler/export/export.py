@@ -5,15 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from smiler.domain.cohort import MANIFEST, Case, Cohort
+from smiler.domain.checks import check_choice
+from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import write_json, write_text
+from smiler.domain.folders import Kind, refuse_others
 from smiler.domain.locks import writing
+from smiler.domain.names import folded
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress
 from smiler.domain.provenance import tool_version
 from smiler.export import bids, dicom, masks, nnunet
-from smiler.export.pieces import INCLUDES, ExportRequest, Piece, pieces
+from smiler.export.pieces import ExportRequest, Piece, pieces
 from smiler.formats.dicom.client import files_of
 from smiler.formats.kept import KEPT, Kept, KeptCase
 
@@ -53,6 +56,7 @@ def export(
     _check(cohort, kind, request, layout)
     cohort, notes = dicom.only_series(cohort) if kind == "dicom" else (cohort, [])
     with writing(request.out):
+        _check_place(cohort, kind, request, layout)
         write_text(request.out / MARK, _asked(kind, request, layout))
         if kind == "nnunet":
             return _nnunet(cohort, request, layout, progress)
@@ -119,20 +123,24 @@ def _write_kept(folder: Path, organs: OrganSet, cases: Mapping[str, KeptCase], r
 
 
 def _check(cohort: Cohort, kind: str, request: ExportRequest, layout: str) -> None:
-    for where, what, got, known in (
-        ("--format", "kind of export", kind, tuple(EXPORTS)),
-        ("--include", "choice", request.include, tuple(INCLUDES)),
-        ("--data-sets", "choice", layout, get_args(nnunet.Layout)),
-    ):
-        if got not in known:
-            raise BadInput(f"no such {what}", where=where, got=repr(got), do=f"choose among {', '.join(known)}")
+    check_choice(kind, "--format", "kind of export", EXPORTS)
+    check_choice(layout, "--data-sets", "choice", get_args(nnunet.Layout))
     if not cohort.cases:
         raise BadInput("the cohort has no case", where=str(cohort.folder))
-    out = request.out.absolute()
-    if (out / MANIFEST).exists() or out == cohort.folder.absolute():
-        raise BadInput("a cohort lies there", where=str(request.out), do="choose another folder")
-    if out.exists() and not out.is_dir():
+    if request.out.exists() and not request.out.is_dir():
         raise BadInput("a file lies there", where=str(request.out), do="choose another folder")
+    table = [case.id for case in cohort if kind in ("totalsegmentator", "dicom") and folded(case.id) == folded(KEPT)]
+    if table:
+        do = "rename it in cases.csv"
+        raise BadInput("the case's folder would have the name of a file", where=f"case {table[0]}", do=do)
+
+
+def _check_place(cohort: Cohort, kind: str, request: ExportRequest, layout: str) -> None:
+    """BadInput where something else than the same export lies; for who holds the lock."""
+    out = request.out.absolute()
+    if out == cohort.folder.absolute():
+        raise BadInput("a cohort lies there", where=str(request.out), do="choose another folder")
+    refuse_others(request.out, Kind.EXPORT)
     mark = out / MARK
     if mark.exists() and mark.read_text(encoding="utf-8") != _asked(kind, request, layout):
         got = mark.read_text(encoding="utf-8").strip()

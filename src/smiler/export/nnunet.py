@@ -138,7 +138,7 @@ def data_sets(cohort: Cohort, request: ExportRequest, layout: Layout) -> list[Da
 def add_piece(sets: Sequence[DataSet], cohort: Cohort, piece: Piece, request: ExportRequest) -> None:
     """A case goes into every data set of whose organs it says something; its CT is written once."""
     mine = [data_set for data_set in sets if any(key in piece.cells for key in data_set.keys)]
-    if len(sets) == 1:
+    if mine and len(sets) == 1:
         put_image(cohort, piece.case, sets[0].image(piece.case.id), request)
     elif mine:
         shared = request.out / IMAGES / f"{piece.case.id}.nii.gz"

@@ -9,20 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.cells import Cell, annotated
+from smiler.domain.checks import check_choice, check_once
 from smiler.domain.cohort import Case, Cohort
-from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json
 from smiler.domain.organs import OrganSet
+from smiler.domain.origin import Origin, origin_of
 from smiler.domain.progress import Progress, Silent
-from smiler.domain.provenance import beside
-from smiler.formats.kept import Origin
 from smiler.formats.labels import LabelOptions, Labels, read_case_labels
 from smiler.formats.volumes import Grid, ReadOptions, read_header
 
 Include = Literal["expert", "accepted", "all"]
 INCLUDES: Mapping[Include, str] = {
     "expert": "what experts drew",
-    "accepted": "and what they accepted of a model's proposals",
+    "accepted": "and what they accepted of a model's proposals, or of masks of unknown origin",
     "all": "and proposals that nobody has accepted",
 }
 
@@ -37,6 +35,10 @@ class ExportRequest:
     copy_images: bool = False
     reading: ReadOptions = ReadOptions()
     labels: LabelOptions = LabelOptions()
+
+    def __post_init__(self) -> None:
+        check_choice(self.include, "--include", "choice", INCLUDES)
+        check_once(self.organs, "--organs")
 
 
 @dataclass(frozen=True)
@@ -80,37 +82,6 @@ def _piece(cohort: Cohort, case: Case, keys: Sequence[str], request: ExportReque
     return Piece(case, cells, grid, labels, kept, {key: told[key] for key in kept if key in told})
 
 
-def origin_of(cohort: Cohort, case: Case, key: str) -> tuple[Origin, Any]:
-    """Who drew an organ's mask, and what is known of how: a note of a model lies beside each mask that one made."""
-    cell = case.cell(key)
-    about = cohort.at(beside(cell.path))
-    told: Any = None
-    if about.is_file():
-        told = read_json(about)
-        organs = told.get("organs") if isinstance(told, dict) else None
-        told = organs.get(key) if isinstance(organs, dict) else told
-    if told is not None and not isinstance(told, dict):
-        raise BadInput("not a mask's provenance", where=str(about), got=type(told).__name__, do="remove the file")
-    if cell.auto:
-        return "proposed", told
-    if _by_a_model(told):
-        return "accepted", told
-    return ("corrected" if _corrects_a_model(told) else "expert"), told
-
-
-def _by_a_model(told: Any) -> bool:
-    """Whether a model made the mask, also where its geometry was mended since."""
-    facts = told.get("facts") if isinstance(told, dict) else None
-    was = facts.get("was") if isinstance(facts, dict) else None
-    return isinstance(told, dict) and (told.get("made_by") == "relabel" or _by_a_model(was))
-
-
-def _corrects_a_model(told: Any) -> bool:
-    """Whether a reviewer drew upon what a model had made."""
-    parents = told.get("parents") if isinstance(told, dict) else None
-    return isinstance(parents, dict) and told.get("made_by") == "review" and {"mask", "model"} <= parents.keys()
-
-
 def _wanted(origin: Origin, include: Include) -> bool:
-    levels = {"expert": 0, "corrected": 0, "accepted": 1, "proposed": 2}
+    levels: Mapping[Origin, int] = {"expert": 0, "corrected": 0, "accepted": 1, "unknown": 1, "proposed": 2}
     return list(INCLUDES).index(include) >= levels[origin]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from smiler.domain.errors import BadInput
 from smiler.domain.places import exists
+from smiler.domain.signpost import instead, signpost
 from smiler.formats import bids, folder, ircadb, msd, nnunet, study, totalsegmentator
-from smiler.formats.base import Format, ImportOptions, RawCase
+from smiler.formats.base import Format, ImportOptions, RawCase, read_manifest
 from smiler.formats.layouts import LAYOUT_FORMATS
 
 __all__ = ["FORMATS", "Format", "ImportOptions", "RawCase", "detect", "format_named"]
@@ -30,6 +31,14 @@ def format_named(name: str) -> Format:
     return FORMATS[name]
 
 
+def _name_what_is_there(source: Path) -> None:
+    """BadInput for a source that is something else, or whose dataset.json can't be read: what it is, or why not."""
+    for manifest in sorted([*source.glob("dataset.json"), *source.glob("Dataset*/dataset.json")]):
+        read_manifest(manifest.parent)
+    if signpost(source).kind in ("cohort", "run", "results", "volumes"):
+        raise instead("no data set that is known", source)
+
+
 def detect(source: Path) -> Format:
     """The one format that recognises the source; a data set's own layout goes before a general one."""
     if not exists(source):
@@ -38,6 +47,8 @@ def detect(source: Path) -> Format:
     found = [fmt for fmt in fitting if fmt.own_layout] or fitting
     if len(found) == 1:
         return found[0]
+    if not found:
+        _name_what_is_there(source)
     got = f"the layouts of {' and '.join(fmt.name for fmt in found)}" if found else "none of the known layouts"
     looked = "; ".join(f"{fmt.name}: {fmt.looks_for}" for fmt in FORMATS.values())
     raise BadInput("can't tell the format", where=str(source), got=got, do=f"say --format; looked for {looked}")

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from smiler.domain.organs import Organ
+from smiler.formats.structures import structures
 
 NEOPLASM, CYST = "108369006", "367643001"
 
@@ -59,8 +60,8 @@ _ALL = (
         "",
         "liver portal_vein splenic_vein portal_vein_and_splenic_vein hepatic_vessel inferior_vena_cava artery",
     ),
-    _organ("femoral_head_left", "Left femoral head", "", "#bcaaa4", "bone"),
-    _organ("femoral_head_right", "Right femoral head", "", "#a1887f", "bone"),
+    _organ("femoral_head_left", "Left femoral head", "", "#bcaaa4", "femur_left"),
+    _organ("femoral_head_right", "Right femoral head", "", "#a1887f", "femur_right"),
     _organ("bone", "Bones", "", "#efebe9"),
     _organ("brain", "Brain", "12738006", "#ce93d8"),
     _organ("urinary_bladder", "Urinary bladder", "89837001", "#ffe082"),
@@ -73,11 +74,13 @@ _ALL = (
     _organ("lung_tumor", "Lung tumour", NEOPLASM, "#ffb300", "lung", "lung_left lung_right"),
     _organ("heart", "Heart", "80891009", "#b71c1c"),
 )
-ANATOMY = {organ.key: organ for organ in _ALL}
+ANATOMY = {organ.key: organ for organ in (*_ALL, *structures())}
 PIECES = {
     "kidney": ("kidney_left", "kidney_right"),
     "adrenal": ("adrenal_left", "adrenal_right"),
     "lung": ("lung_left", "lung_right"),
+    "lung_left": ("lung_upper_lobe_left", "lung_lower_lobe_left"),
+    "lung_right": ("lung_upper_lobe_right", "lung_middle_lobe_right", "lung_lower_lobe_right"),
     "portal_vein_and_splenic_vein": ("portal_vein", "splenic_vein"),
     "prostate_uterus": ("prostate", "uterus"),
     "intestine": ("small_bowel", "colon", "duodenum", "rectum"),

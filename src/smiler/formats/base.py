@@ -1,6 +1,8 @@
 """What a format is, what it reads, and what the user may say about a source."""
 
+import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,23 +14,30 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from smiler.domain.cells import Cell, SliceRange, annotated
 from smiler.domain.cohort import CASE_ID, Case
+from smiler.domain.endings import VOLUMES, ending_of, stem_of
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.files import read_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.remote import absolute as absolute
 from smiler.formats.numbering import checked_table
 from smiler.formats.synonyms import Synonyms, load_synonyms
-from smiler.formats.volumes import ReadOptions, read_labels
+from smiler.formats.volumes import Grid, ReadOptions, read_labels
 
 Item = TypeVar("Item")
-ENDINGS = (".nii.gz", ".nii")
+LONGEST_PREFIX = 100
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class ImportOptions(BaseModel):
     """What the user says about a source; whatever isn't said is never guessed.
 
     absent_means: what a declared organ without a voxel in a case is; "ask" refuses and lists every such case.
-    automatic_means: what a DICOM segment of type AUTOMATIC is, a proposal or an annotation that an expert accepted.
+    taken_as: who the masks are by. "expert": an expert drew or accepted each; "proposals": a program's, which nobody
+    has accepted; "ask" takes what no sign shows to be a program's as an expert's, and refuses the rest.
+    automatic_means: what a DICOM segment of type AUTOMATIC is, a proposal or an annotation that an expert accepted;
+    taken_as goes before it.
+    unreadable: what happens to a case whose CT can't be read. off_grid: to a mask that has another size than its CT.
+    same_organ: what several DICOM segments or ROIs of one organ are: a fault, or its parts.
     prefix: goes before every case id, where two sources use the same ones. reading: for CT that don't speak for
     themselves.
     organs: import only these (all if empty). synonyms: the user's own table of names.
@@ -40,7 +49,11 @@ class ImportOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     absent_means: Literal["ask", "absent", "unannotated"] = "ask"
+    taken_as: Literal["ask", "expert", "proposals"] = "ask"
     automatic_means: Literal["auto", "annotated"] = "auto"
+    unreadable: Literal["refuse", "leave-out"] = "refuse"
+    off_grid: Literal["refuse", "keep"] = "refuse"
+    same_organ: Literal["refuse", "unite"] = "refuse"
     prefix: str = ""
     reading: ReadOptions = ReadOptions()
     organs: tuple[str, ...] = ()
@@ -77,6 +90,11 @@ class ImportOptions(BaseModel):
             raise BadInput("the pattern needs exactly one group", where="--patient-pattern", got=repr(pattern), do=do)
         return pattern
 
+    @property
+    def automatic_is_accepted(self) -> bool:
+        """Whether an expert accepted what a DICOM object says a program drew."""
+        return self.taken_as == "expert" or (self.taken_as == "ask" and self.automatic_means == "annotated")
+
     @cached_property
     def names(self) -> Synonyms:
         """The table of names: the shipped one with the user's over it."""
@@ -107,10 +125,11 @@ class ImportOptions(BaseModel):
 
 @dataclass(frozen=True)
 class RawCase:
-    """One case of a source, organs under the names that the source uses, paths absolute.
+    """One case of a source, case and organs under the names that the source uses, paths absolute.
 
     `empty` names organs that the source declares and whose mask or labels have no voxel here: absent, or not looked at?
-    uid: of its DICOM series, by which an export finds it again.
+    uid: of its DICOM series, by which an export finds it again. unusable: organs whose mask is there and can't be used,
+    and why. about: what a DICOM object says of how an organ's mask was made: kind, algorithm, manufacturer.
     """
 
     id: str
@@ -120,12 +139,12 @@ class RawCase:
     notes: tuple[str, ...] = ()
     empty: frozenset[str] = field(default_factory=frozenset)
     uid: str = ""
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        Case(self.id, self.patient, str(self.image))
-        for what, text in (("patient", self.patient), ("path of the image", str(self.image))):
-            if not text.isprintable() or text != text.strip():
-                raise BadInput(f"the {what} can't stand in the ledger", where=f"case {self.id}", got=ascii(text))
+        usable = case_id(self.id)
+        Case(usable, usable if self.patient == self.id else self.patient, str(self.image))
 
 
 @dataclass(frozen=True)
@@ -133,6 +152,7 @@ class Format:
     """A layout that can be imported. `looks_for` says by what `recognises` knows it; `read` is lazy.
 
     own_layout: of one published data set; it goes before the general layouts that recognise it too.
+    program: whose output is laid out so, too.
     """
 
     name: str
@@ -141,21 +161,29 @@ class Format:
     recognises: Callable[[Path], bool]
     read: Callable[[Path, ImportOptions], Iterator[RawCase]]
     own_layout: bool = False
+    program: str = ""
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Which labels a label map holds in each axial slice, from the feet up; read in one pass."""
+    """Which labels a label map holds in each axial slice, from the feet up; read in one pass.
+
+    unusable: labels whose masks can't be used, and why; notes: what was left out of the others.
+    """
 
     path: Path
     planes: tuple[frozenset[int], ...]
+    grid: Grid | None = None
+    unusable: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path, geometry: Geometry | None = None) -> "LabelMap":
         """Read a label map; a DICOM-SEG or RTSTRUCT together with the geometry of its CT."""
         drawn = read_labels(path, geometry=geometry)
         seen = (np.flatnonzero(np.bincount(plane.ravel())).tolist() for plane in drawn.codes)
-        return cls(path, tuple(frozenset(label for code in codes for label in drawn.labels_of(code)) for codes in seen))
+        planes = tuple(frozenset(label for code in codes for label in drawn.labels_of(code)) for codes in seen)
+        return cls(path, planes, drawn.grid, drawn.unusable, drawn.notes)
 
     @property
     def values(self) -> frozenset[int]:
@@ -210,19 +238,53 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
+def case_id(name: str) -> str:
+    """The case id that a name in a source stands for: itself where it is one, else what can be kept of it and a hash.
+
+    The hash keeps apart what looks alike without the letters that an id can't have, in this import and in the next.
+    BadInput for a name of which nothing can be shown.
+    """
+    if CASE_ID.fullmatch(name):
+        return name
+    if not name.strip() or not name.isprintable():
+        do = "use letters, digits, '.', '_' and '-', beginning with a letter or a digit"
+        raise BadInput("not a usable case id", where=f"case {name!a}", do=do)
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    kept = _UNSAFE.sub("_", plain).strip("._-")[:LONGEST_PREFIX] or "case"
+    return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 def case_name(path: Path, ending: str = "") -> str:
-    """File name without .nii.gz or .nii, nor `ending`."""
-    for suffix in ENDINGS:
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix).removesuffix(ending)
-    return path.name.removesuffix(ending)
+    """File name without the ending of a volume, nor `ending`."""
+    return stem_of(path.name).removesuffix(ending)
 
 
-def nifti_files(folder: Path) -> list[Path]:
-    """The NIfTI files of a folder in order of their names, without hidden ones (._x is a Mac's shadow of x)."""
+def volume_files(folder: Path) -> list[Path]:
+    """The volumes of a folder in order of their names, without hidden ones (._x is a Mac's shadow of x)."""
     if not folder.is_dir():
         return []
-    return sorted(absolute(p) for p in folder.iterdir() if p.name.endswith(ENDINGS) and not p.name.startswith("."))
+    return sorted(absolute(p) for p in folder.iterdir() if ending_of(p.name) and not p.name.startswith("."))
+
+
+def volumes_at(path: Path) -> list[Path]:
+    """The volumes of this path and name, whatever their endings."""
+    there = [path.with_name(path.name + ending) for ending in VOLUMES]
+    found = [file for file in there if file.is_file()]
+    return found or [file for file in volume_files(path.parent) if stem_of(file.name) == path.name]
+
+
+def present(path: Path) -> list[Path]:
+    """The file that a list names, or the volume there that differs from it in nothing but its ending."""
+    if path.is_file():
+        return [path]
+    return volumes_at(path.with_name(stem_of(path.name))) if stem_of(path.name) else []
+
+
+def the_one(files: Sequence[Path], where: str) -> Path:
+    """The only file of several candidates; BadInput where there are two."""
+    if len(files) > 1:
+        raise BadInput("two files for one case", where=where, got=" and ".join(map(str, files)), do="remove one")
+    return files[0]
 
 
 def read_manifest(source: Path) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from smiler.formats.base import (
     absolute,
     case_name,
     each,
-    nifti_files,
     read_mask,
+    volume_files,
 )
 from smiler.formats.numbering import LABEL_TABLES, by_name
 
@@ -87,8 +87,8 @@ def _files(source: Path, options: ImportOptions) -> _Files:
 
 
 def _by_case(path: Path, option: str) -> dict[str, Path]:
-    """Case name -> file, of a file or of a folder's NIfTI files."""
-    files = [absolute(path)] if path.is_file() else nifti_files(path)
+    """Case name -> file, of a file or of a folder's volumes."""
+    files = [absolute(path)] if path.is_file() else volume_files(path)
     if not files and study.recognises(path):
         return {case_name(path, ".zip"): absolute(path)}
     found: dict[str, Path] = {}
@@ -98,7 +98,7 @@ def _by_case(path: Path, option: str) -> dict[str, Path]:
             raise BadInput("two files for one case", where=option, got=f"{found[name]} and {file}", do="remove one")
         found[name] = file
     if not found:
-        do = "give a NIfTI file, a folder of them, or a DICOM series; a relative path starts at the source"
+        do = "give a volume, a folder of volumes, or a DICOM series; a relative path starts at the source"
         raise BadInput("no image or mask there", where=option, got=str(path), do=do)
     return found
 

@@ -11,6 +11,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.places import natural, walk
 from smiler.formats.base import Format, ImportOptions, RawCase, absolute, each, read_mask
 from smiler.formats.synonyms import NAMELESS, slug_of
+from smiler.formats.volumes import off_the_grid, read_header
 
 IMAGE, MASKS = "PATIENT_DICOM", "MASKS_DICOM"
 BODY = "skin"
@@ -49,16 +50,20 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
         if len(found.images) != 1:
             got = f"{len(found.images)} folders {IMAGE}"
             raise BadInput("not one CT a case", where=f"case {found.id!r}, {found.root}", got=got)
+        (image,) = found.images
+        ct = read_header(image, options.reading)
         cells: dict[str, Cell] = {}
         empty: frozenset[str] = frozenset()
         named, nameless = _structures(found)
         for organ, path in named.items():
             if options.wants(organ):
                 mask = read_mask(path, f"case {found.id}, organ {organ}")
+                if mask.grid is not None and sorted(mask.grid.shape) != sorted(ct.shape):
+                    fault = off_the_grid(mask.grid, ct.geometry, ct.axis_codes)
+                    raise BadInput(fault.what, where=f"case {found.id}, {path}", got=fault.got, do=fault.do)
                 cells |= mask.cells({organ: ()})
                 empty |= mask.empty({organ: ()})
         notes = [f"left out, since the name says no organ: {', '.join(nameless)}"] if nameless else []
-        (image,) = found.images
         return RawCase(found.id, options.patient_of(found.id), image, cells, tuple(notes), empty)
 
     yield from each(_cases(source), read_one)

@@ -13,10 +13,10 @@ from smiler.domain.cells import Cell
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.evidence import UNSEEN
-from smiler.domain.geometry import TOLERANCE_MM, Geometry
+from smiler.domain.geometry import Geometry
 from smiler.domain.organs import OrganSet
 from smiler.formats.exclusive import Clashes, settle
-from smiler.formats.volumes import Drawn, Grid, ReadOptions, read_header, read_labels
+from smiler.formats.volumes import Drawn, Grid, ReadOptions, off_the_grid, read_header, read_labels
 
 
 class LabelOptions(BaseModel, frozen=True, extra="forbid"):
@@ -212,16 +212,8 @@ class _Reader:
         )
 
     def _check_geometry(self, grid: Grid) -> None:
-        apart = grid.geometry.distance_mm(self.geometry)
-        if apart > TOLERANCE_MM:
-            raise BadInput(
-                "the mask does not lie on the CT's grid",
-                where="",
-                got=f"mask axes {grid.axis_codes}, CT axes {self._ct_codes}, "
-                + (f"{apart:.4g} mm apart" if np.isfinite(apart) else "sizes differ")
-                + f": mask {grid.geometry}, CT {self.geometry}",
-                do="see whether it is this CT's mask; if so: smiler audit --fix-geometry copy (or resample)",
-            )
+        if not grid.geometry.agrees(self.geometry):
+            raise off_the_grid(grid, self.geometry, self._ct_codes)
 
     @cached_property
     def _ct_codes(self) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from smiler.domain.endings import ending_of, stem_of
 from smiler.domain.errors import BadInput
 from smiler.domain.places import natural
-from smiler.formats.base import Format, ImportOptions, LabelMap, RawCase, absolute, each
+from smiler.formats.base import Format, ImportOptions, LabelMap, RawCase, absolute, each, the_one, volumes_at
 from smiler.formats.numbering import LABEL_TABLES, by_name
 
 DEPTH = 2
@@ -21,7 +22,10 @@ DEPTH = 2
 
 @dataclass(frozen=True)
 class Layout:
-    """`image` matches the path below the base and finds the case `id`; `labels`: where its label map may be."""
+    """`image` matches the path below the base and finds the case `id`; `labels`: where its label map may be.
+
+    Both without the ending: it may be that of any volume.
+    """
 
     name: str
     title: str
@@ -37,15 +41,16 @@ class Layout:
         for base in _bases(source):
             depth = self.image.count("/")
             for path in base.glob("/".join(["*"] * (depth + 1))):
-                match = re.fullmatch(self.image, path.relative_to(base).as_posix())
-                if match and path.is_file():
+                inner = path.relative_to(base).parent / stem_of(path.name)
+                match = re.fullmatch(self.image, inner.as_posix())
+                if match and ending_of(path.name) and path.is_file():
                     found.append(_Found(match["id"], absolute(path), absolute(base)))
         return sorted(set(found), key=lambda item: natural(item.image))
 
-    def label_map(self, found: "_Found") -> Path | None:
-        """The image's label map, or None where there is none."""
-        paths = (found.base / label.format(id=found.id) for label in self.labels)
-        return next((path for path in paths if path.is_file()), None)
+    def label_maps(self, found: "_Found") -> list[Path]:
+        """The image's label map; none where there is none, and several that only their endings tell apart."""
+        places = (volumes_at(found.base / label.format(id=found.id)) for label in self.labels)
+        return next((paths for paths in places if paths), [])
 
     def is_ct(self, found: "_Found") -> bool:
         """Whether the image is a CT: in AMOS the cases above a number are MR."""
@@ -71,14 +76,14 @@ def _bases(source: Path) -> list[Path]:
 
 def recognises(layout: Layout, source: Path) -> bool:
     """At least one image with a label map beside it."""
-    return source.is_dir() and any(layout.label_map(found) for found in layout.images(source))
+    return source.is_dir() and any(layout.label_maps(found) for found in layout.images(source))
 
 
 def read(layout: Layout, source: Path, options: ImportOptions) -> Iterator[RawCase]:
     """Every CT that has a label map; the others are counted in the first case's notes."""
     images = layout.images(source)
     ct = [found for found in images if layout.is_ct(found)]
-    pairs = [(found, path) for found in ct if (path := layout.label_map(found))]
+    pairs = [(found, paths) for found in ct if (paths := layout.label_maps(found))]
     if not pairs:
         raise BadInput(f"no case of {layout.name} there", where=str(source), do=f"it looks for {layout.looks_for}")
     left = ((len(images) - len(ct), "images that are no CT"), (len(ct) - len(pairs), "images without a label map"))
@@ -86,8 +91,8 @@ def read(layout: Layout, source: Path, options: ImportOptions) -> Iterator[RawCa
     organs = {name: labels for name, labels in layout.organs.items() if options.wants(name)}
     declared = {label for labels in layout.organs.values() for label in labels}
 
-    def read_one(pair: tuple[_Found, Path]) -> RawCase:
-        found, path = pair
+    def read_one(pair: tuple[_Found, list[Path]]) -> RawCase:
+        found, path = pair[0], the_one(pair[1], f"case {pair[0].id}")
         labels = LabelMap.read(path)
         labels.refuse_undeclared(declared, f"case {found.id}, {path}")
         cells, empty = labels.cells(organs), labels.empty(organs)
@@ -101,16 +106,16 @@ LAYOUTS = (
         "btcv",
         "BTCV (Synapse multi-atlas): img/imgNNNN.nii.gz and label/labelNNNN.nii.gz",
         "img/img0001.nii.gz and label/label0001.nii.gz",
-        r"img/img(?P<id>\d+)\.nii\.gz",
-        ("label/label{id}.nii.gz",),
+        r"img/img(?P<id>\d+)",
+        ("label/label{id}",),
         by_name(LABEL_TABLES["btcv"]),
     ),
     Layout(
         "amos",
         "AMOS 2022: imagesTr/amos_NNNN.nii.gz and labelsTr; its MR scans (above 500) are left out",
         "imagesTr/amos_0001.nii.gz and labelsTr/amos_0001.nii.gz",
-        r"images(?:Tr|Va)/(?P<id>amos_\d+)\.nii\.gz",
-        ("labelsTr/{id}.nii.gz", "labelsVa/{id}.nii.gz"),
+        r"images(?:Tr|Va)/(?P<id>amos_\d+)",
+        ("labelsTr/{id}", "labelsVa/{id}"),
         by_name(LABEL_TABLES["amos"]),
         highest_ct=500,
     ),
@@ -118,40 +123,40 @@ LAYOUTS = (
         "flare",
         "FLARE 2022: images/FLARE..._0000.nii.gz and labels",
         "images/FLARE22_Tr_0001_0000.nii.gz and labels/FLARE22_Tr_0001.nii.gz",
-        r"images/(?P<id>FLARE\w+?)_0000\.nii\.gz",
-        ("labels/{id}.nii.gz",),
+        r"images/(?P<id>FLARE\w+?)_0000",
+        ("labels/{id}",),
         by_name(LABEL_TABLES["flare"]),
     ),
     Layout(
         "word",
         "WORD: imagesTr/word_NNNN.nii.gz and labelsTr (imagesVal and labelsVal too)",
         "imagesTr/word_0001.nii.gz and labelsTr/word_0001.nii.gz",
-        r"images(?:Tr|Val)/(?P<id>word_\d+)\.nii\.gz",
-        ("labelsTr/{id}.nii.gz", "labelsVal/{id}.nii.gz"),
+        r"images(?:Tr|Val)/(?P<id>word_\d+)",
+        ("labelsTr/{id}", "labelsVal/{id}"),
         by_name(LABEL_TABLES["word"]),
     ),
     Layout(
         "lits",
         "LiTS: volume-N.nii and segmentation-N.nii",
         "volume-0.nii and segmentation-0.nii",
-        r"volume-(?P<id>\d+)\.nii(?:\.gz)?",
-        ("segmentation-{id}.nii", "segmentation-{id}.nii.gz"),
+        r"volume-(?P<id>\d+)",
+        ("segmentation-{id}",),
         {"liver": (1, 2), "liver_tumor": (2,)},
     ),
     Layout(
         "kits",
         "KiTS: case_N/imaging.nii.gz and case_N/segmentation.nii.gz",
         "case_00000/imaging.nii.gz and case_00000/segmentation.nii.gz",
-        r"(?P<id>case_\d+)/imaging\.nii\.gz",
-        ("{id}/segmentation.nii.gz",),
+        r"(?P<id>case_\d+)/imaging",
+        ("{id}/segmentation",),
         {"kidney": (1, 2, 3), "kidney_tumor": (2,), "kidney_cyst": (3,)},
     ),
     Layout(
         "ctorg",
         "CT-ORG: volume-N.nii.gz and labels-N.nii.gz",
         "volume-0.nii.gz and labels-0.nii.gz",
-        r"volume-(?P<id>\d+)\.nii(?:\.gz)?",
-        ("labels-{id}.nii.gz", "labels-{id}.nii"),
+        r"volume-(?P<id>\d+)",
+        ("labels-{id}",),
         {"liver": (1,), "urinary_bladder": (2,), "lung": (3,), "kidney": (4,), "bone": (5,), "brain": (6,)},
     ),
 )

@@ -1,17 +1,19 @@
 """Merge new cases into a cohort by organ key: new columns, relations, and what the two conventions disagree about."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from smiler.domain.cells import UNANNOTATED, Cell, Status
-from smiler.domain.cohort import LEDGER, MANIFEST, Case, Cohort
+from smiler.domain.cells import UNANNOTATED, Cell
+from smiler.domain.cohort import LEDGER, Case, Cohort
+from smiler.domain.endings import ending_of
 from smiler.domain.errors import BadInput, raise_all
+from smiler.domain.ledger import cohort_at
 from smiler.domain.organs import MAX_ORGANS, Organ, OrganSet
 from smiler.formats.anatomy import ANATOMY, PIECES, nearest_whole, organ_of
-from smiler.formats.base import ENDINGS, some
+from smiler.formats.base import some
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,32 @@ def merge(folder: Path, cases: Sequence[Case], declared: Mapping[str, Organ] | N
     declared: organs as the source itself describes them, for those that are new.
     A case that the cohort has already, of the same image, gets the organs that nobody has looked for there.
     """
-    there = (folder / MANIFEST).exists() or (folder / LEDGER).exists()
-    old = Cohort.open(folder) if there else None
+    old = cohort_at(folder)
     cases = [replace(case, cells={k: c for k, c in case.cells.items() if c != UNANNOTATED}) for case in cases]
     _refuse_known(old, folder, cases)
     keys = tuple(dict.fromkeys(key for case in cases for key in case.cells if old is None or key not in old.organs))
     declared = declared or {}
     keys = (*(key for key in declared if key in keys), *(key for key in keys if key not in declared))
-    organs = _organs(old.organs.organs if old else (), keys, cases, declared)
+    organs = _organs(() if old is None else old.organs.organs, keys, cases, declared)
     among = {case.id: case for case in cases}
-    grown = [case.with_cells(among.pop(case.id).cells) if case.id in among else case for case in (old or ())]
-    cohort = replace(old or Cohort(folder, organs, ()), organs=organs, cases=(*grown, *among.values()))
+    before = () if old is None else old.cases
+    grown = [case.with_cells(among.pop(case.id).cells) if case.id in among else case for case in before]
+    there = Cohort(folder, organs, ()) if old is None else old
+    cohort = replace(there, organs=organs, cases=(*grown, *among.values()))
     raise_all([fault for case in cases for fault in _shared_labels(case, organs)])
     new = {case.id for case in cases}
     conflicts = (*_conflicts(cohort, new), *_joined(cohort, new), *_unrelated(organs, keys))
     return Merged(cohort, keys, conflicts)
 
 
+def known_organs(folder: Path) -> frozenset[str]:
+    """Keys of the organs that the cohort there has; none where there is none."""
+    old = cohort_at(folder)
+    return frozenset() if old is None else frozenset(old.organs.keys)
+
+
 def _refuse_known(old: Cohort | None, folder: Path, new: Sequence[Case]) -> None:
-    known = {case.id.lower(): case for case in old or ()}
+    known = {case.id.lower(): case for case in (() if old is None else old.cases)}
     repeated = [case.id for case in new if case.id.lower() in known and not _adds(known[case.id.lower()], case, folder)]
     faults = []
     if repeated:
@@ -77,14 +86,21 @@ def _organs(
         if not among:
             do = "import a source with annotations first; CT without any can be added to a cohort that has organs"
             raise BadInput("nothing is annotated in the source, and a cohort needs an organ", where="source", do=do)
-        do = f"choose some, as in --organs {','.join(among[:3])}"
-        got = f"{len(among)}: {some(among)}"
-        raise BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where="source", got=got, do=do)
+        raise too_many(known, keys, "source")
     new = [
         _cut(declared[key], among) if key in declared else _new_organ(key, among, number, cases)
         for number, key in enumerate(keys, start=len(known))
     ]
     return OrganSet((*(_related(organ, known, among) for organ in old), *new))
+
+
+def too_many(known: Collection[str], new: Sequence[str], where: str) -> BadInput:
+    """The fault of more organs than a cohort holds: how many they are, all their names, and how to choose."""
+    room = MAX_ORGANS - len(known)
+    there = f", beside the {len(known)} that the cohort has" if known else ""
+    do = f"choose up to {room} of them, as in --organs {','.join(new[:3])}" if room else "import into another cohort"
+    got = f"{len(new)}{there}: {', '.join(new)}"
+    return BadInput(f"a cohort has 1 to {MAX_ORGANS} organs", where=where, got=got, do=do)
 
 
 def _cut(organ: Organ, among: Sequence[str]) -> Organ:
@@ -126,9 +142,10 @@ def _contains(whole: str, part: str, cases: Sequence[Case]) -> bool:
 
 
 def _of_one_file(case: Case, a: str, b: str) -> tuple[Cell, Cell] | None:
-    """Both organs' cells where they are drawn in one label map."""
+    """Both organs' cells where they are drawn, or proposed, in one label map."""
     one, other = case.cell(a), case.cell(b)
-    drawn = one.status is other.status is Status.ANNOTATED and one.path == other.path and one.path.endswith(ENDINGS)
+    alike = (one.status, one.auto) == (other.status, other.auto)
+    drawn = alike and one.path == other.path and ending_of(one.path)
     return (one, other) if drawn and one.labels and other.labels else None
 
 

@@ -1,7 +1,7 @@
-"""Medical Segmentation Decathlon: dataset.json lists pairs of image and label map, labels are number -> name."""
+"""Medical Segmentation Decathlon, nnU-Net 1: dataset.json lists pairs of image and label map, labels by number."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from smiler.formats.base import (
     case_name,
     each,
     peek_manifest,
+    present,
     read_manifest,
     some,
+    the_one,
+    volumes_at,
 )
 from smiler.formats.numbering import by_name, checked_table
 from smiler.formats.synonyms import NAMELESS, Synonyms, slug_of
@@ -25,11 +28,17 @@ from smiler.formats.synonyms import NAMELESS, Synonyms, slug_of
 TUMOUR_IN = {"liver": "liver_tumor", "pancreas": "pancreas_tumor", "kidney": "kidney_tumor"}
 
 
+CHANNEL = "_0000"
+"""Stands at the end of an image's name for its first channel."""
+
+
 @dataclass(frozen=True)
 class _Pair:
+    id: str
     image: Path
     label: Path
     notes: tuple[str, ...] = ()
+    missing: bool = False
 
 
 def recognises(source: Path) -> bool:
@@ -46,7 +55,7 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
     organs = {name: labels for name, labels in nested(numbers, options.names).items() if options.wants(name)}
 
     def read_one(pair: _Pair) -> RawCase:
-        case_id = case_name(pair.image)
+        case_id = pair.id
         labels = LabelMap.read(pair.label)
         labels.refuse_undeclared(numbers, f"case {case_id}, {pair.label}")
         patient, cells, empty = options.patient_of(case_id), labels.cells(organs), labels.empty(organs)
@@ -85,14 +94,14 @@ def _refuse_other_modalities(manifest: Mapping[str, Any], where: str) -> None:
 
 def _pairs(manifest: Mapping[str, Any], source: Path) -> list[_Pair]:
     listed = _listed(manifest["training"], source)
-    there = [pair for pair in listed if pair.image.is_file() and pair.label.is_file()]
-    missing = [case_name(pair.image) for pair in listed if pair not in there]
+    there = [pair for pair in listed if not pair.missing]
+    missing = [pair.id for pair in listed if pair.missing]
     if not there:
         do = "unpack imagesTr and labelsTr beside dataset.json"
         raise BadInput("none of the listed files is there", where=str(source), got=some(missing), do=do)
     if missing:
         note = f"{len(missing)} of {len(listed)} listed cases are not on disk: {', '.join(missing)}"
-        there[0] = _Pair(there[0].image, there[0].label, (note,))
+        there[0] = replace(there[0], notes=(note,))
     return there
 
 
@@ -114,12 +123,21 @@ def _pair(row: Any, source: Path) -> _Pair:
     for path in (image, label):
         if not path.is_relative_to(absolute(source)) or not str(path).isprintable():
             raise BadInput("the path leaves the data set", where=str(source / "dataset.json"), got=ascii(row))
-    return _Pair(image, label)
+    name, where = case_name(image), f"case {case_name(image)}"
+    images, labels = _image(image), present(label)
+    if not images or not labels:
+        return _Pair(name, image, label, missing=True)
+    return _Pair(name, the_one(images, where), the_one(labels, where))
+
+
+def _image(path: Path) -> list[Path]:
+    """The listed image, or channel 0 of it: version 1 of nnU-Net lists a.nii.gz for the file a_0000.nii.gz."""
+    return present(path) or volumes_at(path.with_name(case_name(path) + CHANNEL))
 
 
 FORMAT = Format(
     name="msd",
-    title="Medical Segmentation Decathlon: dataset.json with numbered labels and a list of training pairs",
+    title="Medical Segmentation Decathlon, nnU-Net version 1: dataset.json with numbered labels and training pairs",
     looks_for='dataset.json with "labels": {"1": "spleen"} and "training"',
     recognises=recognises,
     read=read,

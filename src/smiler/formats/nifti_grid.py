@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
-from smiler.formats.nifti_header import KINDS, Header, fields, parse
+from smiler.formats.nifti_header import KINDS, SIZES, Header, fields, parse
 
 Orientation = Literal["refuse", "sform", "qform", "none"]
 T = TypeVar("T", bound=np.generic)
@@ -70,6 +70,15 @@ class Grid:
 _OPPOSITE = dict(zip("RLAPIS", "LRPASI", strict=True))
 
 
+def off_the_grid(mask: Grid, ct: Geometry, ct_codes: str) -> BadInput:
+    """The fault of a mask that does not lie on the CT's grid, with both axis codes."""
+    apart = mask.geometry.distance_mm(ct)
+    how = f"{apart:.4g} mm apart" if np.isfinite(apart) else "sizes differ"
+    got = f"mask axes {mask.axis_codes}, CT axes {ct_codes}, {how}: mask {mask.geometry}, CT {ct}"
+    do = "see whether it is this CT's mask; if so: smiler audit --fix-geometry copy (or resample)"
+    return BadInput("the mask does not lie on the CT's grid", where="", got=got, do=do)
+
+
 def grid_from(header: Header, orientation: Orientation, where: str) -> Grid:
     """Orient a file by its header; BadInput for a NaN, singular, sheared or ambiguous affine."""
     with np.errstate(all="ignore"):  # what is not finite is refused by name
@@ -84,11 +93,11 @@ def grid_from(header: Header, orientation: Orientation, where: str) -> Grid:
 
 
 def grid_of(geometry: Geometry) -> Grid:
-    """The grid of a new NIfTI-1 file for canonical arrays of this geometry: axes x, y, z and one float32 sform.
+    """The grid of a new NIfTI file for canonical arrays of this geometry: axes x, y, z and one float32 sform.
 
     Its geometry agrees with the given one up to float32. BadInput if the geometry is not in canonical order.
     """
-    if geometry.axis_codes != "SPL" or max(geometry.shape) > np.iinfo(np.int16).max:
+    if geometry.axis_codes != "SPL":
         raise BadInput(
             "not the geometry of a canonical array", where="NIfTI", got=str(geometry), do="reorient it first"
         )
@@ -99,13 +108,19 @@ def grid_of(geometry: Geometry) -> Grid:
 def grid_of_affine(
     shape: tuple[int, int, int], ras: NDArray[np.float64], where: str, notes: tuple[str, ...] = ()
 ) -> Grid:
-    """The grid of an array (i, j, k) that came without a NIfTI header. ras: from its index (i, j, k, 1) to RAS mm."""
-    header = KINDS[348]()
+    """The grid of an array (i, j, k) that came without a NIfTI header. ras: from its index (i, j, k, 1) to RAS mm.
+
+    NIfTI-1 counts to 32767; what is larger gets the header of NIfTI-2.
+    """
+    size = 348 if max(shape) <= np.iinfo(np.int16).max else 540
+    header = KINDS[size]()
     header.set_data_shape(shape)
     header.set_sform(ras, code=1)
     header["pixdim"][1:4] = np.linalg.norm(ras[:3, :3], axis=0)
     header["xyzt_units"] = 2
-    header["vox_offset"], header["magic"] = 352, b"n+1"
+    header["vox_offset"] = SIZES[size]
+    if size == 348:
+        header["magic"] = b"n+1"
     block = bytes(header.binaryblock)
     return replace(grid_from(parse(block, where), "refuse", where), notes=notes)
 

@@ -1,5 +1,6 @@
 """The bytes of a file, gzipped or not: opened with care, read exactly, every failure one BadInput."""
 
+import io
 import stat
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ LARGEST_RATIO = 1032
 PADDING = 512
 _CHUNK = 1 << 20
 _Gunzip: Any = igzip.IGzipFile  # isal has no types for it
+_Inflate: Any = isal_zlib.decompressobj
+_ZLIB_OR_GZIP = 47
 _DAMAGED: tuple[type[Exception], ...] = (igzip.BadGzipFile, cast("type[Exception]", isal_zlib.error), zlib.error)
 
 
@@ -60,6 +63,10 @@ class Source:
                 raise truncated(self.path, "the file ends before its voxels begin")
             count -= len(part)
 
+    def skip_at_once(self, count: int) -> None:
+        """The same in a file that is not compressed, whose size is known to be enough."""
+        self.stream.seek(count, io.SEEK_CUR)
+
     def finish(self) -> int:
         """Check that nothing but padding follows (and with it the gzip checksum); give the padding's length."""
         rest = self.head(PADDING + 1)
@@ -68,16 +75,50 @@ class Source:
         return len(rest)
 
 
+class _Inflating(io.RawIOBase):
+    """What a zlib or gzip stream within another file holds; EOFError where it ends too early."""
+
+    def __init__(self, path: Path, raw: Any) -> None:
+        self.path, self.raw, self.inflate = path, raw, _Inflate(wbits=_ZLIB_OR_GZIP)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer as far as one step goes; 0 at the end of the stream."""
+        while not self.inflate.eof:
+            given = self.inflate.unconsumed_tail or self.raw.read(_CHUNK)
+            part = self.inflate.decompress(given, len(buffer))
+            if part:
+                buffer[: len(part)] = part
+                return len(part)
+            if not given:
+                raise EOFError
+        rest = self.inflate.unused_data + self.raw.read(PADDING + 1)
+        if len(rest) > PADDING or rest.strip(b"\0"):
+            raise longer(self.path, f"{len(rest)} bytes or more after the compressed data")
+        return 0
+
+
+def inflated(source: Source, begin: int) -> Source:
+    """The compressed data at which a file stands, `begin` bytes after its first one, as a source of their own."""
+    return Source(source.path, _Inflating(source.path, source.stream), True, source.size - begin)
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
-    """Open a regular file; whether it is gzipped is read from its first bytes, never from its name."""
+def opened(path: Path, *, unpack: bool = True) -> Iterator[Source]:
+    """Open a regular file; whether it is gzipped is read from its first bytes, never from its name.
+
+    unpack: else it is read as it is.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise BadInput("the path is not a file", where=str(path), got=kind)
         with path.open("rb") as raw:
-            gzipped = raw.read(2) == GZIP_MAGIC
+            gzipped = raw.read(2) == GZIP_MAGIC and unpack
             raw.seek(0)
             yield Source(path, _Gunzip(fileobj=raw) if gzipped else raw, gzipped, status.st_size)
     except EOFError as error:

@@ -1,5 +1,6 @@
 """nnU-Net (version 2): dataset.json with named labels, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -7,22 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from smiler.domain.cells import SliceRange
-from smiler.domain.errors import BadInput
+from smiler.domain.endings import VOLUMES, ending_of, stem_of
+from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.formats.base import (
-    ENDINGS,
     Format,
     ImportOptions,
     LabelMap,
     RawCase,
     absolute,
-    case_name,
     each,
-    nifti_files,
     peek_manifest,
+    present,
     read_manifest,
+    the_one,
+    volume_files,
 )
+from smiler.formats.msd import CHANNEL
 
-DATA_SET = "Dataset"
+DATA_SET, MANIFEST = "Dataset", "dataset.json"
+_A_CHANNEL = re.compile(r"_\d{4}")
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,13 @@ def recognises(source: Path) -> bool:
 
 
 def _data_sets(source: Path) -> list[Path]:
-    folders = [source, *sorted(source.glob(f"{DATA_SET}*"))]
+    folders = [source, *_below(source)]
     found = [folder for folder in folders if (manifest := peek_manifest(folder)) and _by_name(manifest)]
     return [source] if source in found else found
+
+
+def _below(source: Path) -> list[Path]:
+    return sorted(path.parent for path in source.glob(f"{DATA_SET}*/{MANIFEST}"))
 
 
 def _by_name(manifest: Mapping[str, Any]) -> bool:
@@ -66,15 +74,20 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
 
     Of a folder of data sets, cases of one id and one image become one case with the organs of all.
     """
-    folders = _data_sets(source) or [source]
+    folders = [source] if (source / MANIFEST).is_file() else _below(source) or [source]
     if len(folders) == 1:
         yield from _read(folders[0], options)
         return
     cases: dict[str, RawCase] = {}
+    faults: list[BadInput] = []
     for folder in folders:
-        for raw in _read(folder, options):
-            cases[raw.id] = _united(cases[raw.id], raw) if raw.id in cases else raw
+        try:
+            for raw in _read(folder, options):
+                cases[raw.id] = _united(cases[raw.id], raw) if raw.id in cases else raw
+        except BadInput as error:
+            faults += error.faults if isinstance(error, Faults) else [error]
     yield from cases.values()
+    raise_all(faults)
 
 
 def _united(one: RawCase, other: RawCase) -> RawCase:
@@ -88,12 +101,15 @@ def _united(one: RawCase, other: RawCase) -> RawCase:
 
 
 def _read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
-    manifest, where = read_manifest(source), str(source / "dataset.json")
+    manifest, where = read_manifest(source), str(source / MANIFEST)
+    if not _by_name(manifest):
+        do = "import it alone, with --format msd"
+        raise BadInput("the labels are numbered, as in version 1 and the Decathlon", where=where, do=do)
     table = parse_labels(manifest["labels"], where)
-    notes = _channel_notes(manifest, where)
     organs = {name: labels for name, labels in table.organs.items() if options.wants(name)}
     faults: list[BadInput] = []
-    files = _listed(manifest, source, faults) if "dataset" in manifest else _scanned(manifest, source, faults)
+    files, names = _listed(manifest, source, faults) if "dataset" in manifest else _scanned(manifest, source, faults)
+    notes = (*_channel_notes(manifest, where), *names)
 
     def read_one(item: _Files) -> RawCase:
         labels, place = LabelMap.read(item.label), f"case {item.id}, {item.label}"
@@ -154,22 +170,50 @@ def _channel_notes(manifest: Mapping[str, Any], where: str) -> tuple[str, ...]:
     raise BadInput("smiler reads CT, and channel 0 is not called CT", where=where, got=f"channel_names {channels!r}")
 
 
-def _scanned(manifest: Mapping[str, Any], source: Path, faults: list[BadInput]) -> list[_Files]:
-    ending = manifest.get("file_ending", ".nii.gz")
-    if ending not in ENDINGS:
-        where = str(source / "dataset.json")
-        raise BadInput("only NIfTI is read", where=where, got=f"file_ending {ending!r}", do="convert the files")
-    images = {case_name(p, "_0000"): p for p in nifti_files(source / "imagesTr") if p.name.endswith("_0000" + ending)}
-    labels = {case_name(p): p for p in nifti_files(source / "labelsTr") if p.name.endswith(ending)}
+def _scanned(manifest: Mapping[str, Any], source: Path, faults: list[BadInput]) -> tuple[list[_Files], list[str]]:
+    """The pairs of imagesTr and labelsTr, and notes about names that are not as the data set's version has them."""
+    ending = manifest.get("file_ending", VOLUMES[0])
+    if str(ending).lower() not in VOLUMES:
+        got, do = f"file_ending {ending!r}", f"convert the files; smiler reads {', '.join(VOLUMES)}"
+        raise BadInput("no such files are read", where=str(source / MANIFEST), got=got, do=do)
+    labels = _by_stem(source / "labelsTr", ending)
+    images, bare = _channel_0(_by_stem(source / "imagesTr", ending), labels)
     for name in sorted(images.keys() ^ labels.keys()):
-        here = images.get(name, labels.get(name))
-        do = f"put both imagesTr/{name}_0000{ending} and labelsTr/{name}{ending} there, or neither"
+        here = images.get(name, labels.get(name, []))[0]
+        do = f"put both imagesTr/{name}{CHANNEL}{ending} and labelsTr/{name}{ending} there, or neither"
         faults.append(BadInput("an image or its label map is missing", where=f"case {name!r}", got=str(here), do=do))
-    return [_Files(name, images[name], labels[name]) for name in sorted(images.keys() & labels.keys())]
-
-
-def _listed(manifest: Mapping[str, Any], source: Path, faults: list[BadInput]) -> list[_Files]:
     files = []
+    for name in sorted(images.keys() & labels.keys()):
+        try:
+            files.append(_Files(name, *(the_one(paths, f"case {name!r}") for paths in (images[name], labels[name]))))
+        except BadInput as error:
+            faults.append(error)
+    others = {ending_of(path.name) for item in files for path in (item.image, item.label)} - {ending}
+    notes = [f"{MANIFEST} says {ending}, the files end in {', '.join(sorted(others))}"] if others else []
+    return files, notes + ([f"the image's name lacks the channel number {CHANNEL}"] if bare else [])
+
+
+def _by_stem(folder: Path, ending: str) -> dict[str, list[Path]]:
+    """Name without its ending -> files; where one has the declared ending, that one."""
+    found: dict[str, list[Path]] = {}
+    for path in volume_files(folder):
+        found.setdefault(stem_of(path.name), []).append(path)
+    return {stem: [p for p in paths if p.name.endswith(ending)] or paths for stem, paths in found.items()}
+
+
+def _channel_0(
+    found: Mapping[str, list[Path]], labels: Mapping[str, list[Path]]
+) -> tuple[dict[str, list[Path]], frozenset[str]]:
+    """Case -> files of its first channel; the cases whose images are named without a channel, as their labels are."""
+    images = {stem.removesuffix(CHANNEL): paths for stem, paths in found.items() if stem.endswith(CHANNEL)}
+    channels = {stem for stem in found if _A_CHANNEL.fullmatch(stem[-5:]) and stem[:-5] in images}
+    bare = {stem for stem in found if stem not in channels and stem not in images}
+    unknown = {stem for stem in bare if _A_CHANNEL.fullmatch(stem[-5:]) and stem not in labels}  # a channel of nothing
+    return images | {stem: found[stem] for stem in bare - unknown}, frozenset(bare - unknown)
+
+
+def _listed(manifest: Mapping[str, Any], source: Path, faults: list[BadInput]) -> tuple[list[_Files], list[str]]:
+    files, others = [], False
     table = manifest["dataset"] if isinstance(manifest["dataset"], dict) else {"dataset": manifest["dataset"]}
     for name, row in table.items():
         images = row.get("images") if isinstance(row, dict) else None
@@ -178,12 +222,22 @@ def _listed(manifest: Mapping[str, Any], source: Path, faults: list[BadInput]) -
             do = 'write {"images": [PATH, ...], "label": PATH}'
             faults.append(BadInput("not a case of dataset.json", where=f"case {name!r}", got=repr(row), do=do))
             continue
-        found = _Files(name, absolute(source / paths[0]), absolute(source / paths[-1]))
-        missing = [path for path in (found.image, found.label) if not path.is_file()]
-        for path in missing:
-            faults.append(BadInput("the file does not exist", where=f"case {name!r}", got=ascii(str(path))))
-        files += [] if missing else [found]
-    return files
+        listed = [absolute(source / path) for path in (paths[0], paths[-1])]
+        try:
+            found = [_there(path, f"case {name!r}") for path in listed]
+        except BadInput as error:
+            faults += error.faults if isinstance(error, Faults) else [error]
+            continue
+        files.append(_Files(name, *found))
+        others |= found != listed
+    return files, ["files have other endings than dataset.json says"] if others else []
+
+
+def _there(path: Path, where: str) -> Path:
+    found = present(path)
+    if not found:
+        raise BadInput("the file does not exist", where=where, got=ascii(str(path)))
+    return the_one(found, where)
 
 
 FORMAT = Format(

@@ -1,7 +1,6 @@
-"""Label tables of published data sets: which number is which organ in their label maps.
+"""Label tables of published data sets: which number is which organ in their label maps (`label_tables.toml`).
 
-TotalSegmentator's maps number 104 or 117 structures; only the abdominal organs are named here, the others are left out
-of an import and listed in its notes. Another table is a TOML file (`5 = "liver"`) or text (`5=liver,1=spleen`).
+Another table is a TOML file (`5 = "liver"`) or text (`5=liver,1=spleen`).
 """
 
 import tomllib
@@ -10,101 +9,15 @@ from pathlib import Path
 
 from smiler.domain.errors import BadInput
 
-LABEL_TABLES: Mapping[str, Mapping[int, str]] = {
-    "totalsegmentator-v1": {
-        1: "spleen",
-        2: "kidney_right",
-        3: "kidney_left",
-        4: "gallbladder",
-        5: "liver",
-        6: "stomach",
-        7: "aorta",
-        8: "inferior_vena_cava",
-        9: "portal_vein_and_splenic_vein",
-        10: "pancreas",
-        11: "adrenal_right",
-        12: "adrenal_left",
-    },
-    "totalsegmentator-v2": {
-        1: "spleen",
-        2: "kidney_right",
-        3: "kidney_left",
-        4: "gallbladder",
-        5: "liver",
-        6: "stomach",
-        7: "pancreas",
-        8: "adrenal_right",
-        9: "adrenal_left",
-        52: "aorta",
-        63: "inferior_vena_cava",
-        64: "portal_vein_and_splenic_vein",
-    },
-    "btcv": {
-        1: "spleen",
-        2: "kidney_right",
-        3: "kidney_left",
-        4: "gallbladder",
-        5: "esophagus",
-        6: "liver",
-        7: "stomach",
-        8: "aorta",
-        9: "inferior_vena_cava",
-        10: "portal_vein_and_splenic_vein",
-        11: "pancreas",
-        12: "adrenal_right",
-        13: "adrenal_left",
-    },
-    "amos": {
-        1: "spleen",
-        2: "kidney_right",
-        3: "kidney_left",
-        4: "gallbladder",
-        5: "esophagus",
-        6: "liver",
-        7: "stomach",
-        8: "aorta",
-        9: "inferior_vena_cava",
-        10: "pancreas",
-        11: "adrenal_right",
-        12: "adrenal_left",
-        13: "duodenum",
-        14: "urinary_bladder",
-        15: "prostate_uterus",
-    },
-    "flare": {
-        1: "liver",
-        2: "kidney_right",
-        3: "spleen",
-        4: "pancreas",
-        5: "aorta",
-        6: "inferior_vena_cava",
-        7: "adrenal_right",
-        8: "adrenal_left",
-        9: "gallbladder",
-        10: "esophagus",
-        11: "stomach",
-        12: "duodenum",
-        13: "kidney_left",
-    },
-    "word": {
-        1: "liver",
-        2: "spleen",
-        3: "kidney_left",
-        4: "kidney_right",
-        5: "stomach",
-        6: "gallbladder",
-        7: "esophagus",
-        8: "pancreas",
-        9: "duodenum",
-        10: "colon",
-        11: "intestine",
-        12: "adrenal",
-        13: "rectum",
-        14: "urinary_bladder",
-        15: "femoral_head_left",
-        16: "femoral_head_right",
-    },
-}
+SHIPPED = Path(__file__).with_name("label_tables.toml")
+
+
+def _shipped() -> dict[str, dict[int, str]]:
+    tables = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
+    return {name: {int(number): organ for number, organ in table.items()} for name, table in tables.items()}
+
+
+LABEL_TABLES: Mapping[str, Mapping[int, str]] = _shipped()
 
 
 def label_table(text: str) -> dict[int, str]:
@@ -125,7 +38,7 @@ def label_table(text: str) -> dict[int, str]:
             got=repr(text),
             do=f'use {known}, a TOML file with lines such as 5 = "liver", or 5=liver,1=spleen',
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput("the file is not readable TOML", where=str(path), got=str(error)) from error
     return checked_table(list(table.items()), str(path))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from smiler.domain.errors import BadInput, raise_all
 from smiler.domain.organs import Organ
+from smiler.formats.anatomy import ANATOMY
 
 SHIPPED = Path(__file__).with_name("synonyms.toml")
 _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
@@ -58,14 +59,14 @@ def slug_of(name: str) -> str:
 
 def load_synonyms(own: Path | None = None) -> Synonyms:
     """The shipped table with the user's own file merged over it."""
-    keys = _read(SHIPPED)
+    keys = {key: key for key in ANATOMY} | _read(SHIPPED)
     return Synonyms(keys | _read(own) if own else keys)
 
 
 def _read(path: Path) -> dict[str, str]:
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput("the synonyms can't be read", where=str(path), got=str(error)) from error
     keys: dict[str, str] = {}
     faults: list[BadInput] = []

@@ -12,16 +12,19 @@ from smiler.formats.base import (
     absolute,
     case_name,
     each,
-    nifti_files,
     read_mask,
+    the_one,
+    volume_files,
+    volumes_at,
 )
 
 IMAGE, MASKS = "ct.nii.gz", "segmentations"
+_STEM = "ct"
 
 
 def recognises(source: Path) -> bool:
     """The source, or at least one folder in it, is a case."""
-    return any((folder / IMAGE).is_file() and (folder / MASKS).is_dir() for folder in _cases(source))
+    return any(volumes_at(folder / _STEM) and (folder / MASKS).is_dir() for folder in _cases(source))
 
 
 def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
@@ -29,27 +32,36 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
 
     def read_one(folder: Path) -> RawCase:
         case_id = absolute(folder).name
-        if not (folder / IMAGE).is_file():
+        images = volumes_at(absolute(folder / _STEM))
+        if not images:
             raise BadInput("masks without an image", where=f"case {case_id!r}", got=str(folder), do=f"add {IMAGE}")
         cells: dict[str, Cell] = {}
         empty: frozenset[str] = frozenset()
-        for path in nifti_files(folder / MASKS):
-            organ: dict[str, tuple[int, ...]] = {case_name(path): ()}
-            if path.name.endswith(".nii.gz") and options.wants(case_name(path)):
-                mask = read_mask(path, f"case {case_id}")
-                cells |= mask.cells(organ)
-                empty |= mask.empty(organ)
+        for name, paths in _masks(folder / MASKS).items():
+            if options.wants(name):
+                mask = read_mask(the_one(paths, f"case {case_id}, organ {name}"), f"case {case_id}")
+                cells |= mask.cells({name: ()})
+                empty |= mask.empty({name: ()})
         notes = () if cells else ("no organ is annotated",)
-        return RawCase(case_id, options.patient_of(case_id), absolute(folder / IMAGE), cells, notes, empty)
+        image = the_one(images, f"case {case_id!r}")
+        return RawCase(case_id, options.patient_of(case_id), image, cells, notes, empty)
 
     yield from each(_cases(source), read_one)
+
+
+def _masks(folder: Path) -> dict[str, list[Path]]:
+    """Organ -> its files."""
+    found: dict[str, list[Path]] = {}
+    for path in volume_files(folder):
+        found.setdefault(case_name(path), []).append(path)
+    return found
 
 
 def _cases(source: Path) -> list[Path]:
     if not source.is_dir():
         return []
-    folders = [source] if (source / IMAGE).is_file() else sorted(p for p in source.iterdir() if p.is_dir())
-    return [p for p in folders if not p.name.startswith(".") and ((p / IMAGE).is_file() or (p / MASKS).is_dir())]
+    folders = [source] if volumes_at(source / _STEM) else sorted(p for p in source.iterdir() if p.is_dir())
+    return [p for p in folders if not p.name.startswith(".") and (volumes_at(p / _STEM) or (p / MASKS).is_dir())]
 
 
 FORMAT = Format(
@@ -58,4 +70,5 @@ FORMAT = Format(
     looks_for=f"CASE/{IMAGE} and CASE/{MASKS}/",
     recognises=recognises,
     read=read,
+    program="TotalSegmentator",
 )

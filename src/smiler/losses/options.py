@@ -1,8 +1,23 @@
 """What can be chosen about the loss."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from smiler.domain.registry import NameIn
+
+
+def _losses() -> Mapping[str, Any]:
+    from smiler.losses import LOSSES  # they import these options
+
+    return LOSSES
+
+
+def _readings() -> Mapping[str, Any]:
+    from smiler.losses.targets import READINGS
+
+    return READINGS
 
 
 class LossOptions(BaseModel):
@@ -10,16 +25,8 @@ class LossOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["bce", "dice", "bce_dice", "softmax", "softmax_dice"] = Field(
-        default="bce_dice",
-        description="bce, dice and bce_dice: one sigmoid an organ; softmax, softmax_dice: organs and background "
-        "compete",
-    )
-    reading: Literal["smile", "naive", "annotated"] = Field(
-        default="smile",
-        description="how evidence is read: smile ignores what nobody knows, naive takes it as background, "
-        "annotated uses an organ only in the volumes in which it is annotated",
-    )
+    name: Annotated[str, NameIn(_losses)] = Field(default="bce_dice", description="what is minimised")
+    reading: Annotated[str, NameIn(_readings)] = Field(default="smile", description="how evidence is read")
     positive_share: float | None = Field(
         default=None,
         gt=0,
@@ -27,7 +34,7 @@ class LossOptions(BaseModel):
         description="weigh positives and negatives separately, with this share for positives; "
         "unset: one plain mean over all known voxels of an organ",
     )
-    dice_weight: float = Field(default=1.0, gt=0, description="weight of the Dice term in bce_dice and softmax_dice")
+    dice_weight: float = Field(default=1.0, gt=0, description="weight of the Dice term beside a cross-entropy")
     confidence: bool = Field(
         default=False, description="also learn a confidence for each organ and voxel (needed by the rule 'confidence')"
     )

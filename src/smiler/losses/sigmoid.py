@@ -37,7 +37,10 @@ class _Sigmoid:
 
 @dataclass(frozen=True)
 class BceLoss(_Sigmoid):
-    """Weighted binary cross-entropy, normalised per organ over the batch's known voxels, mean over the organs known."""
+    """One sigmoid an organ: weighted binary cross-entropy.
+
+    Normalised per organ over the batch's known voxels; mean over the organs known.
+    """
 
     @classmethod
     def build(cls, options: LossOptions, organs: OrganSet) -> "BceLoss":
@@ -69,7 +72,7 @@ class BceLoss(_Sigmoid):
 
 @dataclass(frozen=True)
 class DiceLoss(_Sigmoid):
-    """The Dice term alone."""
+    """One sigmoid an organ: the Dice term alone."""
 
     @classmethod
     def build(cls, options: LossOptions, organs: OrganSet) -> "DiceLoss":
@@ -88,7 +91,7 @@ class DiceLoss(_Sigmoid):
 
 @dataclass(frozen=True)
 class BceDiceLoss(_Sigmoid):
-    """Cross-entropy plus the Dice term."""
+    """One sigmoid an organ: cross-entropy plus the Dice term."""
 
     @classmethod
     def build(cls, options: LossOptions, organs: OrganSet) -> "BceDiceLoss":

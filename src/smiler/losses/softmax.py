@@ -23,7 +23,7 @@ from smiler.losses.targets import Targets, Terms, dice_terms, mean_of, mean_over
 
 @dataclass(frozen=True)
 class SoftmaxLoss:
-    """Marginal cross-entropy over K+1 classes."""
+    """Organs and background compete: marginal cross-entropy over K+1 classes."""
 
     options: LossOptions
     relations: Relations
@@ -108,7 +108,9 @@ class SoftmaxLoss:
 
 @dataclass(frozen=True)
 class SoftmaxDiceLoss(SoftmaxLoss):
-    """Marginal cross-entropy plus a Dice term per organ (Shi et al. 2021, doi:10.1016/j.media.2021.101979).
+    """Organs and background compete: marginal cross-entropy plus a Dice term per organ (Shi et al. 2021).
+
+    doi:10.1016/j.media.2021.101979.
 
     What counts as the network's claim for an organ: where the organ is, the probability of all that is right there;
     elsewhere that of the organ and its parts, less what is right. So whatever is right costs nothing.

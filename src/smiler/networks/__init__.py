@@ -6,6 +6,7 @@ a command line can show and check `NetworkOptions` at once. The base class is `s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smiler.networks.options import NetworkOptions
@@ -15,31 +16,53 @@ if TYPE_CHECKING:
 
     from smiler.networks.base import SegmentationNet
 
-__all__ = ["NETWORKS", "NetworkOptions", "build"]
+    Builder = Callable[[NetworkOptions, int], SegmentationNet]
+
+__all__ = ["NETWORKS", "NetworkOptions", "Volumetric", "build"]
+
+
+@dataclass(frozen=True)
+class Volumetric:
+    """The builder of a network that convolves over volumes, not over slices."""
+
+    build: Builder
+    axes: int = 3
+
+    @property
+    def title(self) -> str:
+        """What the network is."""
+        return self.build.__doc__ or ""
+
+    def __call__(self, options: NetworkOptions, outputs: int) -> SegmentationNet:
+        """The network."""
+        return self.build(options, outputs)
 
 
 def _deeplab(options: NetworkOptions, outputs: int) -> SegmentationNet:
+    """DeepLab v3+ of slices, with a ResNet backbone."""
     from smiler.networks.deeplab import DeepLab
 
     return DeepLab(options, outputs)
 
 
 def _unet(options: NetworkOptions, outputs: int) -> SegmentationNet:
+    """U-Net of slices."""
     from smiler.networks.unet import UNet
 
     return UNet(options, outputs)
 
 
 def _unet3d(options: NetworkOptions, outputs: int) -> SegmentationNet:
+    """U-Net of volumes."""
     from smiler.networks.unet3d import UNet3d
 
     return UNet3d(options, outputs)
 
 
-NETWORKS: dict[str, Callable[[NetworkOptions, int], SegmentationNet]] = {
+NETWORKS: dict[str, Builder] = {
     "deeplab": _deeplab,
     "unet": _unet,
-    "unet3d": _unet3d,
+    "unet3d": Volumetric(_unet3d),
 }
 
 

@@ -3,6 +3,7 @@
 import atexit
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
 
 from smiler.domain.errors import BadInput
 from smiler.networks.memory import keep_freed_memory
@@ -97,6 +99,15 @@ def channels_last(axes: int) -> torch.memory_format:
     return torch.channels_last if axes == 2 else torch.channels_last_3d
 
 
+def in_precision(fabric: Fabric, layers: Callable[[], Tensor]) -> Tensor:
+    """What some layers of a network give, computed in the fabric's precision, as float32.
+
+    Autocast ends here: losses, probabilities and NumPy, which has no bf16, get float32 alone.
+    """
+    with fabric.autocast():
+        return layers().float()
+
+
 def precision_used(fabric: Fabric) -> str:
     """The precision that a fabric computes in, as recipes name it."""
     names = {lightning: ours for ours, lightning in _NAMES.items()}
@@ -131,6 +142,8 @@ def _accelerator(device: str) -> str:
 
 def precision_of(wanted: str, accelerator: str, axes: int = 2) -> str:
     """The precision that `auto` stands for: on a GPU bf16 where it has it, on a CPU whichever convolves faster."""
+    if wanted == "16" and accelerator == "cpu":
+        raise BadInput("a CPU can't train in float16", where="training.precision", got="16", do="take bf16, 32 or auto")
     if wanted != "auto":
         return wanted
     if accelerator == "cpu":

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-VOLUMETRIC = frozenset({"unet3d"})
-"""Networks that convolve over volumes."""
+from smiler.domain.registry import NameIn
+
+
+def _networks() -> Mapping[str, Any]:
+    from smiler.networks import NETWORKS  # its builders take these options
+
+    return NETWORKS
 
 
 class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
     """Everything that decides a network's shape, except the number of classes."""
 
-    name: Literal["deeplab", "unet", "unet3d"] = Field(
-        default="unet", description="Which network to build; unet3d looks at volumes, the others at slices."
-    )
+    name: Annotated[str, NameIn(_networks)] = Field(default="unet", description="Which network to build.")
     context: int = Field(
         default=0,
         ge=0,
@@ -52,7 +56,7 @@ class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
     @property
     def axes(self) -> int:
         """Axes of space that the network convolves over: 2 in a slice, 3 in a volume."""
-        return 3 if self.name in VOLUMETRIC else 2
+        return int(getattr(_networks()[self.name], "axes", 2))
 
     @model_validator(mode="after")
     def _volumes_have_no_context(self) -> Self:

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -101,11 +102,14 @@ class _Extract(nn.Module):
 
 
 def _exported(network: SegmentationNet, channels: int) -> bytes:
-    """The trunk as ONNX, for any number and size of images of so many channels."""
+    """The trunk as ONNX in float32, for any number and size of images of so many channels.
+
+    ONNX Runtime has no convolution in bf16, which the network around it may be computed in.
+    """
     image = torch.zeros(2, channels, *[4 * network.stride] * network.axes)
     free = {axis: f"n{axis}" for axis in (0, *range(2, image.ndim))}
     stream = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.autocast("cpu", enabled=False):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _Extract(network).eval(),
@@ -117,6 +121,14 @@ def _exported(network: SegmentationNet, channels: int) -> bytes:
             dynamo=False,
         )
     return stream.getvalue()
+
+
+def check_engine(name: str) -> None:
+    """BadInput for an engine that there is not, or whose package is not installed."""
+    if name not in ENGINES:
+        raise BadInput("no such engine", where="engine", got=repr(name), do=f"choose among {', '.join(ENGINES)}")
+    if name == "onnx" and not all(map(find_spec, ("onnx", "onnxruntime"))):
+        raise _missing("ONNX Runtime", "onnx", "pip install 'smiler-seg[onnx]'")
 
 
 def _missing(what: str, engine: str, do: str) -> BadInput:

@@ -19,7 +19,7 @@ from smiler.networks.checkpoint import Checkpoint, load_weights
 from smiler.networks.device import channels_last
 from smiler.networks.folded import folded
 from smiler.networks.options import NetworkOptions
-from smiler.prediction.engines import ENGINES, Trunk
+from smiler.prediction.engines import ENGINES, Trunk, check_engine
 from smiler.sampling.augment import Normalisation
 from smiler.store.options import DataOptions
 
@@ -67,7 +67,7 @@ class ModelFacts:
                 Normalisation(**grey),
                 _window(facts.get("window"), NetworkOptions(**facts["network"]).axes),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, BadInput) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, BadInput) as error:
             got = str(error) if isinstance(error, BadInput) else repr(error)
             raise BadInput("the checkpoint does not describe its network", where=str(where), got=got) from error
 
@@ -106,8 +106,7 @@ class Model:
 
 def load_model(checkpoint: Checkpoint, fabric: Fabric, engine: str = "eager") -> Model:
     """Build the checkpoint's network, load its weights, and run it by this engine."""
-    if engine not in ENGINES:
-        raise BadInput("no such engine", where="engine", got=repr(engine), do=f"choose among {', '.join(ENGINES)}")
+    check_engine(engine)
     facts = ModelFacts.from_json(checkpoint.facts, checkpoint.path)
     loss = build_loss(facts.loss, facts.organs)
     network = build(facts.network, loss.outputs)

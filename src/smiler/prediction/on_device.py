@@ -34,13 +34,12 @@ def restored_blocks(
             ready.append(next(stream))
         ready, offset = ready[first - offset :], first
         scores = torch.stack(ready[: last - first], dim=1).float()
-        with torch.autocast(device.type, enabled=False):  # the network's, which is still under way
-            if depth is not None:
-                scores = torch.einsum("oi,kiyx->koyx", depth[start:stop, first:last], scores)
-            if rows is not None:
-                scores = rows @ scores
-            if columns is not None:
-                scores = scores @ columns.T
+        if depth is not None:
+            scores = torch.einsum("oi,kiyx->koyx", depth[start:stop, first:last], scores)
+        if rows is not None:
+            scores = rows @ scores
+        if columns is not None:
+            scores = scores @ columns.T
         yield start, stop, compose_planes(scores, relations).cpu().numpy()
 
 

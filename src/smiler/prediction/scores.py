@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
 from smiler.losses.confidence import WithConfidence
-from smiler.networks.device import channels_last
+from smiler.networks.base import SegmentationNet
+from smiler.networks.device import channels_last, in_precision
 from smiler.networks.several import Ensemble
 from smiler.prediction.compose import Box
 from smiler.prediction.model import Model
@@ -79,10 +81,10 @@ def slice_scores(
 ) -> Iterator[Said]:
     """What the network says of slices [first, last) of an image (z, y, x) in windowed HU, `batch` slices at a time.
 
-    With opinions also their mean and spread, or the confidence; the trunk runs once but for `shifts`.
+    With opinions also their mean and spread, or the confidence; the trunk runs once but for `shifts`. The network's
+    precision and PyTorch's inference mode end before a block is handed over: what follows computes as it likes.
     """
-    network, grey = model.network, model.facts.normalisation
-    network.eval()
+    model.network.eval()
     _check(model, opinions)
     if model.facts.window:
         yield from _window_scores(model, model.facts.window, image[first:last], batch, opinions)
@@ -90,10 +92,16 @@ def slice_scores(
     for start in range(first, last, batch):
         stop = min(start + batch, last)
         block = np.stack([neighbours(image, z, model.facts.network.context) for z in range(start, stop)])
-        with torch.inference_mode(), model.fabric.autocast():
-            inputs = (torch.from_numpy(block).to(model.fabric.device).float() - grey.mean) / grey.sd
-            inputs = _pad(inputs, network.stride, (grey.air - grey.mean) / grey.sd)
-            yield _say(model, inputs, opinions, start).cropped(block.shape[2], block.shape[3])
+        yield _block_scores(model, block, opinions, start)
+
+
+@torch.inference_mode()
+def _block_scores(model: Model, block: NDArray[np.int16], opinions: Opinions | None, start: int) -> Said:
+    """What the network says of some slices (n, channels, y, x) in windowed HU, the first of them number `start`."""
+    grey = model.facts.normalisation
+    inputs = (torch.from_numpy(block).to(model.fabric.device).float() - grey.mean) / grey.sd
+    inputs = _pad(inputs, model.network.stride, (grey.air - grey.mean) / grey.sd)
+    return _say(model, inputs, opinions, start).cropped(block.shape[2], block.shape[3])
 
 
 def _window_scores(
@@ -102,10 +110,10 @@ def _window_scores(
     """What a 3-D network says of an image (z, y, x), in sliding windows from the feet up."""
     grey, device = model.facts.normalisation, model.fabric.device
 
+    @torch.inference_mode()
     def say(windows: Tensor, number: int) -> dict[str, Tensor]:
-        with torch.inference_mode(), model.fabric.autocast():
-            inputs = (windows.to(device).float() - grey.mean) / grey.sd
-            return _say(model, inputs[:, None], opinions, number).given()
+        inputs = (windows.to(device).float() - grey.mean) / grey.sd
+        return _say(model, inputs[:, None], opinions, number).given()
 
     for block in slide(image, window, say, int(grey.air), batch):
         yield Said(**{name: part.numpy() if part.device.type == "cpu" else part for name, part in block.items()})
@@ -153,32 +161,41 @@ def _check(model: Model, opinions: Opinions | None) -> None:
 
 
 def _say(model: Model, inputs: Tensor, opinions: Opinions | None, start: int) -> _Tensors:
-    size = inputs.shape[2:]
-    features = model.trunk(inputs.contiguous(memory_format=channels_last(len(size))))
-    logits = model.network.head(features, size).float()
+    """Of normalised images (B, C, *space); all float32, whatever the network computes in."""
+    size, fabric = inputs.shape[2:], model.fabric
+    with fabric.autocast():
+        features = model.trunk(inputs.contiguous(memory_format=channels_last(len(size))))
+    logits = in_precision(fabric, lambda: model.network.head(features, size))
     score = model.loss.scores(logits)
     if opinions is None:
         return _Tensors(score)
     if opinions.kind == "confidence" and isinstance(model.loss, WithConfidence):
         return _Tensors(score, confidence=model.loss.confidence(logits))
-    if opinions.kind == "shifts":
-        each = _moved(model, inputs)
-    elif opinions.kind == "members" and isinstance(model.network, Ensemble):
-        each = model.network.opinions(features, size)
-    else:
-        rng = torch.Generator(device="cpu").manual_seed(start)
-        each = (model.network.stochastic(features, size, rng) for _ in range(opinions.passes))
+    each = _each_opinion(model, inputs, features, opinions, start)
     if opinions.kind == "votes":
         return _Tensors(score, moments((model.loss.scores(said) > 0).float() for said in each)[0])
     mean, spread = moments(model.loss.probability(said) for said in each)
     return _Tensors(score, mean, spread)
 
 
-def _moved(model: Model, inputs: Tensor) -> Iterator[Tensor]:
+def _each_opinion(model: Model, inputs: Tensor, features: Tensor, opinions: Opinions, start: int) -> Iterator[Tensor]:
+    """Float32 logits (B, outputs, *space) of one opinion after the other."""
+    network, fabric, size = model.network, model.fabric, inputs.shape[2:]
+    if opinions.kind == "shifts":
+        for shift in SHIFTS:
+            yield in_precision(fabric, partial(_moved, network, inputs, shift))
+    elif opinions.kind == "members" and isinstance(network, Ensemble):
+        yield from in_precision(fabric, lambda: torch.stack([*network.opinions(features, size)]))
+    else:
+        rng = torch.Generator(device="cpu").manual_seed(start)
+        for _ in range(opinions.passes):
+            yield in_precision(fabric, partial(network.stochastic, features, size, rng))
+
+
+def _moved(network: SegmentationNet, inputs: Tensor, shift: tuple[int, int]) -> Tensor:
     """Logits of the image moved by a few voxels, moved back."""
-    for shift in SHIFTS:
-        moved = torch.roll(inputs, shift, dims=(-2, -1)).contiguous(memory_format=channels_last(inputs.ndim - 2))
-        yield torch.roll(model.network(moved), (-shift[0], -shift[1]), dims=(-2, -1))
+    moved = torch.roll(inputs, shift, dims=(-2, -1)).contiguous(memory_format=channels_last(inputs.ndim - 2))
+    return torch.roll(network(moved), (-shift[0], -shift[1]), dims=(-2, -1))
 
 
 def moments(opinions: Iterator[Tensor]) -> tuple[Tensor, Tensor]:

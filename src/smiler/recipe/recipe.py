@@ -5,6 +5,7 @@ import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,12 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from smiler.curriculum.options import CurriculumOptions
 from smiler.domain.errors import BadInput, Faults
+from smiler.domain.organs import OrganSet
 from smiler.formats.labels import LabelOptions
 from smiler.formats.nifti import ReadOptions
+from smiler.losses import build_loss
 from smiler.losses.options import LossOptions
-from smiler.networks.options import VOLUMETRIC, NetworkOptions
+from smiler.networks import NETWORKS
+from smiler.networks.options import NetworkOptions
 from smiler.prediction.options import PredictionOptions
 from smiler.sampling.options import SamplingOptions
+from smiler.selection import need_of
 from smiler.store.options import DataOptions
 from smiler.training.options import TrainingOptions
 
@@ -38,6 +43,9 @@ METHODS: dict[str, str] = {
     "ignore-volume": "an organ is learned only from volumes in which it is annotated: SMILE without exclusion",
     "per-organ": "one network an organ, each learning from the volumes in which its organ is annotated",
 }
+
+
+_TWO = OrganSet.of("one", "other")
 
 
 class Recipe(BaseModel):
@@ -61,11 +69,12 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        if self.curriculum.rule == "ensemble" and self.network.members < 2:
-            raise ValueError("the rule 'ensemble' needs network.members of at least 2")
-        if self.curriculum.rule == "confidence" and not self.loss.confidence:
-            raise ValueError("the rule 'confidence' needs loss.confidence = true")
-        if self.network.separate and (self.loss.name.startswith("softmax") or self.loss.confidence):
+        rule, need = self.curriculum.rule, need_of(self.curriculum.rule)
+        if need == "members" and self.network.members < 2:
+            raise ValueError(f"the rule {rule!r} needs network.members of at least 2")
+        if need == "confidence" and not self.loss.confidence:
+            raise ValueError(f"the rule {rule!r} needs loss.confidence = true")
+        if self.network.separate and build_loss(self.loss, _TWO).outputs != len(_TWO):
             raise ValueError("separate networks know one organ each: no softmax, no confidence")
         return self
 
@@ -87,26 +96,42 @@ def load_recipe(method: str = "smiler", path: Path | None = None, changes: Itera
     table: dict[str, Any] = {"method": method}
     for layer in (_shipped("recipes", method), *layers):
         _merge(table, layer)
-    if named := _named(table):
-        for layer in (_shipped("networks", named), *layers):
+    if own := _network_defaults(table):
+        for layer in (own, *layers):
             _merge(table, layer)
     return check_recipe(table, str(path or f"method {method}"))
 
 
 def _shipped(folder: str, name: str) -> dict[str, Any]:
-    return tomllib.loads(resources.files("smiler.recipe").joinpath(folder, f"{name}.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(_file(folder, name).read_text(encoding="utf-8"))
 
 
-def _named(table: Mapping[str, Any]) -> str | None:
-    """The network of a recipe's table, if it is one with defaults of its own."""
+def _file(folder: str, name: str) -> Traversable:
+    return resources.files("smiler.recipe").joinpath(folder, f"{name}.toml")
+
+
+def _network_defaults(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What the network of a recipe's table wants otherwise than the others; empty where it has no such file."""
     network = table.get("network")
     name = network.get("name") if isinstance(network, Mapping) else None
-    return name if isinstance(name, str) and name in VOLUMETRIC else None
+    known = isinstance(name, str) and name in NETWORKS and _file("networks", name).is_file()
+    return _shipped("networks", str(name)) if known else {}
 
 
 def read_recipe(path: Path) -> Recipe:
     """A resolved recipe as a run folder holds it."""
     return check_recipe(read_toml(path), str(path))
+
+
+def read_otherwise(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+    """A run's recipe, and how other files are read with it: `changes` of options under reading and labels."""
+    table = tomllib.loads(recipe.to_toml())
+    for change in changes:
+        if not change.startswith(("reading.", "labels.")):
+            do = "see smiler methods --options"
+            raise BadInput("only options under reading and labels are of use here", where="--set", got=change, do=do)
+        _merge(table, parse_change(change))
+    return check_recipe(table, "--set")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json, write_text
+from smiler.domain.signpost import instead
 from smiler.evaluation.scores import WARNING
 from smiler.evaluation.statistics import FEW, Interval
 from smiler.report import coverage, overlays
@@ -75,7 +75,7 @@ def write_report(folder: Path) -> Path:
 def read_page(folder: Path) -> Page:
     """Read and check every input, then compute what the page shows."""
     if not any(found for pattern in INPUTS for found in folder.glob(pattern)):
-        raise BadInput("nothing to report", where=str(folder), do=f"give a folder with one of {', '.join(INPUTS)}")
+        raise instead("nothing to report", folder, do=f"give a folder with one of {', '.join(INPUTS)}")
     audit = read_model(folder / "audit.json", Audit)
     summary = read_model(folder / "summary.json", Summary)
     arms = read_scores(folder / "scores.csv")

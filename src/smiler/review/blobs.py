@@ -1,12 +1,13 @@
 """Stored masks: files named by the hash of their content, never changed, on the CT's own grid."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from smiler.domain.files import replacing, write_json
+from smiler.domain.errors import BadInput
+from smiler.domain.files import read_json, replacing, sync_folder, write_json
+from smiler.domain.origin import Note
 from smiler.domain.provenance import beside
 from smiler.formats.nifti import labels_bytes
 from smiler.formats.nifti_grid import Grid
@@ -43,11 +44,18 @@ class Blobs:
                 temporary.write_bytes(content)
         return name
 
-    def tell(self, name: str, about: Any) -> None:
-        """Say beside a mask what made it, if nothing says so yet."""
+    def tell(self, name: str, case: str, organ: str, about: Note) -> None:
+        """Say beside a mask what made it and who drew it; masks of several organs may be one file."""
         note = Path(beside(str(self.path(name))))
-        if not note.exists():
-            write_json(note, about)
+        try:
+            old = read_json(note) if note.exists() else {}
+        except BadInput:
+            old = {}  # it says nothing any more
+        old = old if isinstance(old, dict) else {}
+        pairs = _table(old, "pairs")
+        new = {**about, **old, "pairs": {**pairs, case: {**_table(pairs, case), organ: dict(about)}}}
+        if new != old:
+            write_json(note, new)
 
     def intact(self, name: str) -> bool:
         """Whether the file is there and holds what its name says."""
@@ -73,8 +81,8 @@ class Blobs:
         target = away / path.name
         if path.exists():
             path.replace(target)
-            _sync(path.parent)
-            _sync(away)
+            sync_folder(path.parent)
+            sync_folder(away)
         return target
 
     def files(self, name: str) -> list[Path]:
@@ -83,9 +91,6 @@ class Blobs:
         return [path for path in (note, self.path(name)) if path.is_file()]
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _table(told: dict[str, Any], key: str) -> dict[str, Any]:
+    found = told.get(key)
+    return found if isinstance(found, dict) else {}

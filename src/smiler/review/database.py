@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,26 @@ CREATE TRIGGER revision_kept BEFORE DELETE ON revision BEGIN SELECT RAISE(ABORT,
 CREATE TRIGGER event_stays BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'an event never changes'); END;
 CREATE TRIGGER event_kept BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'an event is never deleted'); END;
 """
+_PRIMARY = 0xFF
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+_NOT_WRITTEN = {
+    sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_DELETE,
+}  # fmt: skip
+"""What SQLite calls a full disk, a folder that is read only, and a write that failed."""
+_LATER = (
+    'CREATE TABLE IF NOT EXISTS listed (place INTEGER PRIMARY KEY, "case" TEXT NOT NULL, patient TEXT NOT NULL, '
+    "image TEXT NOT NULL)",
+)
+"""What databases of the first versions lack: the rows that cases.csv had when it was read last."""
 
 
 class Database:
     """Rows by name; `writing` is one transaction, `rows` a read. Several threads may use it: one after the other."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._is_new = path, not path.exists()
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +73,7 @@ class Database:
         except OSError as error:
             raise cannot_write(path, error) from error
         except sqlite3.Error as error:
-            raise _unusable(path, error) from error
+            raise self._fault(error) from error
 
     def _prepare(self) -> None:
         with self.writing():
@@ -68,6 +81,8 @@ class Database:
                 for statement in _statements(_SCHEMA):
                     self.run(statement)
                 self.run("INSERT INTO setting VALUES ('format', ?)", FORMAT)
+            for statement in _LATER:
+                self.run(statement)
             found = self.setting("format")
         if found != str(FORMAT):
             raise BadInput(f"only format {FORMAT} is known", where=str(self.path), got=repr(found), do="update smiler")
@@ -114,12 +129,32 @@ class Database:
             try:
                 return self._connection.execute(query, values).fetchall()
             except sqlite3.DatabaseError as error:
-                raise _unusable(self.path, error) from error
+                raise self._fault(error) from error
+
+    def _fault(self, error: sqlite3.Error) -> BadInput:
+        """A disk that is full or can't be written to; else the file is damaged. One that was never there is neither."""
+        code = getattr(error, "sqlite_errorcode", None)
+        full = code is not None and (code & _PRIMARY in _NO_ROOM or code in _NOT_WRITTEN)
+        if full or (self._is_new and isinstance(error, sqlite3.OperationalError)):
+            return cannot_write(self.path, OSError(str(error)))
+        return _unusable(self.path, error)
 
     def setting(self, key: str) -> str | None:
         """A setting, or None."""
         found = self.rows("SELECT value FROM setting WHERE key = ?", key)
         return str(found[0]["value"]) if found else None
+
+    def forget(self, key: str) -> None:
+        """Remove a setting, so that the file holds it nowhere: neither in free pages nor in the log beside it."""
+        if self.setting(key) is None:
+            return
+        with self._lock:
+            self._connection.execute("PRAGMA secure_delete=ON")
+            with self.writing():
+                self.run("DELETE FROM setting WHERE key = ?", key)
+            with suppress(sqlite3.OperationalError):  # somebody reads: the log goes when the last one closes the file
+                for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    self._connection.execute(statement).fetchall()
 
     def copy_to(self, path: Path) -> None:
         """A consistent copy, made while others write."""

@@ -2,27 +2,28 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smiler.domain.cells import Cell, parse_cell
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json
 from smiler.domain.judged import Judged, read_judged
 from smiler.domain.locks import writing
 from smiler.domain.progress import Progress
-from smiler.domain.provenance import Provenance, beside
 from smiler.formats.nifti_grid import Grid
 from smiler.formats.volumes import content, read_labels
 from smiler.review import events
 from smiler.review.blobs import Blobs
+from smiler.review.edits import EditLog
 from smiler.review.errors import Pair, Refused
+from smiler.review.keys import Keys
 from smiler.review.ledger import MADE_HERE, Answer, Asked, Ledger
 from smiler.review.masks import Mask
 from smiler.review.orientation import ras, ras_shape
+from smiler.review.origins import accepted_note, corrected_note
 from smiler.review.revisions import REPEAT, Change, Revision
 from smiler.review.scans import Scans, grid_hash
 from smiler.review.sheet import Sheet, Told
@@ -49,8 +50,10 @@ class Desk:
         Cohort.open(cohort)
         self.folder = cohort / FOLDER
         self.ledger = Ledger(self.folder, clock)
+        self.edits = EditLog(self.ledger.database)
         self.sheet = Sheet(cohort, self.ledger, told, progress)
-        self.blobs, self.scans = Blobs(self.folder), Scans()
+        self.keys = Keys(cohort)
+        self.blobs, self.scans = Blobs(self.folder), Scans(told)
         self._judged: tuple[list[tuple[Path, int]], list[tuple[str, Judged]]] = ([], [])
         self._masks: OrderedDict[tuple[Pair, int], Mask] = OrderedDict()
         self._locks: dict[str, threading.RLock] = {}
@@ -146,12 +149,12 @@ class Desk:
 
     def decide(self, asked: Asked, pair: Pair, decision: Decision, remark: Remark) -> Answer:
         """Accept, reject, absent, flag or reopen."""
-        with self._alone(pair.case):
+        with self.alone(pair.case):
             return self.ledger.answered(asked) or self._done(asked, pair, self._decision(asked, pair, decision), remark)
 
     def correct(self, asked: Asked, pair: Pair, mask: Mask, remark: Remark) -> Answer:
         """The reviewer's own mask. A stale one is kept as a revision that is not the head."""
-        with self._alone(pair.case):
+        with self.alone(pair.case):
             answer = self.ledger.answered(asked)
             answer = answer or self._done(asked, pair, self._correction(asked, pair, mask), remark)
             if answer.status == 200:
@@ -160,7 +163,7 @@ class Desk:
 
     def repeat(self, asked: Asked, pair: Pair, said: Decision | Mask, remark: Remark) -> Answer:
         """A second answer to a proposal (the revision that it is based on), kept beside the first; see `repeats`."""
-        with self._alone(pair.case):
+        with self.alone(pair.case):
             answer = self.ledger.answered(asked)
             first, shown = self.ledger.head(pair), self.ledger.revision(pair, asked.expected)
             if answer is not None or first is None or shown is None:
@@ -194,7 +197,8 @@ class Desk:
         return float(first.state is made.state)
 
     @contextmanager
-    def _alone(self, case: str) -> Iterator[None]:
+    def alone(self, case: str) -> Iterator[None]:
+        """Nobody else decides on the volume meanwhile; cases.csv is read before and follows after."""
         self.sheet.follow()
         with self._lock:
             lock = self._locks.setdefault(case, threading.RLock())
@@ -246,18 +250,13 @@ class Desk:
     def _accepted(self, head: Revision) -> Revision:
         pair, mask = head.pair, self.mask(head, head.case)
         self._check(pair, mask)
-        name, base = self.keep(head), self.ledger.base(pair)
-        if base is not None and base.state is State.PROPOSED and self.ledger.stored(base)[0] == name:
-            self._tell_origin(name, base)
+        name = self.keep(head)
+        note = accepted_note(self.cohort, self.ledger, head)
+        if note is not None:
+            self.blobs.tell(name, pair.case, pair.organ, note)
         made = replace(self._new(pair, State.ACCEPTED), mask=name, cell=self.blobs.cell(name))
         made = replace(made, model=head.model, round=head.round, agreement=head.agreement, unsure_cm2=head.unsure_cm2)
         return made.changed(mask.change_from(mask))
-
-    def _tell_origin(self, name: str, base: Revision) -> None:
-        """An accepted proposal stays a model's mask, and says so beside it as before."""
-        about = self.cohort.folder / beside(parse_cell(base.cell).path)
-        if about.is_file():
-            self.blobs.tell(name, read_json(about))
 
     def _correction(self, asked: Asked, pair: Pair, mask: Mask) -> Revision:
         parent = self.ledger.revision(pair, asked.expected)
@@ -275,16 +274,11 @@ class Desk:
                 self.keep(parent)
             change = mask.change_from(self.mask(parent, pair.case))
         name = self.blobs.put(mask, self.grid(pair.case))
-        self._tell_correction(name, parent)
+        self.blobs.tell(name, pair.case, pair.organ, corrected_note(self.cohort, self.ledger, parent))
         made = replace(self._new(pair, State.CORRECTED), mask=name, cell=self.blobs.cell(name))
         if parent is not None:
             made = replace(made, model=parent.model, round=parent.round)
         return made.changed(change)
-
-    def _tell_correction(self, name: str, parent: Revision | None) -> None:
-        parents = {} if parent is None else {"mask": self.ledger.stored(parent)[0], "model": parent.model}
-        told = {key: value for key, value in parents.items() if value}
-        self.blobs.tell(name, asdict(Provenance("review", told, {"kind": "corrected" if told else "drawn"})))
 
     def _new(self, pair: Pair, state: State) -> Revision:
         return Revision(pair.case, pair.organ, 0, state, "review", grid=grid_hash(self.grid(pair.case)))
@@ -293,13 +287,27 @@ class Desk:
         """A trusted mask has voxels, and shares none with a trusted organ that excludes it."""
         if not mask.voxels:
             raise _empty(pair)
-        for organ, head in self.ledger.heads_of(pair.case).items():
-            if organ in self.cohort.organs and head.state in TRUSTED and head.drawn:
-                if not self.cohort.organs.exclusive(organ, pair.organ):
-                    continue
-                shared = mask.shared_voxels(self.mask(head, pair.case))
-                if shared:
-                    raise _overlap(pair, organ, shared)
+        for head in self._excluded(pair):
+            self._check_apart(pair, mask, head)
+
+    def check_restored(self, was: Revision, others: Collection[str]) -> None:
+        """The same for a revision that is to count again. others: organs of the volume that change with it."""
+        heads = [head for head in self._excluded(was.pair) if head.organ not in others]
+        if heads and was.state in TRUSTED and was.drawn:
+            mask = self.mask(was, was.case)
+            for head in heads:
+                self._check_apart(was.pair, mask, head)
+
+    def _excluded(self, pair: Pair) -> list[Revision]:
+        """Trusted masks that may share no voxel with the organ."""
+        organs = self.cohort.organs
+        trusted = [head for head in self.ledger.heads_of(pair.case).values() if head.state in TRUSTED and head.drawn]
+        return [head for head in trusted if head.organ in organs and organs.exclusive(head.organ, pair.organ)]
+
+    def _check_apart(self, pair: Pair, mask: Mask, other: Revision) -> None:
+        shared = mask.shared_voxels(self.mask(other, pair.case))
+        if shared:
+            raise _overlap(pair, other.organ, shared)
 
 
 def _signed(made: Revision, asked: Asked, remark: Remark) -> Revision:

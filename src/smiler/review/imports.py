@@ -1,7 +1,6 @@
 """Cells of the cohort as revisions: what experts drew before the review, and what a model proposed, and how."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,11 @@ from smiler.domain import places
 from smiler.domain.cells import Cell
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json
-from smiler.domain.provenance import beside
+from smiler.domain.origin import Note, note_of
 from smiler.review.database import Database
 from smiler.review.errors import Pair
-from smiler.review.ledger import state_of
-from smiler.review.revisions import Revision
+from smiler.review.ledger import MADE_HERE, state_of
+from smiler.review.revisions import REPEAT, Revision
 
 
 class Contents:
@@ -53,17 +51,16 @@ def imported(cohort: Cohort, pair: Pair, cell: Cell, contents: Contents) -> Revi
     if not cell.path:
         return made
     made = replace(made, content=contents.hash(cohort.folder / cell.path))
-    return _proposal(made, cohort.folder / beside(cell.path)) if cell.auto else made
+    return _proposal(made, _told(cohort, pair, cell)) if cell.auto else made
 
 
-def _proposal(made: Revision, about: Path) -> Revision:
+def _proposal(made: Revision, told: Note) -> Revision:
     """Round, model and agreement, if the proposal's provenance tells them."""
-    told = _told(about)
     facts, parents = told.get("facts"), told.get("parents")
     facts, parents = facts if isinstance(facts, dict) else {}, parents if isinstance(parents, dict) else {}
     return replace(
         made,
-        source=str(told.get("made_by") or "auto")[:40],
+        source=_source(told),
         model=str(parents.get("model") or "")[:64],
         round=_whole(facts.get("round")),
         voxels=_whole(facts.get("voxels")),
@@ -72,12 +69,17 @@ def _proposal(made: Revision, about: Path) -> Revision:
     )
 
 
-def _told(about: Path) -> Mapping[str, Any]:
+def _source(told: Note) -> str:
+    """What made a proposal. A note that names a source of the review's own is not believed: nobody decided here."""
+    made_by = str(told.get("made_by") or "auto")[:40]
+    return "auto" if made_by in (*MADE_HERE, REPEAT) else made_by
+
+
+def _told(cohort: Cohort, pair: Pair, cell: Cell) -> Note:
     try:
-        found = read_json(about) if about.is_file() else None
+        return note_of(cohort, pair.case, pair.organ, cell) or {}
     except BadInput:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _whole(value: Any) -> int | None:

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from smiler.domain.judged import Judged
 from smiler.review import events
 from smiler.review.database import Database
 from smiler.review.errors import Pair, Refused
-from smiler.review.revisions import COLUMNS, REPEAT, Revision, canonical
+from smiler.review.revisions import COLUMNS, REPEAT, UNDO, Revision, canonical
 from smiler.review.states import State
 
 FILE = "ledger.sqlite"
-MADE_HERE = ("review", "verify")
+OLD_KEY = "secret"
+"""The setting in which the first versions kept the key that is in `keys` now."""
+MADE_HERE = ("review", "verify", UNDO)
 """Sources of revisions that do not come from the cohort."""
 
 
@@ -55,14 +56,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._heads: tuple[int, dict[Pair, Revision]] = (0, {})
         self._decided: dict[str, tuple[int, list[Revision]]] = {}
-        with self.database.writing():
-            if self.database.setting("secret") is None:
-                self.database.run("INSERT INTO setting VALUES ('secret', ?)", secrets.token_hex(32))
-
-    @property
-    def secret(self) -> bytes:
-        """Makes the ids of cases opaque; stays the same for this cohort."""
-        return (self.database.setting("secret") or "").encode()
+        self.database.forget(OLD_KEY)
 
     def now(self) -> str:
         """The time of what happens now."""
@@ -119,9 +113,15 @@ class Ledger:
         return (str(found[0]["mask"]), int(found[0]["voxels"])) if found else ("", revision.voxels)
 
     def base(self, pair: Pair) -> Revision | None:
-        """The newest revision that no reviewer made: what a reopened organ goes back to."""
-        made = [found for found in self.history(pair) if found.source not in MADE_HERE and not found.kept]
-        return made[-1] if made else None
+        """The newest revision that no reviewer made: what a reopened organ goes back to.
+
+        An edit that was undone is passed over: the parent of what an undo restored is the revision before the edit.
+        """
+        history = {found.number: found for found in self.history(pair)}
+        found = max((one for one in history.values() if not one.kept), key=lambda one: one.number, default=None)
+        while found is not None and found.source in MADE_HERE:
+            found = history.get(found.parent or 0)
+        return found
 
     def recent_seconds(self, most: int) -> list[float]:
         """Active seconds of the last decisions that tell them."""
@@ -276,10 +276,11 @@ class Ledger:
             body = {"case": revision.case, "organ": revision.organ, "number": revision.number, "mask": mask}
             events.add(self.database, self.now(), "stored", {**body, "voxels": voxels})
 
-    def note(self, kind: str, body: Any) -> None:
-        """An event that is no revision."""
+    def note(self, kind: str, body: Any) -> int:
+        """An event that is no revision; its number."""
         with self.database.writing():
             events.add(self.database, self.now(), kind, body)
+            return self.last_event()
 
     # --- what the cohort's file says
 
@@ -299,6 +300,17 @@ class Ledger:
                 self.database.run(
                     'UPDATE head SET seen = ? WHERE "case" = ? AND organ = ?', cell, pair.case, pair.organ
                 )
+
+    def listed(self) -> list[tuple[str, str, str]]:
+        """Case, patient and image of each row of cases.csv as it was read last."""
+        rows = self.database.rows('SELECT "case", patient, image FROM listed ORDER BY place')
+        return [(row["case"], row["patient"], row["image"]) for row in rows]
+
+    def list_rows(self, rows: Sequence[tuple[str, str, str]]) -> None:
+        """The file has these rows now; inside a transaction."""
+        self.database.run("DELETE FROM listed")
+        for place, row in enumerate(rows):
+            self.database.run("INSERT INTO listed VALUES (?, ?, ?, ?)", place, *row)
 
     def close(self) -> None:
         """Close the file."""

@@ -22,17 +22,20 @@ class Change:
 
 REPEAT = "repeat"
 """The source of a second answer to a proposal, see `repeats`."""
+UNDO = "undo"
+"""The source of a decision that came back when an edit of cases.csv was undone, see `undo`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """number: 1, 2, ... within its organ of its volume. source: cohort, relabel, review, verify or repeat.
+    """number: 1, 2, ... within its organ of its volume. source: cohort, relabel, review, verify, repeat or undo.
 
     cell: what the cohort's cell says while this revision is the head.
     mask: sha256 of the stored mask, empty where there is none; a cohort's own mask is stored at the first decision.
     content: sha256 of the file that a cohort's cell names.
     agreement: of a proposal, how far the model agrees with itself; of a repeat, the Dice to the first answer.
-    kept: a stale write, or a repeat; it never became the head.
+    parent: what it is based on; of what an undo restored, the revision that it is a copy of.
+    kept: a stale write, a repeat, or a note that the row is gone; it never became the head.
     """
 
     case: str

@@ -12,12 +12,14 @@ from threading import Lock
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json
+from smiler.formats.grey_values import GreyValues
 from smiler.formats.nifti import ct_bytes
 from smiler.formats.nifti_grid import Grid
-from smiler.formats.volumes import CT, read_ct, read_header
+from smiler.formats.volumes import CT, ReadOptions, read_ct, read_header
 from smiler.review.orientation import nifti_bytes, ras
 
 KEPT_IMAGES = 3
+ANY = ReadOptions(grey_values="any")
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Made:
 
 
 class Scans:
-    """CTs by case."""
+    """CTs by case. note: told once of each CT what had to be decided to read it."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[str], None] = lambda _: None) -> None:
+        self._note, self._noted = note, set[str]()
         self._kept: OrderedDict[tuple[str, str, str], Made] = OrderedDict()
         self._lock, self._reading = Lock(), Lock()
 
@@ -67,8 +70,17 @@ class Scans:
         found = self._at_hand(key)
         if found is None:
             with self._reading:  # one at a time: a volume is large
-                found = self._at_hand(key) or self._keep(key, Made(make(read_ct(path)), hash_json(key)))
+                found = self._at_hand(key) or self._keep(key, Made(make(self._read(case, path)), hash_json(key)))
         return found
+
+    def _read(self, case: Case, path: Path) -> CT:
+        ct = read_ct(path)
+        notes = (*ct.notes, *GreyValues.of(ct.hu).notes(ANY, str(path)))  # the page shows any grey values as they are
+        for text in (f"case {case.id}, image {case.image}: {note}" for note in notes):
+            if text not in self._noted:
+                self._noted.add(text)
+                self._note(text)
+        return ct
 
     def _at_hand(self, key: tuple[str, str, str]) -> Made | None:
         with self._lock:

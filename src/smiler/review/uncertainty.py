@@ -1,4 +1,4 @@
-"""How unsure the model was of a proposal: NAME_uncertainty.nii.gz beside NAME.nii.gz, 0 (sure) to 1."""
+"""How unsure the model was of a proposal: NAME-uncertainty.nii.gz beside NAME.nii.gz, 0 (sure) to 1."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from smiler.review.desk import Desk
 from smiler.review.errors import Pair
 from smiler.review.orientation import ras
 
-ENDING = "_uncertainty.nii.gz"
+ENDINGS = ("-uncertainty.nii.gz", "_uncertainty.nii.gz")
+"""What relabelling writes, and what earlier versions wrote."""
 
 
 def uncertainty_path(desk: Desk, pair: Pair) -> Path | None:
@@ -22,8 +23,8 @@ def uncertainty_path(desk: Desk, pair: Pair) -> Path | None:
     cell = parse_cell(base.cell) if base else None
     if cell is None or not cell.auto or not cell.path.endswith(".nii.gz"):
         return None
-    path = desk.cohort.folder / (cell.path.removesuffix(".nii.gz") + ENDING)
-    return path if path.is_file() else None
+    paths = [desk.cohort.folder / (cell.path.removesuffix(".nii.gz") + ending) for ending in ENDINGS]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def uncertainty_of(desk: Desk, pair: Pair) -> NDArray[np.uint8] | None:

@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.locks import writing
 from smiler.review.blobs import Blobs
 from smiler.review.desk import FOLDER
+from smiler.review.edits import EditLog
 from smiler.review.errors import Pair
 from smiler.review.events import START, bodies, broken
 from smiler.review.ledger import FILE, Ledger
@@ -20,7 +22,10 @@ from smiler.review.states import State
 
 @dataclass
 class Verified:
-    """What was counted and what is wrong. last: the hash of the newest event, to compare with one written down."""
+    """What was counted and what is wrong. last: the hash of the newest event, to compare with one written down.
+
+    edits: of cases.csv, that changed what people had decided and were neither undone nor dismissed.
+    """
 
     events: int = 0
     revisions: int = 0
@@ -28,6 +33,7 @@ class Verified:
     last: str = START
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    edits: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -72,6 +78,7 @@ class _Check:
         self._heads(revisions)
         self._masks(revisions)
         self._cells()
+        self.found.edits = [edit.to_json() for edit in EditLog(self.ledger.database).open()]
         return self.found
 
     def _database(self) -> None:

@@ -1,6 +1,8 @@
 """Ranking rules: from a prediction to a rank per organ and voxel, higher is safer."""
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,27 @@ class Said(Protocol):
     def spread(self) -> Half | None: ...  # noqa: D102
     @property
     def confidence(self) -> Half | None: ...  # noqa: D102
+
+
+Rule = Callable[[Said], Ranks]
+Need = Literal["dropout", "members", "confidence"]
+
+
+@dataclass(frozen=True)
+class Needing:
+    """A rule that looks at more than the score: opinions of dropout or of an ensemble's members, or the confidence."""
+
+    need: Need
+    rank: Rule
+
+    @property
+    def title(self) -> str:
+        """What it ranks by, and of whom."""
+        return f"{(self.rank.__doc__ or '').partition(chr(10))[0].rstrip('.')} (needs {self.need})"
+
+    def __call__(self, said: Said) -> Ranks:
+        """Ranks (n, z, y, x)."""
+        return self.rank(said)
 
 
 def score(said: Said) -> Ranks:
@@ -53,5 +76,5 @@ def confidence(said: Said) -> Ranks:
 
 def _given(values: Half | None) -> Half:
     if values is None:
-        raise ValueError("the rule needs a prediction with what it ranks by: see NEEDS")
+        raise ValueError("the rule needs a prediction with what it ranks by: see Needing")
     return values

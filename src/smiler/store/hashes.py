@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smiler.domain.endings import data_file_of
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json, read_json, write_json
-from smiler.domain.places import split_series
+from smiler.domain.places import new_folder, split_series
 from smiler.domain.remote import Remote
 from smiler.formats.volumes import content
 
@@ -67,8 +68,15 @@ def _state(path: Path) -> list[list[Any]] | None:
 def _files(path: Path) -> list[Path]:
     """The file itself, or all below a folder, also where links lead to; nothing for a place in a zip file."""
     if path.is_file():
-        return [path]
-    files = (Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
+        voxels = data_file_of(path)
+        return [path] if voxels is None else [path, voxels]
+    walked: set[tuple[int, int]] = set()
+    files: list[Path] = []
+    for folder, inner, names in os.walk(path, followlinks=True):
+        if new_folder(Path(folder), walked):
+            files += [Path(folder, name) for name in names]
+        else:
+            inner.clear()  # a link that leads back
     return sorted(file for file in files if file.is_file())
 
 

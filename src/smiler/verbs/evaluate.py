@@ -1,6 +1,5 @@
 """Measure a run, or a folder of masks, against truth."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +8,11 @@ import numpy as np
 from smiler.domain.cohort import Case
 from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
-from smiler.domain.progress import Progress, Silent
+from smiler.domain.progress import Progress, Silent, WithNotes, without_notes
+from smiler.domain.signpost import instead, signpost
 from smiler.evaluation.scores import Measured, Score, score_case
 from smiler.evaluation.truth import Truth
-from smiler.formats.volumes import CT, content, read_ct, read_header, read_labels
+from smiler.formats.volumes import CT, Grid, content, read_header, read_hu, read_labels
 from smiler.prediction.model import Model
 from smiler.prediction.volume import predict_bits
 from smiler.recipe.recipe import Recipe
@@ -21,9 +21,11 @@ from smiler.verbs.model_at import ModelAt, usual_workers
 from smiler.verbs.run import RunFolder, TrainingRecord, training_record
 from smiler.workers.base import InProcess, Staged, Work, Workers
 
+Notes = tuple[str, ...]
+
 
 @dataclass(frozen=True)
-class ScoreRun(Staged[Case, tuple[Case, CT], tuple[Case, Measured], list[Score]]):
+class ScoreRun(Staged[Case, tuple[Case, CT], tuple[Case, Measured, Notes], WithNotes[list[Score]]]):
     """Predict one case and score it: the work of `evaluate` for a run. `record`: what it was trained on."""
 
     model: ModelAt
@@ -33,16 +35,18 @@ class ScoreRun(Staged[Case, tuple[Case, CT], tuple[Case, Measured], list[Score]]
 
     def read(self, case: Case) -> tuple[Case, CT]:
         """The CT."""
-        return case, read_ct(self.truth.cohort.image_path(case), self.recipe.reading)
+        return case, read_hu(self.truth.cohort.image_path(case), self.recipe.reading, self.where(case))
 
-    def compute(self, read: tuple[Case, CT]) -> tuple[Case, Measured]:
+    def compute(self, read: tuple[Case, CT]) -> tuple[Case, Measured, Notes]:
         """All that needs the network."""
         case, ct = read
-        return case, _measured(self.model.open(), self.recipe, ct)
+        return case, _measured(self.model.open(), self.recipe, ct), _about(case, ct)
 
-    def write(self, made: tuple[Case, Measured]) -> list[Score]:
+    def write(self, made: tuple[Case, Measured, Notes]) -> WithNotes[list[Score]]:
         """The case's scores; nothing is written."""
-        return with_learned(score_case(self.truth, *made), self.truth, made[0], self.record)
+        case, measured, notes = made
+        scores = with_learned(score_case(self.truth, case, measured), self.truth, case, self.record)
+        return WithNotes(scores, notes)
 
     def memory(self, case: Case) -> int:
         """About how many bytes it takes: the CT, bit fields of both, and an organ's masks."""
@@ -60,10 +64,12 @@ class ScoreMasks:
     folder: Path
     truth: Truth
 
-    def __call__(self, case: Case) -> list[Score]:
+    def __call__(self, case: Case) -> WithNotes[list[Score]]:
         """The case's scores; none if it has no masks."""
         found = _read_masks(self.folder, self.truth, case)
-        return [score for measured in found for score in score_case(self.truth, case, measured)]
+        if found is None:
+            return WithNotes([])
+        return WithNotes(score_case(self.truth, case, found.result), found.notes)
 
     def where(self, case: Case) -> str:
         """How an error names it."""
@@ -76,22 +82,29 @@ def evaluate(
     device: str = "auto",
     progress: Progress | None = None,
     workers: Workers | None = None,
+    *,
+    any_grey_values: bool = False,
 ) -> list[Score]:
     """Scores of every case of the truth, predicted by a run or read from DIR/CASE/ORGAN.nii.gz.
 
     Each says whether the run was trained on that annotation; of a folder of masks nobody knows.
     """
     if not predicted.is_dir():
-        raise BadInput("neither a run folder nor a folder of masks", where=str(predicted))
-    work: Work[Case, list[Score]] = ScoreMasks(predicted, truth)
+        raise instead("neither a run folder nor a folder of masks", predicted)
+    if not RunFolder(predicted).exists and signpost(predicted).kind in ("cohort", "results", "data", "dicom"):
+        raise instead("neither a run folder nor a folder of masks", predicted)
+    work: Work[Case, WithNotes[list[Score]]] = ScoreMasks(predicted, truth)
     usual: Workers = InProcess()
     if RunFolder(predicted).exists:
         model = ModelAt.find(predicted, device)
-        work = ScoreRun(model, RunFolder(predicted).recipe(), truth, training_record(predicted))
+        recipe = RunFolder(predicted).recipe()
+        recipe = recipe.model_copy(update={"reading": recipe.reading.taking(any_grey_values=any_grey_values)})
+        work = ScoreRun(model, recipe, truth, training_record(predicted))
         usual = usual_workers(model)
     results = (workers or usual).map(work, truth.cohort)
-    shown = (progress or Silent()).track(results, "evaluating", len(truth.cohort))
-    scores = [score for found in shown for score in found]
+    shown = progress or Silent()
+    each = shown.track(without_notes(results, shown), "evaluating", len(truth.cohort))
+    scores = [score for found in each for score in found]
     if not scores:
         raise BadInput("nothing to score: no case has both a prediction and an expert's word", where=str(predicted))
     return scores
@@ -107,26 +120,32 @@ def with_learned(scores: list[Score], truth: Truth, case: Case, record: Training
 
 def measure(model: Model, recipe: Recipe, truth: Truth, case: Case) -> Measured:
     """Predict one case on its own grid."""
-    return _measured(model, recipe, read_ct(truth.cohort.image_path(case), recipe.reading))
+    return _measured(model, recipe, read_hu(truth.cohort.image_path(case), recipe.reading))
 
 
 def _measured(model: Model, recipe: Recipe, ct: CT) -> Measured:
     return Measured(predict_bits(model, ct.hu, ct.geometry, recipe.prediction), model.organs, ct.geometry)
 
 
-def _read_masks(folder: Path, truth: Truth, case: Case) -> Iterator[Measured]:
+def _about(case: Case, image: CT | Grid) -> Notes:
+    return tuple(f"case {case.id}, image {case.image}: {note}" for note in image.notes)
+
+
+def _read_masks(folder: Path, truth: Truth, case: Case) -> WithNotes[Measured] | None:
     """The masks DIR/CASE/ORGAN.nii.gz of a case; an organ without a file was not predicted and is not scored."""
     cohort = truth.cohort
     files = {key: folder / case.id / f"{key}.nii.gz" for key in cohort.organs.keys}
     found = [key for key, path in files.items() if path.exists()]
     if not found:
-        return
-    geometry = read_header(cohort.image_path(case)).geometry
+        return None
+    grid = read_header(cohort.image_path(case))
+    geometry, notes = grid.geometry, _about(case, grid)
     bits = np.zeros(geometry.shape, dtype=np.int32)
     for key in found:
         mask = read_labels(files[key])
         if not mask.grid.geometry.agrees(geometry):
             got = f"{mask.grid.geometry} against {geometry}"
             raise BadInput("the mask lies on another grid than the CT", where=f"case {case.id}, {files[key]}", got=got)
+        notes += tuple(f"case {case.id}, {files[key]}: {note}" for note in mask.notes)
         bits |= (mask.codes > 0).astype(np.int32) << np.int32(found.index(key))
-    yield Measured(bits, OrganSet.of(*found), geometry)
+    return WithNotes(Measured(bits, OrganSet.of(*found), geometry), notes)

@@ -8,6 +8,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
 from smiler.networks.checkpoint import read_checkpoint
 from smiler.networks.device import as_trained, make_fabric, settled
+from smiler.prediction.engines import check_engine
 from smiler.prediction.model import Model, ModelFacts, load_model
 from smiler.verbs.run import find_model, recipe_of
 from smiler.workers.base import InProcess, Workers
@@ -30,6 +31,7 @@ class ModelAt:
     @classmethod
     def find(cls, path: Path, device: str = "auto", engine: str = "eager") -> "ModelAt":
         """The model of a run folder, or of one of its checkpoint files; nothing is loaded yet."""
+        check_engine(engine)
         found, precision = find_model(path), as_trained(recipe_of(path).training.precision, device)
         kind = make_fabric(device, "32").device.type
         axes = ModelFacts.from_json(found.facts, found.path).network.axes

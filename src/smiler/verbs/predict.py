@@ -6,15 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from smiler.domain.cohort import MANIFEST, Cohort
+from smiler.domain.endings import stem_of
 from smiler.domain.errors import BadInput, raise_all
-from smiler.domain.files import write_json, write_text
+from smiler.domain.files import try_writing, write_json, write_text
+from smiler.domain.locks import claiming
+from smiler.domain.names import folded
 from smiler.domain.places import exists
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.remote import Remote
+from smiler.domain.signpost import instead, signpost
 from smiler.formats.volumes import is_nifti
 from smiler.prediction.model import Model
 from smiler.verbs.model_at import ModelAt, usual_workers
-from smiler.verbs.predict_image import KINDS, Predicted, PredictImage, PredictRequest
+from smiler.verbs.outputs import LABELS, VOLUMES, check_outputs
+from smiler.verbs.predict_image import KINDS, Predicted, PredictImage, PredictRequest, TryMasks
 from smiler.workers.base import Workers
 
 __all__ = ["KINDS", "PredictImage", "PredictRequest", "Predicted", "named_images", "predict"]
@@ -29,26 +34,36 @@ def predict(
 ) -> list[Predicted]:
     """Predict every image (NIfTI files, DICOM folders or zip files, or cohort folders: all their cases).
 
-    Names, organs and kinds are checked first. Workers in other processes need a ModelAt: they open it themselves.
+    Names, organs, kinds and the folder are checked first, and DICOM masks are written on trial. Workers in other
+    processes need a ModelAt: they open it themselves.
     """
     for key in request.organs:
         model.organs.index(key)
     named = named_images(images)
     _check_kinds(request.kinds, named)
-    results = (workers or usual_workers(model)).map(PredictImage(model, request), named.items())
-    done = list((progress or Silent()).track(results, "predicting", len(named)))
-    write_text(request.out / "volumes.csv", _volumes_table(done, request.organs or model.organs.keys))
-    if request.labelmap:
-        write_json(request.out / "labels.json", {key: k + 1 for k, key in enumerate(model.organs.keys)})
+    work, shown, hands = PredictImage(model, request), progress or Silent(), workers or usual_workers(model)
+    with claiming(request.out):
+        check_outputs(work, named)
+        _rehearse(hands, model, named, request)
+        done = list(shown.track(hands.map(work, named.items()), "predicting", len(named)))
+        for row in done:
+            for note in row.notes:
+                shown.note(f"{row.name}: {note}")
+        write_text(request.out / VOLUMES, _volumes_table(done, request.organs or model.organs.keys))
+        if request.labelmap:
+            write_json(request.out / LABELS, {key: k + 1 for k, key in enumerate(model.organs.keys)})
     return done
 
 
+def _rehearse(hands: Workers, model: Model | ModelAt, named: Mapping[str, Path], request: PredictRequest) -> None:
+    """What can fail at the end is tried before anything is computed: BadInput says all of it."""
+    try_writing(request.out)
+    files = [KINDS[kind] for kind in request.kinds if kind != "nifti"]
+    new = [item for item in named.items() if not all((request.out / item[0] / file).exists() for file in files)]
+    raise_all([fault for faults in hands.map(TryMasks(model.organs, request), new) for fault in faults])
+
+
 def _check_kinds(kinds: Sequence[str], named: Mapping[str, Path]) -> None:
-    for kind in kinds:
-        if kind not in KINDS:
-            raise BadInput(
-                "no such kind of masks", where="--write", got=repr(kind), do=f"choose among {', '.join(KINDS)}"
-            )
     faults = [
         BadInput("DICOM masks belong to a DICOM series", where=f"image {name!r}", got=str(path), do="write nifti")
         for name, path in named.items()
@@ -60,9 +75,11 @@ def _check_kinds(kinds: Sequence[str], named: Mapping[str, Path]) -> None:
 def named_images(images: Sequence[Path]) -> dict[str, Path]:
     """What each image's masks will be called: the case id in a cohort, else the file's name without its ending."""
     named: dict[str, Path] = {}
+    taken: dict[str, Path] = {}
     for name, path in _each_image(images):
-        if name in named:
-            raise BadInput("two images have the same name", where=str(path), got=str(named[name]), do="predict apart")
+        other = taken.setdefault(folded(name), path)
+        if other is not path:
+            raise BadInput("two images have the same name", where=str(path), got=str(other), do="predict apart")
         named[name] = path
     return named
 
@@ -73,10 +90,13 @@ def _each_image(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
             cohort = Cohort.open(path)
             yield from ((case.id, cohort.image_path(case)) for case in cohort)
         elif not is_nifti(path) and not exists(path):
-            raise BadInput("the image does not exist", where=str(path), do="give NIfTI files, DICOM folders or cohorts")
+            do = "give NIfTI, MHA or NRRD files, DICOM folders or cohorts"
+            raise instead("the image does not exist", path, do=do)
+        elif not is_nifti(path) and signpost(path).kind in ("run", "results", "data", "volumes", "empty"):
+            raise instead("neither an image nor a cohort", path)
         else:
             name = path.file_name if isinstance(path, Remote) else path.absolute().name
-            name = name.removesuffix(".zip").removesuffix(".gz").removesuffix(".nii")
+            name = stem_of(name.removesuffix(".zip"))
             if not name.strip("."):
                 raise BadInput("the file's name can't name a folder", where=str(path), do="rename it")
             yield name, path

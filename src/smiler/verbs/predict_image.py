@@ -8,15 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import FiniteFloat
 
+from smiler.domain.checks import check_choice, check_once
+from smiler.domain.errors import BadInput, Faults
 from smiler.domain.fetching import fetched
-from smiler.domain.files import forget_unfinished, hash_json, read_json, remove
+from smiler.domain.files import forget_unfinished, hash_json, remove, write_text
+from smiler.domain.names import beside_pair
 from smiler.domain.organs import OrganSet
 from smiler.domain.provenance import Provenance
-from smiler.formats.dicom.client import write_masks
+from smiler.domain.shaped import as_shape
+from smiler.formats.dicom.client import rehearse_masks, write_masks
 from smiler.formats.dicom.segments import segments_of
 from smiler.formats.nifti import write_labels, write_probability
-from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
+from smiler.formats.volumes import Grid, ReadOptions, content, read_hu
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Gathered, Prediction
@@ -28,6 +33,21 @@ from smiler.workers.base import Staged
 
 KINDS = {"nifti": ".nii.gz", "dicom-seg": "organs_seg.dcm", "rtstruct": "organs_rtstruct.dcm"}
 """What masks can be written as, and how the files of the DICOM kinds are called."""
+ABOUT = "provenance.json"
+"""In an image's folder; written last."""
+MARK = ".smiler-masks"
+"""In a folder that a prediction began: what lies there may be written again."""
+
+
+def labelmap_path(out: Path, name: str) -> Path:
+    """Where an image's label map lies."""
+    return out / f"{name}.nii.gz"
+
+
+def probability_name(key: str, organs: OrganSet) -> str:
+    """An organ's probability map; another name where an organ of the model is called so."""
+    name = f"{key}_probability"
+    return f"{beside_pair(key, 'probability') if name in organs else name}.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -42,13 +62,21 @@ class PredictRequest:
     options: PredictionOptions = PredictionOptions()
     reading: ReadOptions = ReadOptions()
 
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            check_choice(kind, "--write", "kind of masks", KINDS)
+        if not self.kinds:
+            raise BadInput("no kind of masks", where="--write", do=f"choose among {', '.join(KINDS)}")
+        check_once(self.organs, "--organs")
+
 
 @dataclass(frozen=True)
 class Predicted:
-    """One finished image: its name and each organ's volume in ml."""
+    """One finished image: its name, each organ's volume in ml, and what had to be decided to read it."""
 
     name: str
     volumes_ml: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +125,7 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         name, path = item
         if self._about(name).exists() and (finished := self._finished(name, path)):
             return finished
-        ct = read_ct(path, self.request.reading)
+        ct = read_hu(path, self.request.reading, self.where(item))
         parents = self._parents(path)
         working = to_working(self.model.facts.data, ct.hu, ct.geometry)
         return _Read(_Image(name, path, parents, ct.grid, ct.notes), working)
@@ -120,26 +148,40 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         if isinstance(made, Predicted):
             return made
         image, organs, about = made.image, self.model.organs, self._about(made.image.name)
-        _forget(about, image.name, self.request, self.organs)
+        files, mark = self.files(image.name), self.request.out / MARK
+        if not mark.exists():
+            write_text(mark, "masks of smiler predict\n")
+        _forget(about, files, self.request.out)
         volumes = _write_masks(organs, made, self.request)
         _write_dicom(organs, made, self.request)
         if made.scores is not None:
             _write_probabilities(organs, image, made.scores, self.request)
         facts = {**self._facts, "volumes_ml": volumes, "notes": list(image.notes), "engine": made.engine}
+        facts["files"] = [path.relative_to(self.request.out).as_posix() for path in files]
         Provenance("predict", image.parents, facts).save(about)
-        return Predicted(image.name, volumes)
+        return Predicted(image.name, volumes, image.notes)
 
     def _parents(self, path: Path) -> dict[str, str]:
         return {"image": content(path), "model": self.model.made_by}
 
     def _finished(self, name: str, path: Path) -> Predicted | None:
         """What was made of the same image before, if all of it is there."""
-        finished = _finished(self._about(name), self._parents(path), self._facts)
-        whole = finished is not None and all(mask.exists() for mask in _files(name, self.request, self.organs))
-        return Predicted(name, finished) if finished is not None and whole else None
+        finished = _finished(name, self._about(name), self._parents(path), self._facts)
+        whole = finished is not None and all(mask.exists() for mask in self.files(name))
+        return finished if whole else None
+
+    def files(self, name: str) -> list[Path]:
+        """What is written for an image, besides its provenance."""
+        request, folder = self.request, self.request.out / name
+        masks = [folder / f"{key}.nii.gz" for key in self.organs]
+        masks = [labelmap_path(request.out, name)] if request.labelmap else masks
+        masks = masks if "nifti" in request.kinds else []
+        masks += [folder / KINDS[kind] for kind in _dicom_kinds(request)]
+        keys = self.organs if request.probabilities else ()
+        return masks + [folder / probability_name(key, self.model.organs) for key in keys]
 
     def _about(self, name: str) -> Path:
-        return self.request.out / name / "provenance.json"
+        return self.request.out / name / ABOUT
 
     @property
     def _facts(self) -> dict[str, Any]:
@@ -155,6 +197,29 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         return f"image {item[0]!r}, file {item[1]}"
 
 
+@dataclass(frozen=True)
+class TryMasks:
+    """Write an image's DICOM masks on trial, (name, path): what is wrong with its headers is found before computing."""
+
+    organs: OrganSet
+    request: PredictRequest
+
+    def __call__(self, item: tuple[str, Path]) -> tuple[BadInput, ...]:
+        """Why they can't be written; empty if they can."""
+        keys = [key for key in self.organs.keys if key in (self.request.organs or self.organs.keys)]
+        try:
+            with fetched(item[1]) as series:
+                for kind in _dicom_kinds(self.request):
+                    rehearse_masks(series, segments_of(self.organs, keys, "AUTOMATIC"), kind)
+        except BadInput as error:
+            return error.faults if isinstance(error, Faults) else (error,)
+        return ()
+
+    def where(self, item: tuple[str, Path]) -> str:
+        """How an error names it."""
+        return f"image {item[0]!r}, file {item[1]}"
+
+
 def _footprint(request: PredictRequest, organs: int) -> Footprint:
     """Bits and two masks, or what is copied for DICOM, or an organ's map; the image, and scores in half precision."""
     if request.probabilities:
@@ -162,39 +227,30 @@ def _footprint(request: PredictRequest, organs: int) -> Footprint:
     return Footprint(12 if _dicom_kinds(request) else 10, 2)
 
 
-def _forget(about: Path, name: str, request: PredictRequest, organs: Sequence[str]) -> None:
+def _forget(about: Path, files: Sequence[Path], out: Path) -> None:
     """Without its note an image is not finished; what an earlier prediction wrote and this one doesn't write goes."""
-    old = read_json(about) if about.exists() else None
+    old = Provenance.read(about)
     remove(about)
-    for path in (about, *_files(name, request, organs)):
+    for path in (about, *files):
         forget_unfinished(path)
-    if isinstance(old, dict) and old.get("made_by") == "predict":
-        wanted = set(_files(name, request, organs))
-        for path in (request.out / name).iterdir():
-            if (
-                path.name.endswith((".nii.gz", *(end for end in KINDS.values() if end != ".nii.gz")))
-                and path not in wanted
-            ):
+    if old is not None and old.made_by == "predict":
+        ours = (".nii.gz", *(end for end in KINDS.values() if end != ".nii.gz"))
+        written = [path for path in about.parent.iterdir() if path.name.endswith(ours)]
+        labelmap = labelmap_path(out, about.parent.name)
+        if labelmap.name in as_shape(old.facts.get("files", []), list[str], f"{about}, facts.files"):
+            written.append(labelmap)
+        for path in written:
+            if path not in files:
                 remove(path)
 
 
-def _finished(about: Path, parents: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, float] | None:
-    """The volumes of an image that was predicted with the same inputs before."""
-    old = read_json(about) if about.exists() else None
-    if not isinstance(old, dict) or old.get("parents") != parents:
+def _finished(name: str, about: Path, parents: Mapping[str, str], facts: Mapping[str, Any]) -> Predicted | None:
+    """What was made of an image that was predicted with the same inputs before."""
+    old = Provenance.read(about)
+    if old is None or old.parents != parents or any(old.facts.get(key) != value for key, value in facts.items()):
         return None
-    told = old.get("facts", {})
-    volumes: dict[str, float] | None = told.get("volumes_ml")
-    return volumes if all(told.get(key) == value for key, value in facts.items()) else None
-
-
-def _files(name: str, request: PredictRequest, organs: Sequence[str]) -> list[Path]:
-    """What is written for an image, besides its provenance."""
-    folder = request.out / name
-    masks = [request.out / f"{name}.nii.gz"] if request.labelmap else [folder / f"{key}.nii.gz" for key in organs]
-    masks = masks if "nifti" in request.kinds else []
-    masks += [folder / KINDS[kind] for kind in _dicom_kinds(request)]
-    return masks + [folder / f"{key}_probability.nii.gz" for key in organs if request.probabilities]
+    volumes = as_shape(old.facts.get("volumes_ml"), dict[str, FiniteFloat], f"{about}, facts.volumes_ml")
+    return Predicted(name, volumes, as_shape(old.facts.get("notes", ()), tuple[str, ...], f"{about}, facts.notes"))
 
 
 def _fingerprint(request: PredictRequest) -> str:
@@ -204,7 +260,7 @@ def _fingerprint(request: PredictRequest) -> str:
             sorted(request.kinds),
             request.probabilities,
             request.options.model_dump(),
-            request.reading.model_dump(),
+            request.reading.model_dump(mode="json"),
         ]
     )
 
@@ -213,7 +269,7 @@ def _write_masks(organs: OrganSet, made: _Masks, request: PredictRequest) -> dic
     """The masks, or the label map; two organs at a time. Returns volumes in ml."""
     keys, grid, name = request.organs or organs.keys, made.image.grid, made.image.name
     if request.labelmap and "nifti" in request.kinds:
-        write_labels(request.out / f"{name}.nii.gz", _labelmap(organs, made.bits, keys), grid)
+        write_labels(labelmap_path(request.out, name), _labelmap(organs, made.bits, keys), grid)
     alone = "nifti" in request.kinds and not request.labelmap
 
     def write(key: str) -> float:
@@ -257,4 +313,5 @@ def _write_probabilities(organs: OrganSet, image: _Image, prediction: Prediction
     for score, k in zip(prediction.score, prediction.channels, strict=True):
         native: NDArray[Any] = resampler.volume(score)
         native = (1 / (1 + np.exp(-np.clip(native, -30, 30)))).astype(np.float16)
-        write_probability(request.out / image.name / f"{organs.keys[k]}_probability.nii.gz", native, image.grid)
+        path = request.out / image.name / probability_name(organs.keys[k], organs)
+        write_probability(path, native, image.grid)

@@ -11,35 +11,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.curriculum.relabel import accept, opinions_for
+from smiler.domain.amending import amend
 from smiler.domain.cells import Cell, Status, proposed
-from smiler.domain.cohort import LEDGER, Case, Cohort, relocate
+from smiler.domain.checks import check_choice, check_number
+from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, planes
-from smiler.domain.files import forget_unfinished, hash_json, read_json, remove, write_text
+from smiler.domain.files import forget_unfinished, hash_json, remove
 from smiler.domain.judged import Judged, JudgedCase
-from smiler.domain.ledger import ledger_text
-from smiler.domain.locks import writing
-from smiler.domain.progress import Progress, Silent
+from smiler.domain.ledger import cohort_at
+from smiler.domain.locks import claiming
+from smiler.domain.names import beside_pair, pair_name
+from smiler.domain.origin import take_along
+from smiler.domain.progress import Progress, Silent, WithNotes, without_notes
 from smiler.domain.provenance import Provenance
-from smiler.domain.remote import Remote
+from smiler.formats.base import some
 from smiler.formats.labels import LabelOptions, read_case_labels
 from smiler.formats.nifti import write_labels, write_probability
-from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
+from smiler.formats.volumes import Grid, ReadOptions, content, read_hu
 from smiler.prediction.compose import bounding_box
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Gathered
 from smiler.prediction.volume import Grids, WorkingImage, kept_bits, mask_of, restored, to_working, working_bits
 from smiler.prediction.votes import FEWEST, Votes
+from smiler.selection import RULES
 from smiler.selection.propose import Selection
 from smiler.store.resample import HALF, Resampler
 from smiler.verbs.footprint import Footprint
 from smiler.verbs.model_at import ModelAt, opened, usual_workers
+from smiler.verbs.relabel_into import begin, check_place, is_same
 from smiler.workers.base import Staged, Workers
 
 FOLDER = "completed"
-UNSURE = "_uncertainty.nii.gz"
+UNSURE = "uncertainty"
 """Beside a proposal for the review: 0 (all passes agree) to 1."""
+LEAST_FRACTION = 0.01
 PATIENCE_SECONDS = 30.0
 """How long a review that is writing cases.csv is waited for."""
 
@@ -63,21 +70,39 @@ class RelabelRequest:
     review: bool = False
     learned: frozenset[tuple[str, str]] = frozenset()
 
+    def __post_init__(self) -> None:
+        check_choice(self.rule, "--rule", "rule", RULES)
+        check_number(self.fraction, "--fraction", LEAST_FRACTION, 1)
+        check_number(self.passes, "curriculum.passes", 2, 100, whole=True)
+        check_number(self.stage, "stage of the model", 0, whole=True)
+        if self.review and self.fraction < 1:
+            raise BadInput("a round of review proposes all that is predicted", where="--fraction", do="leave it out")
+
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A case of the completed cohort, the masks it may get, and what they will be made from."""
+    """A case of the completed cohort, the masks it may get, and what they will be made from.
+
+    `named`: organs whose mask the cohort's cell names already: it must be there as long as the cell says so.
+    """
 
     case: Case
     masks: Mapping[str, Path]
     parents: Mapping[str, str]
     judged: "JudgedCase | None" = None
+    named: frozenset[str] = frozenset()
 
     def answered(self, out: Path) -> Case:
-        """The case with a cell for each mask that is there."""
-        found = {key: mask for key, mask in self.masks.items() if mask.exists()}
-        cells = {key: proposed(mask.relative_to(out).as_posix()) for key, mask in found.items()}
+        """The case with a cell for each mask that has a voxel; organs that were not found have none."""
+        found = {key for key, mask in self.masks.items() if _facts(mask)["voxels"]}
+        cells = {k: proposed(self.masks[k].relative_to(out).as_posix()) if k in found else Cell() for k in self.masks}
         return self.case.with_cells(cells)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was told of the files when the masks were made."""
+        told = [note for mask in self.masks.values() for note in _facts(mask).get("notes", ())]
+        return tuple(dict.fromkeys(told))
 
     def done(self, request: RelabelRequest) -> bool:
         """Whether all of it lies there already."""
@@ -95,6 +120,7 @@ class _Read:
     grid: Grid
     drawn: NDArray[np.int32]
     known: NDArray[np.int32]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -106,10 +132,11 @@ class _Made:
     bits: NDArray[np.int32]
     votes: Votes | None
     judged: Mapping[str, Judged]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Case]):
+class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, WithNotes[Case]]):
     """Complete one case, (its number, the case): the work of `relabel`. One that is complete passes as it is."""
 
     model: Model | ModelAt
@@ -122,10 +149,12 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
         wanted = self._wanted(case)
         if wanted.done(self.request):
             return wanted
-        ct = read_ct(self.cohort.image_path(case), self.request.reading)
-        labels = read_case_labels(self.cohort, case, ct.geometry, self.request.labels)
+        ct = read_hu(self.cohort.image_path(case), self.request.reading, self.where(item))
+        known = replace(case, cells={key: cell for key, cell in case.cells.items() if not cell.auto})
+        labels = read_case_labels(self.cohort, known, ct.geometry, self.request.labels)
         working = to_working(self.model.facts.data, ct.hu, ct.geometry)
-        return _Read(wanted, number, working, ct.grid, labels.drawn, labels.known)
+        notes = (*(f"case {case.id}, image {case.image}: {note}" for note in ct.notes), *labels.notes)
+        return _Read(wanted, number, working, ct.grid, labels.drawn, labels.known, notes)
 
     def compute(self, read: _Read | _Wanted) -> _Made | _Wanted:
         """All that needs the network."""
@@ -139,12 +168,12 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
         if votes and read.wanted.judged:
             judged = {key: _judge(model, self.cohort, read, (bits, votes), key) for key in read.wanted.judged.organs}
         _drop_known(model, self.cohort, read, bits)
-        return _Made(read.wanted, read.grid, bits, votes, judged)
+        return _Made(read.wanted, read.grid, bits, votes, judged, read.notes)
 
-    def write(self, made: _Made | _Wanted) -> Case:
+    def write(self, made: _Made | _Wanted) -> WithNotes[Case]:
         """The case with `auto:` cells, its masks written, two at a time."""
         if isinstance(made, _Wanted):
-            return made.answered(self.request.out)
+            return WithNotes(made.answered(self.request.out), made.notes)
 
         def write(key: str) -> None:
             _write(made, key, self.model.organs.index(key), self.request)
@@ -153,24 +182,22 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Ca
             list(pool.map(write, made.wanted.masks))
         if made.wanted.judged:
             made.wanted.judged.write(made.wanted.parents, made.judged)
-        return made.wanted.answered(self.request.out)
+        return WithNotes(made.wanted.answered(self.request.out), made.notes)
 
     def _wanted(self, case: Case) -> _Wanted:
         """Nothing is asked of files where every organ is annotated."""
-        moved = relocate(self.cohort, case, self.request.out)
         wanted = [key for key in self.model.organs.keys if case.status(key) is Status.UNANNOTATED]
         folder = self.request.out / FOLDER
         if self.request.review:  # each model's proposals in a folder of their own: earlier ones can be looked at
-            folder /= self.model.made_by[:12]
+            folder /= self.model.made_by[:32]
         unseen = self._unseen(case) if self.request.review else ()
         if not wanted and not unseen:
-            return _Wanted(moved, {}, {})
+            return _Wanted(case, {}, {})
         image = content(self.cohort.image_path(case))
         parents = {"image": image, "model": self.model.made_by, "annotations": _annotations(self.cohort, case)}
-        masks = {key: folder / f"{case.id}_{key}.nii.gz" for key in wanted}
-        if self.request.review:
-            moved = moved.with_cells({key: Cell() for key in wanted})
-        return _Wanted(moved, masks, parents, JudgedCase.of(folder, case.id, unseen))
+        masks = {key: folder / f"{pair_name(case.id, key)}.nii.gz" for key in wanted}
+        named = frozenset(k for k in wanted if case.cell(k).path and self.cohort.mask_path(case, k) == masks[k])
+        return _Wanted(case, masks, parents, JudgedCase.of(folder, case.id, unseen), named)
 
     def _unseen(self, case: Case) -> tuple[str, ...]:
         """Organs that an expert drew everywhere in the case, or saw to be absent, and the model did not learn from."""
@@ -200,60 +227,64 @@ def relabel(
 ) -> Cohort:
     """A completed cohort in `out`: same images, same expert cells, `auto:` masks where nobody looked.
 
-    A proposal never lies on a voxel about which something is known. An organ that is not found stays unannotated.
+    A cohort that lies in `out` already is merged into: what experts said there stays, and the rest is completed. A
+    proposal never lies on a voxel about which something is known. An organ that is not found stays unannotated.
     Workers in other processes need a ModelAt: they open it themselves.
     """
-    there = _is_same(request.out, cohort)
-    if there and not request.review:
-        do = "choose another folder, or add --round to propose anew what is under review there"
-        raise BadInput("a completed cohort is a new folder", where=str(request.out), do=do)
+    shown, there = progress or Silent(), is_same(request.out, cohort)
+    check_place(request.out, same=there, review=request.review)
     for key in model.organs.keys:
         cohort.organs.index(key)
-    held = request.out / FOLDER if there else request.out
-    with nullcontext() if isinstance(request.out, Remote) else writing(held):
-        results = (workers or usual_workers(model)).map(CompleteCase(model, cohort, request), enumerate(cohort))
-        cases = tuple((progress or Silent()).track(results, "relabelling", len(cohort)))
-        completed = replace(cohort, folder=request.out, cases=cases)
-        if there:
-            completed = _joined(cohort, completed)
-        else:
-            completed.save()
-        Provenance("relabel", {"model": model.made_by}, {"fraction": request.fraction, "rule": request.rule}).save(
-            request.out / "provenance.json"
-        )
-    return completed
+    with claiming(request.out / FOLDER if there else request.out):
+        before = cohort if there else cohort_at(request.out, lost_proposals=True)
+        begun = cohort if there else begin(cohort, before, request.out, shown)
+        items = list(enumerate(begun.cases[: len(cohort)]))
+        results = (workers or usual_workers(model)).map(CompleteCase(model, begun, request), items)
+        each = shown.track(without_notes(results, shown), "relabelling", len(items))
+        done = {case.id: case for case in each}
+        after = replace(begun, cases=tuple(done.get(case.id, case) for case in begun))
+        with claiming(request.out, PATIENCE_SECONDS) if there else nullcontext():
+            amended = amend(request.out, before, after)
+        if not there:
+            take_along(cohort, amended.cohort)
+        _tidy(begun, amended.cohort)
+        if amended.left:
+            shown.note(f"changed by others meanwhile, and left so: {some([' '.join(pair) for pair in amended.left])}")
+        facts = {"fraction": request.fraction, "rule": request.rule}
+        Provenance("relabel", {"model": model.made_by}, facts).save(request.out / "provenance.json")
+    return amended.cohort
 
 
-def _is_same(out: Path, cohort: Cohort) -> bool:
-    return not isinstance(out, Remote) and out.resolve() == cohort.folder.resolve()
+def _tidy(begun: Cohort, now: Cohort) -> None:
+    """Masks of proposals that this relabelling did not find again go, once no cell names them."""
+    cells = {(case.id, key): cell.path for case in now for key, cell in case.cells.items()}
+    for case in begun:
+        for key, cell in case.cells.items():
+            if cell.auto and cell.path != cells.get((case.id, key)) and _found_nothing(begun.at(cell.path)):
+                remove(begun.at(cell.path))
 
 
-def _joined(before: Cohort, completed: Cohort) -> Cohort:
-    """Put new cells into a cohort that people may have worked on meanwhile: only where the cell still says the same."""
-    with writing(completed.folder, PATIENCE_SECONDS):
-        now = Cohort.open(completed.folder)
-        old, new = ({case.id: case for case in cohort} for cohort in (before, completed))
-        cases = []
-        for case in now:
-            one, other = old.get(case.id), new.get(case.id)
-            same = [k for k in now.organs.keys if one and other and str(one.cell(k)) == str(case.cell(k))]
-            cases.append(case.with_cells({key: other.cell(key) for key in same}) if other else case)
-        joined = replace(now, cases=tuple(cases))
-        write_text(joined.folder / LEDGER, ledger_text(joined))
-    return joined
+def _found_nothing(mask: Path) -> bool:
+    about = Provenance.read(_about(mask))
+    return about is not None and about.made_by == "relabel" and about.facts.get("voxels") == 0
 
 
 def _annotations(cohort: Cohort, case: Case) -> str:
     """Hash of all that experts said of the case: proposals made beside other annotations are not kept."""
     known = {key: cell for key, cell in case.cells.items() if cell.status is not Status.UNANNOTATED}
     masks = {cell.path: content(cohort.at(cell.path)) for cell in known.values() if cell.path}
-    return hash_json([{key: str(cell) for key, cell in known.items()}, masks])
+    told = {key: [str(replace(c, path="-")), masks[c.path]] if c.path else str(c) for key, c in known.items()}
+    return hash_json(told)
 
 
 def _asked(request: RelabelRequest) -> dict[str, Any]:
     """What decides the proposals besides model and case."""
-    options = [model.model_dump(mode="json") for model in (request.options, request.reading, request.labels)]
-    asked = [*options, request.passes, *(["review"] if request.review else [])]
+    chosen = (request.options, request.reading, request.labels)
+    asked = [
+        *(model.model_dump(mode="json") for model in chosen),
+        request.passes,
+        *(["review"] if request.review else []),
+    ]
     return {"rule": request.rule, "fraction": request.fraction, "options": hash_json(asked)}
 
 
@@ -262,28 +293,40 @@ def _about(mask: Path) -> Path:
 
 
 def _unsure(mask: Path) -> Path:
-    return mask.with_name(mask.name.removesuffix(".nii.gz") + UNSURE)
+    return mask.with_name(f"{beside_pair(mask.name.removesuffix('.nii.gz'), UNSURE)}.nii.gz")
+
+
+def _facts(mask: Path) -> Mapping[str, Any]:
+    """What is noted beside a mask; empty where nothing is."""
+    about = Provenance.read(_about(mask))
+    return about.facts if about is not None else {}
 
 
 def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) -> bool:
-    old = read_json(_about(mask)) if _about(mask).exists() else None
-    if not isinstance(old, dict) or old.get("parents") != parents:
+    old = Provenance.read(_about(mask))
+    if old is None or old.parents != parents:
         return False
-    told = old.get("facts", {})
-    same = all(told.get(key) == value for key, value in _asked(request).items())
-    return same and mask.exists() == bool(told.get("voxels"))
+    same = all(old.facts.get(key) == value for key, value in _asked(request).items())
+    return same and mask.exists() == bool(old.facts.get("voxels"))
 
 
 def _write(made: _Made, key: str, channel: int, request: RelabelRequest) -> None:
-    """The mask first, then what says that it is complete. Nothing found: no mask, only the note of it."""
+    """The mask first, then what says that it is complete. Nothing found: no mask, only the note of it.
+
+    A mask that the ledger names goes when the ledger doesn't name it any more.
+    """
     mask, array, grid = made.wanted.masks[key], mask_of(made.bits, channel), made.grid
     voxels = int(np.count_nonzero(array))
+    remove(_about(mask))
     for path in (_about(mask), mask, _unsure(mask)):
-        remove(path)
         forget_unfinished(path)
+    if not (voxels and made.votes):
+        remove(_unsure(mask))
+    if not voxels and key not in made.wanted.named:
+        remove(mask)
     if voxels:
         write_labels(mask, array, grid)
-    facts = {"round": request.stage, **_asked(request), "voxels": voxels}
+    facts = {"round": request.stage, **_asked(request), "voxels": voxels, "notes": list(made.notes)}
     facts["ml"] = round(voxels * grid.geometry.voxel_ml, 3)
     if made.votes:
         facts |= asdict(made.votes.agreement(channel))

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from smiler.domain.checks import check_number
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json
+from smiler.domain.provenance import Provenance
 from smiler.domain.remote import local
+from smiler.domain.shaped import as_shape
+from smiler.domain.signpost import instead
 from smiler.evaluation.scores import Learned
-from smiler.networks.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
+from smiler.networks.checkpoint import PICKLED, Checkpoint, find_checkpoint, read_checkpoint
 from smiler.networks.device import as_trained, make_fabric
 from smiler.prediction.model import Model, ModelFacts, load_model
 from smiler.recipe.recipe import Recipe, read_recipe
@@ -38,7 +41,7 @@ class RunFolder:
     def recipe(self) -> Recipe:
         """The resolved recipe; BadInput if this is no run folder."""
         if not self.exists:
-            raise BadInput("not a run folder: there is no recipe.toml", where=str(self.path), do="train first")
+            raise instead("not a run folder: there is no recipe.toml", self.path, do="train first")
         return read_recipe(self.recipe_path)
 
     def stage_folder(self, number: int) -> Path:
@@ -58,7 +61,16 @@ class RunFolder:
 def find_model(path: Path) -> Checkpoint:
     """The checkpoint that a run folder, or one of its checkpoint files, stands for."""
     path = local(path, "a run")
+    if not path.is_dir() and path.suffix != ".json" and path.suffix not in PICKLED:
+        raise instead("not a run folder", path, do="train first")
     return RunFolder(path).newest() if path.is_dir() else read_checkpoint(path)
+
+
+def stage_of(checkpoint: Checkpoint) -> int:
+    """The round that a checkpoint was trained in; 0 is the first training."""
+    stage = checkpoint.facts.get("stage", 0)
+    check_number(stage, f"{checkpoint.path}, stage", 0, whole=True)
+    return int(stage)
 
 
 def open_model(path: Path, device: str = "auto") -> tuple[Model, Recipe]:
@@ -102,13 +114,12 @@ class TrainingRecord:
 def training_record(run: Path) -> TrainingRecord | None:
     """What a run says of its training; None for what is no run, or says nothing."""
     path = RunFolder(run).provenance_path
-    told = read_json(path) if path.exists() else None
-    facts = told.get("facts") if isinstance(told, dict) else None
-    cases, images = (facts.get(name) if isinstance(facts, dict) else None for name in ("annotated", "images"))
-    if not isinstance(cases, dict):
+    facts = told.facts if (told := Provenance.read(path)) else {}
+    if "annotated" not in facts:
         return None
-    annotated = {case: frozenset(organs) for case, organs in cases.items()}
-    return TrainingRecord(annotated, images if isinstance(images, dict) else {})
+    cases = as_shape(facts["annotated"], dict[str, list[str]], f"{path}, facts.annotated")
+    images = as_shape(facts.get("images", {}), dict[str, str], f"{path}, facts.images")
+    return TrainingRecord({case: frozenset(organs) for case, organs in cases.items()}, images)
 
 
 def trained_on(run: Path) -> frozenset[tuple[str, str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
+from smiler.domain.checks import check_number
 from smiler.domain.errors import BadInput
 from smiler.domain.provenance import tool_version
 from smiler.workers.answers import KILLS, Answer, answer, killed, portable
@@ -32,6 +33,10 @@ class OverRay:
     address: str = "local"
     jobs: int | None = None
     gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None:
+            check_number(self.jobs, "--jobs", 1, whole=True)
 
     def map(self, work: Work[I, R], items: Iterable[I]) -> Iterator[R]:
         """As `Workers.map`."""
@@ -86,7 +91,7 @@ def _task(order: _Order[I, R], item: I) -> Answer[R]:
     except OSError as error:
         do = "run from a folder that all machines share"
         return Answer(error=BadInput("the folder can't be seen", where=_here(), got=str(error), do=do))
-    return portable(answer(order.work, item))
+    return portable(answer(order.work, item, order.work.where))
 
 
 def _here() -> str:

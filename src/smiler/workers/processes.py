@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic
 
+from smiler.domain.checks import check_number
 from smiler.workers.answers import KILLS, Answer, killed
 from smiler.workers.base import I, R, Work
 from smiler.workers.child import serve
@@ -27,6 +28,9 @@ class Processes:
     """
 
     jobs: int
+
+    def __post_init__(self) -> None:
+        check_number(self.jobs, "--jobs", 1, whole=True)
 
     def map(self, work: Work[I, R], items: Iterable[I]) -> Iterator[R]:
         """As `Workers.map`. However it ends, no process outlives it."""

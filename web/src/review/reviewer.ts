@@ -7,6 +7,7 @@ import type { Voxel } from "../voxels/grid";
 import { Desk } from "./desk";
 import { Drafts } from "./drafts";
 import { Editor } from "./editor";
+import { Edits } from "./edits";
 import type { Command } from "./keys";
 import { Layers } from "./layers";
 import { Opening } from "./opening";
@@ -20,6 +21,7 @@ export class Reviewer {
   readonly desk: Desk;
   readonly drafts: Drafts;
   readonly editor: Editor;
+  readonly edits: Edits;
   readonly layers: Layers;
   readonly writing: Writing;
   private readonly opening: Opening;
@@ -39,6 +41,8 @@ export class Reviewer {
     this.opening = new Opening(this.desk, this.layers);
     this.writing = new Writing(this.desk, this.drafts);
     this.writing.onDecided = (task) => this.decided(task);
+    this.edits = new Edits(this.desk);
+    this.edits.onChanged = (reopen) => this.edited(reopen);
   }
 
   get store() {
@@ -53,6 +57,7 @@ export class Reviewer {
       await this.refreshQueue();
       await this.openFirst();
       setInterval(() => this.opening.lease(), RENEW_LEASE_MS);
+      this.edits.watch();
     } catch (error) {
       this.store.tell({ type: "failed", why: explain(error) });
     }
@@ -114,6 +119,18 @@ export class Reviewer {
     const next = this.after(task);
     await this.open(advance && next ? next : task);
     if (advance && !next) this.desk.say("info", "The queue is empty.");
+  }
+
+  private async edited(reopen: boolean): Promise<void> {
+    const { task } = this.store.state;
+    await this.refreshQueue();
+    if (reopen && task && this.store.state.task === task) await this.open({ case: task.case, organ: task.organ });
+  }
+
+  /** Undo or dismiss an edit of cases.csv. */
+  settle(act: () => Promise<void>): void {
+    this.desk.clock.touch();
+    void act().catch((error) => this.complain(error));
   }
 
   /** The first of the queue that is another one and was not passed over; else the next one that was. */

@@ -82,6 +82,7 @@ export const START: State = {
 export type Event =
   | { type: "signed-in"; session: Session }
   | { type: "queued"; queue: readonly QueueItem[]; progress: Progress }
+  | { type: "progressed"; progress: Progress }
   | { type: "filtered"; filter: QueueFilter }
   | { type: "opening"; task: Task }
   | { type: "opened"; info: CaseInfo; base: number; organState: OrganState }
@@ -110,6 +111,8 @@ export function step(state: State, event: Event): State {
       return { ...state, session: { ...event.session, organs: coloured(event.session.organs) }, phase: "idle" };
     case "queued":
       return { ...state, queue: event.queue, progress: event.progress };
+    case "progressed":
+      return { ...state, progress: event.progress };
     case "filtered":
       return { ...state, filter: event.filter };
     case "opening":

@@ -2,7 +2,7 @@
 import { Box, boxText } from "../voxels/box";
 import type { Sent } from "../voxels/parcel";
 import { refusal, Unreachable } from "./errors";
-import type { CaseInfo, Decision, Progress, QueueFilter, QueueItem, Revision, Session, Task, ToolName } from "./types";
+import type { CaseInfo, Decision, Progress, QueueFilter, QueueItem, Revision, Session, Task, ToolName, Undone } from "./types";
 
 /** Voxels that travel: gzip of the box's bytes; outside the box there is nothing. */
 export interface Parcel {
@@ -44,6 +44,15 @@ export class ReviewServer {
 
   progress(): Promise<Progress> {
     return this.json("progress");
+  }
+
+  /** Sending it twice is harmless. */
+  async undoEdit(edit: number): Promise<Undone> {
+    return (await this.send(`edits/${edit}/undo`, "POST")).json();
+  }
+
+  async dismissEdit(edit: number): Promise<void> {
+    await this.send(`edits/${edit}/dismissal`, "POST");
   }
 
   caseInfo(task: Task): Promise<CaseInfo> {

@@ -51,7 +51,29 @@ export interface Progress {
   readonly alike: number | null;
   /** Why cases.csv can't follow now, or null. */
   readonly trouble: string | null;
+  /** Edits of cases.csv that changed what people had decided and were neither undone nor dismissed, oldest first. */
+  readonly edits: readonly Edit[];
   readonly by_organ: Readonly<Record<string, { readonly total: number; readonly verified: number }>>;
+}
+
+export interface Edit {
+  readonly number: number;
+  readonly time: string;
+  readonly title: string;
+  readonly cells: number;
+  readonly cases: number;
+  readonly rows_gone: number;
+  readonly rows_changed: number;
+  /** How many cells by "accepted -> proposed". */
+  readonly changes: Readonly<Record<string, number>>;
+}
+
+/** How many cells and rows are as before an edit; what was left as it is, in words. */
+export interface Undone {
+  readonly edit: number;
+  readonly cells: number;
+  readonly rows: number;
+  readonly left: readonly string[];
 }
 
 export interface CaseOrgan {

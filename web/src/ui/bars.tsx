@@ -1,8 +1,9 @@
 // The bars: which organ of which case, how far the cohort is, views, windows, and how things stand.
 import { CommandButton } from "./button";
+import { inWords } from "../review/edits";
 import { VIEWS, WINDOWS } from "../review/settings";
 import { isDirty, State, whyBlocked } from "../review/state";
-import { Part } from "./use";
+import { clicked, Part } from "./use";
 
 export function TopBar({ reviewer, state }: Part) {
   return (
@@ -93,11 +94,31 @@ function strokes(state: State): string {
   return `${many}, ${state.draft === "stored" ? "draft kept on the server" : "draft not sent yet"}`;
 }
 
+/** The newest edit of cases.csv that changed decisions. */
+function EditBanner({ reviewer, state }: Part) {
+  const edits = state.progress?.edits ?? [];
+  const edit = edits.at(-1);
+  if (!edit) return null;
+  const { edits: desk } = reviewer;
+  return (
+    <div class="banner warn" data-banner="edit" title={edit.title}>
+      <p>
+        <b>cases.csv was edited outside of this page</b> at {edit.time.slice(11, 16)} UTC on {edit.time.slice(0, 10)} and changed
+        what people had decided: {inWords(edit)}.{edits.length > 1 && <span class="quiet"> {edits.length - 1} more before it.</span>}
+      </p>
+      <button type="button" onClick={clicked(() => reviewer.settle(() => desk.undo(edit)))}>Undo</button>
+      <button type="button" title="Close this; smiler review COHORT --undo-edit can still undo it"
+        onClick={clicked(() => reviewer.settle(() => desk.dismiss(edit)))}>Keep</button>
+    </div>
+  );
+}
+
 export function Banner({ reviewer, state }: Part) {
   const blocked = whyBlocked(state);
   const { notice } = state;
   return (
     <div class="banners" aria-live="assertive">
+      <EditBanner reviewer={reviewer} state={state} />
       {blocked && <p class="banner warn" data-banner="blocked">{blocked}</p>}
       {notice && (
         <p class={`banner ${notice.tone}`} role={notice.tone === "error" ? "alert" : undefined} data-banner="notice">

@@ -2,13 +2,13 @@
 
 import atexit
 import json
+import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput, raise_all
-from smiler.domain.files import cannot_write, replacing
+from smiler.domain.fetching import scratch
+from smiler.domain.files import replacing
 from smiler.domain.geometry import Geometry
 from smiler.formats.dicom.segments import Segment
 from smiler.formats.nifti import CT, ReadOptions
@@ -30,7 +31,8 @@ class _Process:
     """One limited process, started when it is first wanted."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-P", "-m", "smiler.formats.dicom.worker"]  # -P: no module from the user's folder
+        # -P: no module from the user's folder; our number, so that it ends with us
+        command = [sys.executable, "-P", "-m", "smiler.formats.dicom.worker", str(os.getpid())]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -107,41 +109,61 @@ def _ask(**task: Any) -> dict[str, Any]:
 
 @contextmanager
 def _file() -> Iterator[Path]:
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="smiler-")
-    except OSError as error:
-        raise cannot_write(Path(tempfile.gettempdir()), error) from error
-    with folder as name:
-        yield Path(name) / "array"
+    with scratch() as folder:
+        yield folder / "array"
 
 
 def read_header(path: Path, options: ReadOptions) -> Grid:
     """Where a CT series lies; no pixel is decoded. BadInput unless it is one regular series."""
-    answer = _ask(task="header", path=str(path), detilt=options.detilt)
+    answer = _ask(task="header", path=str(path), max_bytes=options.max_bytes, **_how(options))
     return _grid(answer, path)
+
+
+def _how(options: ReadOptions) -> dict[str, bool]:
+    return {"detilt": options.detilt, "incomplete": options.incomplete == "accept"}
 
 
 def files_of(path: Path, options: ReadOptions) -> tuple[list[Path], str]:
     """The files of a CT series in the order of its slices (they may lie in a zip file), and its UID."""
-    answer = _ask(task="files", path=str(path), detilt=options.detilt)
+    answer = _ask(task="files", path=str(path), **_how(options))
     return [Path(file) for file in answer["files"]], str(answer["uid"])
 
 
 def read_ct(path: Path, options: ReadOptions) -> CT:
     """A CT series as HU, int16 (z, y, x) in canonical order."""
     with _file() as out:
-        limits = {"max_bytes": options.max_bytes, "rescale": options.rescale, "detilt": options.detilt}
-        answer = _ask(task="ct", path=str(path), out=str(out), **limits)
+        limits = {"max_bytes": options.max_bytes, "rescale": options.rescale}
+        answer = _ask(task="ct", path=str(path), out=str(out), **limits, **_how(options))
         own = np.fromfile(out, dtype=np.int16).reshape(answer["shape"])
     grid = _grid(answer, path)
     hu = np.ascontiguousarray(grid.canonical(own.transpose(2, 1, 0)))
     return CT(hu, grid.geometry, grid, grid.notes)
 
 
-def read_labels(
-    path: Path, options: ReadOptions, geometry: Geometry | None
-) -> tuple[NDArray[np.uint16], Grid | None, list[tuple[int, ...]] | None, tuple[str, ...]]:
-    """A mask series, DICOM-SEG or RTSTRUCT: codes (z, y, x), their own grid, what each code stands for, notes.
+def read_some(path: Path, options: ReadOptions) -> tuple[Grid, NDArray[np.int16]]:
+    """Where a CT series lies, and a few of its slices as HU, int16 (slices, rows, columns)."""
+    with _file() as out:
+        answer = _ask(task="some", path=str(path), out=str(out), rescale=options.rescale, detilt=options.detilt)
+        hu = np.fromfile(out, dtype=np.int16).reshape(-1, *answer["shape"][1:])
+    return _grid(answer, path), hu
+
+
+@dataclass(frozen=True)
+class MaskCodes:
+    """Masks: codes uint16 (z, y, x), their own grid or None, and beside a segmentation's what each code stands for.
+
+    unusable: labels whose masks can't be used, and why.
+    """
+
+    codes: NDArray[np.uint16]
+    grid: Grid | None
+    meaning: list[tuple[int, ...]] | None
+    notes: tuple[str, ...]
+    unusable: Mapping[int, str] = field(default_factory=dict)
+
+
+def read_labels(path: Path, options: ReadOptions, geometry: Geometry | None) -> MaskCodes:
+    """A mask series, DICOM-SEG or RTSTRUCT.
 
     A segmentation or structure set is brought to `geometry` (grid None); without one it can't be read.
     """
@@ -150,9 +172,10 @@ def read_labels(
         answer = _ask(task="labels", path=str(path), out=str(out), max_bytes=options.max_bytes, geometry=wanted)
         own = np.fromfile(out, dtype=np.uint16).reshape(answer["shape"])
     if answer["affine"] is None:
-        return own, None, [tuple(labels) for labels in answer["meaning"]], tuple(answer["notes"])
+        meaning = [tuple(labels) for labels in answer["meaning"]]
+        return MaskCodes(own, None, meaning, tuple(answer["notes"]), dict(answer["unusable"]))
     grid = _grid(answer, path)
-    return np.ascontiguousarray(grid.canonical(own.transpose(2, 1, 0))), grid, None, grid.notes
+    return MaskCodes(np.ascontiguousarray(grid.canonical(own.transpose(2, 1, 0))), grid, None, grid.notes)
 
 
 def scan(path: Path) -> dict[str, Any]:
@@ -177,6 +200,12 @@ def write_masks(
             segments=rows,
             name=out.name,
         )
+
+
+def rehearse_masks(image: Path, segments: Sequence[Segment], kind: str) -> None:
+    """BadInput if `write_masks` could not write such masks for the series `image`; nothing is written."""
+    rows = [asdict(segment) for segment in segments]
+    _ask(task="write", kind=kind, path=str(image), array="", out="", target="", segments=rows, name="")
 
 
 def _grid(answer: Mapping[str, Any], path: Path) -> Grid:

@@ -22,6 +22,12 @@ def check_bytes(series: Series, max_bytes: int) -> None:
         raise BadInput("the series is larger than allowed", where=str(series.path), got=got, do="raise max_bytes")
 
 
+def check_whole(series: Series) -> None:
+    """Every slice has its pixels; uncompressed ones are all there, or the file is truncated."""
+    for source in series.sources:
+        _check_length(source.header, source.pixel_bytes, str(source.path))
+
+
 def hounsfield(series: Series, rescale: Literal["refuse", "none"]) -> tuple[NDArray[np.int16], tuple[str, ...]]:
     """HU int16 (k, rows, columns), and what was decided on the way."""
     out: NDArray[np.int16] = np.empty(0, dtype=np.int16)
@@ -71,10 +77,8 @@ def _decoded(dataset: Any, source: Object) -> Any:
     where = str(source.path)
     if dataset.get("SamplesPerPixel", 1) != 1:
         raise BadInput("a CT slice has one value a pixel", where=where, got=f"{dataset.SamplesPerPixel} samples")
-    if "PixelData" not in dataset:
-        raise BadInput("the slice has no pixels", where=where, do="get the file again")
     syntax = dataset.file_meta.get("TransferSyntaxUID")
-    _check_length(dataset, where)
+    _check_length(dataset, len(dataset.PixelData) if "PixelData" in dataset else None, where)
     try:
         return pixel_array(dataset)
     except (RuntimeError, NotImplementedError) as error:
@@ -87,9 +91,10 @@ def _decoded(dataset: Any, source: Object) -> Any:
         raise _damaged(where, error) from error
 
 
-def _check_length(dataset: Any, where: str) -> None:
-    """Uncompressed pixels are all there, or the file is truncated."""
+def _check_length(dataset: Any, there: int | None, where: str) -> None:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if there is None:
+        raise BadInput("the slice has no pixels", where=where, do="get the file again")
     if syntax is None or syntax.is_compressed:
         return
     try:
@@ -97,8 +102,8 @@ def _check_length(dataset: Any, where: str) -> None:
         needed = int(dataset.Rows) * int(dataset.Columns) * frames * int(dataset.BitsAllocated) // 8
     except UNREADABLE as error:
         raise _damaged(where, error) from error
-    if len(dataset.PixelData) < needed:
-        got = f"{len(dataset.PixelData)} of {needed} bytes of pixels"
+    if there < needed:
+        got = f"{there} of {needed} bytes of pixels"
         raise BadInput("truncated: pixels are missing", where=where, got=got, do="get the file again")
 
 

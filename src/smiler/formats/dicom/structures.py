@@ -7,6 +7,7 @@ in a contour is a hole. Contours are written halfway between voxel centres: they
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 from contourpy import contour_generator
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.multival import MultiValue
+from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 
 from smiler.domain.errors import BadInput
 from smiler.domain.geometry import Geometry
@@ -24,60 +26,121 @@ from smiler.formats.dicom.segmentation import sources_of
 from smiler.formats.dicom.segments import TRACKING, Segment
 from smiler.formats.dicom.series import Series
 from smiler.formats.dicom.stacking import Stacker
+from smiler.formats.dicom.texts import charset_for
 
 BETWEEN = 0.1
 """How far from a slice a contour may lie, in slices."""
+FEWEST_NUMBERS = 9
+"""A contour of less than three points encloses nothing."""
 _NO_AREA = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 
 
 def describe(found: Object) -> list[dict[str, Any]]:
-    """Per ROI, in the file's order counted from 1: the names it may be known by, and whether it has a contour."""
-    contours = _contours(found)
+    """Per ROI, in the file's order counted from 1: the names it may be known by, and whether it has a contour.
+
+    marks: it has contours, and none encloses anything (an isocentre, a wire, a contour of two points).
+    """
     told = []
-    for number, row in enumerate(found.header.get("StructureSetROISequence") or (), start=1):
-        about = str(row.get("ROIDescription") or "")
+    for number, roi in enumerate(_rois(found), start=1):
+        about = str(roi.row.get("ROIDescription") or "")
+        areas = [contour for contour in roi.contours if contour.encloses]
         told.append(
             {
                 "number": number,
                 "key": about.removeprefix(TRACKING) if about.startswith(TRACKING) else "",
-                "names": [str(row.get("ROIName") or "")],
+                "names": [str(roi.row.get("ROIName") or "")],
                 "snomed": "",
                 "side": "",
-                "kind": str(row.get("ROIGenerationAlgorithm") or ""),
-                "drawn": bool(contours.get(int(row.ROINumber))),
+                "kind": str(roi.row.get("ROIGenerationAlgorithm") or ""),
+                "algorithm": str(roi.row.get("ROIGenerationDescription") or "").strip(),
+                "drawn": bool(areas),
+                "marks": bool(roi.contours) and not areas,
             }
         )
     return told
 
 
 def read_structures(found: Object, geometry: Geometry) -> Stacker:
-    """Every ROI on the CT's canonical grid; labels count the ROIs from 1 in the file's order."""
-    contours = _contours(found)
-    to_index = np.linalg.inv(geometry.matrix)
-    stack = Stacker(geometry.shape)
-    for number, row in enumerate(found.header.get("StructureSetROISequence") or (), start=1):
-        mask = np.zeros(geometry.shape, dtype=bool)
-        where = f"{found.path}, ROI {str(row.get('ROIName') or number)!a}"
-        for points in contours.get(int(row.ROINumber), ()):
-            _draw(mask, (np.column_stack([points, np.ones(len(points))]) @ to_index.T)[:, :3], where)
-        stack.add(number, mask)
+    """Every ROI on the CT's canonical grid; labels count the ROIs from 1 in the file's order.
+
+    An ROI that can't be used is told in `unusable`. BadInput if that is true of all of them.
+    """
+    to_index = np.asarray(np.linalg.inv(geometry.matrix), dtype=np.float64)
+    stack, rois = Stacker(geometry.shape), _rois(found)
+    first: BadInput | None = None
+    for number, roi in enumerate(rois, start=1):
+        where = f"{found.path}, ROI {str(roi.row.get('ROIName') or number)!a}"
+        try:
+            stack.add(number, _mask(roi, to_index, geometry.shape, where))
+        except BadInput as error:
+            first = first or error
+            stack.refuse(number, error)
+            continue
+        without = sum(not contour.encloses for contour in roi.contours)
+        if without and without < len(roi.contours):
+            name = str(roi.row.get("ROIName") or number)
+            what = "1 contour that encloses" if without == 1 else f"{without} contours that enclose"
+            stack.notes.append(f"ROI {name!a}: {what} nothing (points, open lines) left out")
+    stack.refuse_unless_any(sum(any(c.encloses for c in roi.contours) for roi in rois), first)
     return stack
 
 
-def _contours(found: Object) -> dict[int, list[NDArray[np.float64]]]:
-    """ROI number -> closed contours (n, 3) in LPS mm."""
-    contours: dict[int, list[NDArray[np.float64]]] = {}
+@dataclass(frozen=True)
+class _Contour:
+    """What one item of a Contour Sequence says: its kind, how many points it promises, its numbers."""
+
+    kind: str
+    points: int
+    numbers: tuple[Any, ...]
+
+    @property
+    def encloses(self) -> bool:
+        """Whether it may enclose anything."""
+        return self.kind not in _NO_AREA and len(self.numbers) >= FEWEST_NUMBERS
+
+    def array(self, where: str) -> NDArray[np.float64]:
+        """Its points (n, 3) in LPS mm; BadInput unless they are whole and finite."""
+        try:
+            values = np.array([float(v) for v in self.numbers])
+        except (TypeError, ValueError):
+            values = np.array([np.nan])
+        if values.size % 3 or not np.isfinite(values).all():
+            raise BadInput("a contour is not a list of points", where=where, got=f"{len(self.numbers)} numbers")
+        if values.size < 3 * self.points:
+            got = f"{values.size // 3} of {self.points} points"
+            raise BadInput("a contour is not whole", where=where, got=got, do="get the file again")
+        return values.reshape(-1, 3)
+
+
+@dataclass
+class _ROI:
+    """A row of the Structure Set ROI Sequence and its contours."""
+
+    row: Any
+    contours: list[_Contour]
+
+
+def _rois(found: Object) -> list[_ROI]:
+    contours: dict[int, list[_Contour]] = {}
     for row in found.header.get("ROIContourSequence") or ():
-        for contour in row.get("ContourSequence") or ():
-            if contour.get("ContourGeometricType") in _NO_AREA or not contour.get("ContourData"):
-                continue
-            numbers = np.array([float(v) for v in contour.ContourData])
-            if numbers.size % 3 or numbers.size < 9 or not np.isfinite(numbers).all():
-                raise BadInput(
-                    "a contour is not a list of points", where=str(found.path), got=f"{numbers.size} numbers"
-                )
-            contours.setdefault(int(row.ReferencedROINumber), []).append(numbers.reshape(-1, 3))
-    return contours
+        own = contours.setdefault(int(row.ReferencedROINumber), [])
+        for item in row.get("ContourSequence") or ():
+            data = item.get("ContourData")
+            values = () if data is None else tuple(data) if isinstance(data, Sequence | MultiValue) else (data,)
+            count = item.get("NumberOfContourPoints")
+            points = int(count) if isinstance(count, int) else 0
+            own.append(_Contour(str(item.get("ContourGeometricType") or ""), points, values))
+    rows = found.header.get("StructureSetROISequence") or ()
+    return [_ROI(row, contours.get(int(row.ROINumber), [])) for row in rows]
+
+
+def _mask(roi: _ROI, to_index: NDArray[np.float64], shape: tuple[int, int, int], where: str) -> NDArray[np.bool_]:
+    mask = np.zeros(shape, dtype=bool)
+    for contour in roi.contours:
+        if contour.encloses:
+            points = contour.array(where)
+            _draw(mask, (np.column_stack([points, np.ones(len(points))]) @ to_index.T)[:, :3], where)
+    return mask
 
 
 def _draw(mask: NDArray[np.bool_], points: NDArray[np.float64], where: str) -> None:
@@ -135,8 +198,9 @@ def write_structures(series: Series, bits: NDArray[np.int32], segments: Sequence
         setattr(ds, key, first.get(key, ""))
     for key in ("StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"):
         setattr(ds, key, first.get(key, ""))
-    if first.get("SpecificCharacterSet"):
-        ds.SpecificCharacterSet = first.SpecificCharacterSet
+    charset = charset_for(first, [segment.title for segment in segments])
+    if charset is not None:
+        ds.SpecificCharacterSet = charset
     ds.SOPClassUID, ds.SOPInstanceUID = RTSTRUCT_CLASS, generate_uid(entropy_srcs=entropy)
     ds.Modality, ds.SeriesInstanceUID = "RTSTRUCT", generate_uid(entropy_srcs=[*entropy, "series"])
     ds.SeriesNumber, ds.InstanceNumber = 901, 1
@@ -152,7 +216,7 @@ def write_structures(series: Series, bits: NDArray[np.int32], segments: Sequence
     ds.ApprovalStatus = "UNAPPROVED"
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # an explicit length of ContourData ends at 65,534 bytes
     stream = io.BytesIO()
     ds.save_as(stream, enforce_file_format=True)
     return stream.getvalue()

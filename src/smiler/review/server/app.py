@@ -11,7 +11,7 @@ from starlette.responses import Response
 from smiler.domain.errors import BadInput
 from smiler.domain.provenance import tool_version
 from smiler.review.errors import Damaged, Refused
-from smiler.review.server import monailabel, reads, shapes, writes
+from smiler.review.server import edits, monailabel, reads, shapes, writes
 from smiler.review.server.guard import Access, Guard, refusal
 from smiler.review.server.limits import Limits
 from smiler.review.server.page import BUILT, Page
@@ -31,6 +31,7 @@ def make_app(room: Room, access: Access, page: Path = BUILT, *, with_monailabel:
     app.state.room = room
     app.include_router(reads.router)
     app.include_router(writes.router)
+    app.include_router(edits.router)
     if with_monailabel:
         app.include_router(monailabel.router)
     files = Page(page)

@@ -31,6 +31,11 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _SAFE = {"GET", "HEAD"}
+_ONWARD = '<!doctype html><title>smiler review</title><meta http-equiv="refresh" content="0;url=/">'
+"""From a page elsewhere, such as the file that the command opens, on to the review by a step of our own."""
+
+
+Secret = bytes | Callable[[], bytes]
 
 
 @dataclass(frozen=True)
@@ -45,20 +50,20 @@ class Session:
 class Access:
     """Tokens by reviewer, and the addresses under which the server may be called ('127.0.0.1:8765').
 
-    secret: signs who is signed in, so that an open page outlives the server's restart.
+    secret: signs who is signed in, so that an open page outlives the server's restart; a key, or what reads it.
     cookie: its name. Browsers do not tell ports apart: two reviews on one machine must not share it.
     https: those of the hosts that a proxy serves so.
     """
 
     tokens: dict[str, str]
     hosts: frozenset[str]
-    secret: bytes
+    secret: Secret
     cookie: str
     https: frozenset[str] = frozenset()
     clock: Callable[[], float] = time.time
 
     @classmethod
-    def fresh(cls, reviewers: Iterable[str], hosts: Iterable[str], secret: bytes, port: int) -> "Access":
+    def fresh(cls, reviewers: Iterable[str], hosts: Iterable[str], secret: Secret, port: int) -> "Access":
         """A new 128-bit token for each reviewer."""
         tokens = {reviewer: secrets.token_urlsafe(16) for reviewer in reviewers}
         return cls(tokens, frozenset(host.lower() for host in hosts), secret, f"smiler_review_{port}")
@@ -93,7 +98,8 @@ class Access:
         return Session(found[0], self._signed("xsrf", found[0])) if found else None
 
     def _signed(self, *what: str) -> str:
-        return hmac.new(self.secret, "\0".join(what).encode(), hashlib.sha256).hexdigest()
+        key = self.secret if isinstance(self.secret, bytes) else self.secret()
+        return hmac.new(key, "\0".join(what).encode(), hashlib.sha256).hexdigest()
 
 
 class Guard:
@@ -127,7 +133,7 @@ class Guard:
         if self.monailabel and scope["path"].startswith(LABEL):
             return self._without_cookie(scope, headers)
         if scope["path"] == "/" and scope["method"] == "GET" and b"token=" in scope["query_string"]:
-            return self._sign_in(scope["query_string"], host)
+            return self._sign_in(scope["query_string"], host, headers)
         session = self.access.session(headers)
         if session is None:
             return _nobody(scope["path"])
@@ -148,12 +154,14 @@ class Guard:
         scope["session"] = Session(reviewer, "")
         return None
 
-    def _sign_in(self, query: bytes, host: str) -> Response:
+    def _sign_in(self, query: bytes, host: str, headers: Headers) -> Response:
         token = parse_qs(query.decode("latin-1")).get("token", [""])[0]
         cookie = self.access.sign_in(token)
         if cookie is None:
             return _nobody("/")
-        answer = RedirectResponse("/", status_code=303)
+        answer: Response = RedirectResponse("/", status_code=303)
+        if headers.get("sec-fetch-site") == "cross-site":  # a redirect would be the other page's: without our cookie
+            answer = HTMLResponse(_ONWARD)
         secure = host in self.access.https
         answer.set_cookie(self.access.cookie, cookie, httponly=True, samesite="strict", path="/", secure=secure)
         return answer

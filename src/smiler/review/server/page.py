@@ -9,8 +9,16 @@ from smiler.review.server.guard import refusal
 
 BUILT = Path(__file__).parents[1] / "page"
 INDEX = "index.html"
-NOT_BUILT = "The review page is not built: run npm ci and npm run build in the folder web, then start again."
+NOT_BUILT = (
+    "This smiler has no review page. In a clone, with node and npm: make page (and pip install . again, unless smiler "
+    "runs from the clone); else install a wheel that has it."
+)
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".wasm": "application/wasm"}
+
+
+def is_built(folder: Path = BUILT) -> bool:
+    """Whether there is a page at all."""
+    return (folder / INDEX).is_file()
 
 
 class Page:

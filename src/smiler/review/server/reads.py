@@ -93,6 +93,7 @@ def _progress(room: Room, found: list[Candidate]) -> shapes.Progress:
         repeated=len(alike),
         alike=round(fmean(alike), 3) if alike else None,
         trouble=desk.sheet.trouble or None,
+        edits=[shapes.EditOut(**edit.to_json()) for edit in desk.edits.open()],
     )
 
 

@@ -70,7 +70,7 @@ class Room:
         self.desk, self.seed, self._repeats = desk, seed, repeats
         self._gain: tuple[int, Gain] = (-1, Gain())
         self.leases, self.drafts, self.handed = Leases(), Drafts(desk.folder), Handed()
-        self._secret = desk.ledger.secret
+        self._id_key = desk.keys.derived("ids of cases")
         self._ids: dict[str, str] = {}
         self._later = Timer(0, self._read)
 
@@ -84,7 +84,7 @@ class Room:
 
     def id_of(self, case: str) -> str:
         """The opaque id of a case."""
-        return hmac.new(self._secret, case.encode(), hashlib.sha256).hexdigest()[:16]
+        return hmac.new(self._id_key, case.encode(), hashlib.sha256).hexdigest()[:16]
 
     def case_of(self, opaque: str) -> str:
         """The case of an opaque id; 404 for any other."""

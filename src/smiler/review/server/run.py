@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
+from smiler.domain.checks import check_number
 from smiler.domain.errors import BadInput
 from smiler.review.desk import Desk
 from smiler.review.order import coming
 from smiler.review.repeats import SHARE
 from smiler.review.server.app import make_app
+from smiler.review.server.connections import Patience, patient
 from smiler.review.server.guard import LABEL, Access
 from smiler.review.server.page import BUILT
 from smiler.review.server.room import Room
@@ -29,6 +31,7 @@ class ServeOptions:
 
     port 0: the cohort's usual one if it is free, so that pages which are open find the server again; else any.
     public_url: under which reviewers reach the server, if that is another one: a proxy's.
+    patience: how long a client may take.
     repeats: the share of decided proposals that come a second time, see `repeats`.
     """
 
@@ -40,6 +43,11 @@ class ServeOptions:
     monailabel: bool = False
     repeats: float = SHARE
     public_url: str = ""
+    patience: Patience = Patience()
+
+    def __post_init__(self) -> None:
+        check_number(self.port, "--port", 0, 65535, whole=True)
+        check_number(self.repeats, "--repeats", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,11 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     """Listen, with a fresh token for each reviewer."""
     listener = _listening(options.host, options.port or _usual_port(desk.cohort.folder), options.port)
     port, public = listener.getsockname()[1], public_host(options.public_url)
+    desk.keys.secret()
+    if desk.keys.trouble:
+        desk.sheet.told(desk.keys.trouble)
     names = {*_names(options.host, port), *([public] if public else [])}
-    access = Access.fresh(options.reviewers, names, desk.ledger.secret, port)
+    access = Access.fresh(options.reviewers, names, desk.keys.secret, port)
     if options.public_url.lower().startswith("https:"):
         access = replace(access, https=frozenset({public}))
     base = options.public_url.rstrip("/") or f"http://{_shown(options.host)}:{port}"
@@ -76,7 +87,10 @@ def bind(desk: Desk, options: ServeOptions) -> Bound:
     slicer = {name: f"{base}{LABEL}{token}/" for name, token in access.tokens.items() if options.monailabel}
     room, page = Room(desk, options.seed, options.repeats), options.page or BUILT
     app = make_app(room, access, page, with_monailabel=options.monailabel)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
+    config = uvicorn.Config(
+        app, http=patient(options.patience), log_level="warning", access_log=False, server_header=False,
+        timeout_keep_alive=30,
+    )  # fmt: skip
     return Bound(uvicorn.Server(config), room, listener, urls, slicer)
 
 

@@ -65,9 +65,36 @@ class OrganProgress(_Out):
     verified: int
 
 
+class EditOut(_Out):
+    """An edit of cases.csv outside of the review that changed what people had decided.
+
+    changes: cells by 'accepted -> proposed'; rows_changed: rows with another patient or image.
+    """
+
+    number: int
+    time: str
+    title: str
+    cells: int
+    cases: int
+    rows_gone: int
+    rows_changed: int
+    changes: dict[str, int]
+
+
+class UndoneOut(_Out):
+    """What an undo did. cells, rows: so many are as before; left: what was left as it is, and why."""
+
+    edit: int
+    reviewer: str
+    cells: int
+    rows: int
+    left: list[str]
+
+
 class Progress(_Out):
     """How far the review is. trouble: why cases.csv can't follow it now, or null.
 
+    edits: of cases.csv, that nobody undid or dismissed yet, oldest first.
     repeated: second answers to a proposal; alike: how far they agree with the first ones, 0 to 1.
     """
 
@@ -82,6 +109,7 @@ class Progress(_Out):
     repeated: int
     alike: float | None
     trouble: str | None
+    edits: list[EditOut]
 
 
 class QueueItem(_Out):

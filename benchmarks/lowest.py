@@ -1,0 +1,37 @@
+"""The lowest version of each dependency that pyproject.toml allows, as constraints for pip: `make check-lowest`.
+
+torch, and monai, which asks for certain versions of it, have those of constraints.txt: a machine has one torch.
+"""
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+EXTRAS = ("onnx", "tracking", "ray", "cloud", "review")
+PINNED = ("torch", "monai")
+REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<lowest>[0-9.]+)(?:,<[0-9.]+)?")
+
+
+def lowest(project: Mapping[str, Any], pins: str) -> Iterator[str]:
+    """`name==version` for each dependency of a [project] table and of its extras; `pins`: lines of constraints.txt.
+
+    ValueError for one without a lower bound.
+    """
+    extras = project["optional-dependencies"]
+    for requirement in [*project["dependencies"], *(each for extra in EXTRAS for each in extras[extra])]:
+        found = REQUIREMENT.fullmatch(requirement)
+        if not found:
+            raise ValueError(f"no lower bound: {requirement}")
+        if found["name"] not in PINNED:
+            yield f"{found['name']}=={found['lowest']}"
+    yield from (line for line in pins.splitlines() if line.partition("==")[0] in PINNED)
+
+
+if __name__ == "__main__":
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    sys.stdout.writelines(f"{line}\n" for line in lowest(table, pinned))

@@ -1,0 +1,19 @@
+"""What experts said never shrinks, and every change of it is told: random histories (`make test-histories`: 2,000)."""
+
+import os
+
+from histories import Histories
+from hypothesis import HealthCheck, Phase, settings
+
+HISTORIES = int(os.environ.get("SMILER_HISTORIES", "100"))
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=HISTORIES,
+    stateful_step_count=12,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
