@@ -117,7 +117,7 @@ class Outcome(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    dice: float
+    dice: float | None
     round: int
     validation: list[Validated]
     relabel: list[Accepted]
