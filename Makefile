@@ -16,7 +16,7 @@ LOWEST_TESTS := tests/domain tests/recipe tests/store tests/formats tests/export
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review test-histories test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-report check-lowest check-machines check-package real setup clean help
+.PHONY: page demo test test-review test-fuzz test-histories test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-report check-lowest check-machines check-package real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -52,6 +52,9 @@ test-review: $(READY) $(PAGE)   ## the tests of the review alone; those of its p
 
 test-histories: $(READY)   ## 2,000 random histories of a review: nothing that an expert said is lost; some twenty minutes
 	OMP_NUM_THREADS=1 SMILER_HISTORIES=2000 $(BIN)/python -m pytest tests/review/test_review_histories.py --timeout 0
+
+test-fuzz: $(READY)   ## 10,000 broken inputs for each reader of what strangers wrote; make test has 2,000
+	SMILER_FUZZ_INPUTS=10000 $(BIN)/python -m pytest -n 2 tests/fuzz
 
 test-gpu: $(READY)   ## what a GPU makes, against what the CPU makes
 	$(BIN)/python -m pytest tests/gpu

@@ -31,6 +31,7 @@ ABDOMINAL = (
     "inferior_vena_cava,portal_vein_and_splenic_vein"
 )
 ORGANS = "liver,spleen,stomach,pancreas,kidney_right,kidney_left,aorta,gallbladder"
+MEANS = ["--absent-means", "unannotated", "--as", "expert"]
 MINUTES = 3.0
 SMALL = ["-s", "data.spacing_xy_mm=3", "-s", "network.width=16", "-s", "sampling.patch_size=128"]
 
@@ -52,7 +53,7 @@ def import_both(work: Path) -> dict[str, Any]:
     cohort = work / "cohort"
     image, labels = "example_ct_3mm.nii.gz", "example_ct_3mm_seg_v2fast_117classes.nii.gz"
     options = ["--format", "folder", "--image", image, "--labelmap", labels, "--labels", "totalsegmentator-v2"]
-    smiler("import", example, cohort, *options, "--absent-means", "unannotated", "--organs", ORGANS)
+    smiler("import", example, cohort, *options, *MEANS, "--organs", ORGANS)
     smiler("import", DATA / "msd_task09_spleen", cohort)
     found = json.loads(smiler("audit", cohort, "--json")[0])
     smiler("audit", cohort)
@@ -69,7 +70,18 @@ def overfit(work: Path) -> dict[str, Any]:
     example = DATA / "totalsegmentator_example"
     image, labels = "example_ct_3mm.nii.gz", "example_ct_3mm_seg_v2fast_117classes.nii.gz"
     options = ["--format", "folder", "--image", image, "--labelmap", labels, "--labels", "totalsegmentator-v2"]
-    smiler("import", example, cohort, *options, "--absent-means", "unannotated", "--organs", "liver,spleen")
+    smiler(
+        "import",
+        example,
+        cohort,
+        *options,
+        "--absent-means",
+        "unannotated",
+        "--as",
+        "expert",
+        "--organs",
+        "liver,spleen",
+    )
     train = ["--method", "smile", "--time-budget", MINUTES, *SMALL]
     _, seconds = smiler("train", cohort, work / "one-run", *train)
     scores = json.loads(smiler("evaluate", work / "one-run", cohort, "--json")[0])
@@ -138,7 +150,18 @@ def four_sources(work: Path) -> dict[str, Any]:
         ("dicom", "dicom_seg_v2_117classes.nii.gz", "totalsegmentator-v2"),
     ):
         options = ["--format", "folder", "--image", image, "--labelmap", labels, "--labels", table]
-        smiler("import", example, cohort, *options, "--absent-means", "unannotated", "--organs", ABDOMINAL)
+        smiler(
+            "import",
+            example,
+            cohort,
+            *options,
+            "--absent-means",
+            "unannotated",
+            "--as",
+            "expert",
+            "--organs",
+            ABDOMINAL,
+        )
     smiler("audit", cohort, "--out", work / "audit")
     shutil.copy(work / "audit" / "coverage.png", REPOSITORY / "docs" / "pictures" / "audit.png")
     found = json.loads((work / "audit" / "audit.json").read_text())

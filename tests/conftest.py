@@ -1,20 +1,18 @@
 """What tests of several rooms share: small phantoms, made once a process."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from shared_phantoms import MOST, Phantoms
 
 from smiler.domain.cohort import Cohort
 from smiler.experiments.phantom_cohort import make_phantom_cohort
 
-MOST = 12
-
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], Cohort]:
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Phantoms:
     """Make a cohort of so many complete phantoms of 8x32x32 voxels in a folder. (All are generated once.)"""
     made = make_phantom_cohort(tmp_path_factory.mktemp("phantoms") / "all", MOST, (8, 32, 32))
 

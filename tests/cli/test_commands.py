@@ -296,7 +296,10 @@ def test_errors_say_what_to_do_on_one_screen(
 OTHERS = {
     "{run}": ("a run of smiler", "smiler predict {run} IMAGE --out MASKS"),
     "{tmp}/raw": ("what looks like a data set of nnU-Net or the Decathlon", "smiler import {tmp}/raw my-cohort"),
-    "{tmp}/ct": ("a folder of volumes, such as a.nii.gz", "smiler import {tmp}/ct my-cohort --format folder --image"),
+    "{tmp}/ct": (
+        "a folder of volumes, such as a.nii.gz",
+        "smiler import {tmp}/ct my-cohort, with --format folder --image",
+    ),
     "{tmp}/empty": ("an empty folder", "smiler import SOURCE {tmp}/empty makes a cohort there"),
     "{tmp}/gone": ("there is nothing", ""),
     "{tmp}/ct/a.nii.gz": ("a file with one volume", "smiler predict RUN {tmp}/ct/a.nii.gz --out MASKS"),
@@ -335,9 +338,8 @@ def test_what_is_no_cohort_is_called_by_its_name_with_the_next_command(
 @pytest.mark.parametrize(
     "words", [["predict", "X", "a.nii.gz", "-o", "{tmp}/o"], ["relabel", "X", "{hidden}", "{tmp}/o"]]
 )
-def test_what_is_no_run_is_called_by_its_name_with_the_next_command(
-    smiler: Smiler, places: Any, words: list[str]
-) -> None:
+def test_what_is_no_run_is_called_by_its_name_with_the_next_command(smiler: Smiler, places: Any, command: str) -> None:
+    words = command.split()
     for other, (what, do) in (OTHERS | A_COHORT).items():
         if other == "{run}":
             continue

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import pytest
 import typer.main
+from shared_phantoms import Phantoms
 
 from smiler.cli.app import app
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.export.export import EXPORTS
 from smiler.formats import FORMATS
 
@@ -64,12 +64,12 @@ def test_every_fault_names_tests_that_exist() -> None:
     assert not missing
 
 
-def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_python_runs(phantoms: Phantoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert block
     code = block[1].replace('changes=["training.steps=3000"]', TINY)
     assert code != block[1]
-    make_phantom_cohort(tmp_path / "my-cohort", 3, (8, 32, 32))
+    phantoms(tmp_path / "my-cohort", 3)
     shutil.copy(tmp_path / "my-cohort" / "images" / "phantom000.nii.gz", tmp_path / "ct.nii.gz")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from shared_phantoms import Phantoms
 
 import smiler
 from smiler.domain.cohort import Cohort
@@ -135,7 +136,7 @@ def add_one_of_each(package: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def source(phantoms: Callable[[Path, int], Cohort], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two CT, a liver in the first."""
     folder = tmp_path_factory.mktemp("registries")
     made = phantoms(folder / "phantoms", 2)

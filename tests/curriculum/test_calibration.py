@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from shared_phantoms import Phantoms
 
 from smiler.curriculum.calibration import FEWEST, _threshold, hold_out
 from smiler.curriculum.options import CurriculumOptions
 from smiler.curriculum.relabel import RelabelStep, decided
 from smiler.domain.evidence import Relations
 from smiler.domain.geometry import Geometry
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.prediction.scores import Prediction
 from smiler.sampling.draws import Plan
 from smiler.store.options import DataOptions
@@ -16,9 +16,9 @@ from smiler.store.store import Store, StoreOptions, build_store
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("calibration")
-    cohort = make_phantom_cohort(folder / "all", 8, (8, 32, 32))
+    cohort = phantoms(folder / "all", 8)
     return build_store(cohort, folder / "cache", StoreOptions(DataOptions(spacing_xy_mm="native")))
 
 

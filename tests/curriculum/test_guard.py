@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from shared_phantoms import Phantoms
 
 from smiler.curriculum.calibration import HeldOut, hold_out
 from smiler.curriculum.guard import FEWEST_PAIRS, LOWERED, Counts, Estimated, decide, guarded, shares
@@ -17,7 +18,6 @@ from smiler.curriculum.relabel import RelabelStep, propose_case
 from smiler.curriculum.rounds import Plan, fresh_network
 from smiler.domain.cohort import Cohort
 from smiler.domain.files import read_json, write_json
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.losses.options import LossOptions
 from smiler.networks.device import make_fabric, make_training_fabric
 from smiler.networks.options import NetworkOptions
@@ -32,9 +32,9 @@ GAMMA = 0.6
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("guard")
-    make_phantom_cohort(folder / "all", 12, (8, 32, 32))
+    phantoms(folder / "all", 12)
     return folder
 
 

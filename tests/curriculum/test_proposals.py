@@ -4,20 +4,20 @@ import math
 
 import numpy as np
 import pytest
+from shared_phantoms import Phantoms
 
 from smiler.curriculum.options import CurriculumOptions
 from smiler.curriculum.relabel import RelabelStep, accept_case, rule_out
 from smiler.domain.evidence import Code, Fields, Relations, derive
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.prediction.scores import Prediction
 from smiler.store.options import DataOptions
 from smiler.store.store import Store, StoreOptions, build_store
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("relabel")
-    cohort = make_phantom_cohort(folder / "all", 2, (8, 32, 32))
+    cohort = phantoms(folder / "all", 2)
     return build_store(cohort, folder / "cache", StoreOptions(DataOptions(spacing_xy_mm="native")))
 
 

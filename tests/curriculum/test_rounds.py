@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from shared_phantoms import Phantoms
 
 from smiler.curriculum.options import CurriculumOptions
 from smiler.curriculum.rounds import Plan
 from smiler.domain.cohort import Cohort
 from smiler.experiments.hide import hide
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.losses.options import LossOptions
 from smiler.networks.options import NetworkOptions
 from smiler.recipe.recipe import load_recipe
@@ -29,9 +29,9 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+def cohort(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     torch.set_num_threads(1)
-    return make_phantom_cohort(tmp_path_factory.mktemp("rounds") / "all", 4, (8, 32, 32))
+    return phantoms(tmp_path_factory.mktemp("rounds") / "all", 4)
 
 
 def model_hash(cohort: Cohort, run: Path, method: str, *changes: str) -> str:

@@ -63,7 +63,7 @@ def test_a_missing_folder_is_said_with_a_near_name(tmp_path: Path) -> None:
         ("ct.nii.gz", "a file with one volume", "smiler predict RUN {} --out MASKS"),
         ("cases.csv", "a file of a cohort", "give its folder, {parent}"),
         ("recipe.toml", "a file of a run", "give its folder, {parent}"),
-        ("scans.ZIP", "a file with images", "smiler import {} my-cohort"),
+        ("scans.ZIP", "a zip file or a DICOM file", "smiler import {} my-cohort where it holds DICOM; else unpack"),
         ("notes.txt", "a file", "give a folder"),
     ],
 )

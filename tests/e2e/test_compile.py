@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from shared_phantoms import Phantoms
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.experiments.hide import hide
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.recipe.recipe import load_recipe
 from smiler.verbs.run import RunFolder
 from smiler.verbs.train import TrainRequest, train
@@ -36,9 +36,9 @@ needs_compiler = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+def cohort(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     folder = tmp_path_factory.mktemp("compile")
-    return hide(make_phantom_cohort(folder / "all", 4, (8, 32, 32)), folder / "hidden", 0.5)
+    return hide(phantoms(folder / "all", 4), folder / "hidden", 0.5)
 
 
 class PowerCut:

@@ -1,20 +1,19 @@
 """kill -9 in training and in a curriculum round, then --resume: the same final weights, bit for bit."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+import warm
+from shared_phantoms import Phantoms
 
 from smiler.experiments.hide import hide
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.networks.checkpoint import find_checkpoint
 from smiler.verbs.run import RunFolder
 
-STEPS, ROUNDS = 24, 2
+STEPS, ROUNDS = 14, 2
 OPTIONS = (
     f"training.steps={STEPS}",
     f"curriculum.rounds={ROUNDS}",
@@ -30,9 +29,9 @@ OPTIONS = (
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cohort(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kill")
-    hide(make_phantom_cohort(folder / "all", 4, (8, 32, 32)), folder / "hidden", 0.5)
+    hide(phantoms(folder / "all", 4), folder / "hidden", 0.5)
     return folder / "hidden" / "cohort"
 
 
@@ -42,33 +41,31 @@ VOLUMES = ("--set", "network.name=unet3d", "--set", "sampling.patch_depth=16")
 @pytest.fixture(scope="module")
 def undisturbed(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
-    assert start(cohort, run).wait() == 0
+    assert warm.wait(start(cohort, run)) == 0
     return RunFolder(run)
 
 
 @pytest.fixture(scope="module")
 def undisturbed_3d(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     run = tmp_path_factory.mktemp("runs") / "undisturbed3d"
-    assert start(cohort, run, *VOLUMES).wait() == 0
+    assert warm.wait(start(cohort, run, *VOLUMES)) == 0
     return RunFolder(run)
 
 
-def start(cohort: Path, run: Path, *extra: str) -> "subprocess.Popen[bytes]":
+def start(cohort: Path, run: Path, *extra: str) -> BaseProcess:
     options = [word for option in OPTIONS for word in ("--set", option)]
-    command = [sys.executable, "-c", "from smiler.cli import main; main()", "train", str(cohort), str(run), *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, *extra], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return warm.start("train", str(cohort), str(run), *options, *extra)
 
 
-def kill_when(process: "subprocess.Popen[bytes]", run: Path, pattern: str) -> None:
+def kill_when(process: BaseProcess, run: Path, pattern: str) -> None:
     """kill -9 as soon as a file of that pattern is there."""
     deadline = time.monotonic() + 120
     while not any(run.glob(pattern)):
-        assert process.poll() is None, "the run ended before it could be killed"
+        assert process.is_alive(), "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    assert warm.wait(process) == -signal.SIGKILL
 
 
 def final_hash(run: RunFolder) -> str:
@@ -91,7 +88,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
 ) -> None:
     run = tmp_path / "killed"
     kill_when(start(cohort, run), run, pattern)
-    assert start(cohort, run, "--resume").wait() == 0
+    assert warm.wait(start(cohort, run, "--resume")) == 0
     assert final_hash(RunFolder(run)) == final_hash(undisturbed)
     assert (run / "events.jsonl").read_text().count('"event": "step"') >= ROUNDS + 1
 
@@ -101,7 +98,7 @@ def test_a_killed_run_of_a_3d_network_resumes_to_the_same_weights(
 ) -> None:
     run = tmp_path / "killed"
     kill_when(start(cohort, run, *VOLUMES), run, "rounds/1/checkpoints/step-000000[2-4].json")
-    assert start(cohort, run, "--resume").wait() == 0
+    assert warm.wait(start(cohort, run, "--resume")) == 0
     assert final_hash(RunFolder(run)) == final_hash(undisturbed_3d)
 
 
@@ -112,31 +109,21 @@ def test_sigterm_stops_with_a_checkpoint_and_resumes(cohort: Path, undisturbed: 
     while not (run / "recipe.toml").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.3)
-    process.send_signal(signal.SIGTERM)
-    code = process.wait()
+    process.terminate()
+    code = warm.wait(process)
     if code == 130:  # stopped in training: a checkpoint is there, wherever it was
         assert any(
             find_checkpoint(run / name) for name in ("checkpoints", "rounds/1/checkpoints", "rounds/2/checkpoints")
         )
-    assert start(cohort, run, "--resume").wait() == 0
+    assert warm.wait(start(cohort, run, "--resume")) == 0
     assert final_hash(RunFolder(run)) == final_hash(undisturbed)
 
 
-def test_a_changed_cohort_is_not_resumed(cohort: Path, undisturbed: RunFolder, tmp_path: Path) -> None:
-    other = hide(make_phantom_cohort(tmp_path / "other", 4, (8, 32, 32), seed=5), tmp_path / "hidden", 0.5)
-    process = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from smiler.cli import main; main()",
-            "train",
-            str(other.folder),
-            str(undisturbed.path),
-            "--resume",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 2
-    assert "the cohort has changed since the run began" in process.stderr
+def test_a_changed_cohort_is_not_resumed(
+    cohort: Path, undisturbed: RunFolder, phantoms: Phantoms, tmp_path: Path
+) -> None:
+    other = hide(phantoms(tmp_path / "other", 4), tmp_path / "hidden", 0.5, seed=5)
+    output = tmp_path / "told"
+    words = ("train", str(other.folder), str(undisturbed.path), "--resume")
+    assert warm.wait(warm.start(*words, output=output)) == 2
+    assert "the cohort has changed since the run began" in output.read_text()

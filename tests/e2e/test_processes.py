@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from shared_phantoms import Phantoms
 
 from smiler.domain.files import read_json
 from smiler.experiments.hide import hide
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.store.arrays import open_array
 from smiler.training.events import read_events
 from smiler.verbs.run import RunFolder
@@ -32,9 +32,9 @@ OPTIONS = (
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cohort(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
-    hide(make_phantom_cohort(folder / "all", 12, (8, 32, 32)), folder / "hidden", 0.5)
+    hide(phantoms(folder / "all", 12), folder / "hidden", 0.5)
     return folder / "hidden" / "cohort"
 
 

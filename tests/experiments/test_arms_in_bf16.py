@@ -1,11 +1,12 @@
 """Arms of a sweep in bf16, on a liver and the tumour within it: each trains, relabels and tells its risks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from shared_phantoms import Phantoms
 
 from smiler.domain.cohort import Cohort
 from smiler.experiments.arms import ARMS
@@ -41,7 +42,7 @@ RISKS = {
 
 
 @pytest.fixture(scope="module")
-def cohorts(phantoms: Callable[[Path, int], Cohort], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def cohorts(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """What is left of the annotations, and all of them."""
     folder = tmp_path_factory.mktemp("nested")
     complete = phantoms(folder / "complete", 4)

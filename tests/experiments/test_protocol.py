@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from shared_phantoms import Phantoms
 
 from smiler.domain.cells import UNANNOTATED, Status, annotated
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Silent
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.experiments.protocol import complete_cases, hide_fold, make_folds
 from smiler.experiments.sweep import Key
 
@@ -55,8 +55,8 @@ def test_only_complete_cases_are_used_and_too_few_are_refused_with_what_is_neede
         complete_cases(partly, 3, Silent())
 
 
-def test_training_and_validation_patients_are_masked_alike_and_apart(tmp_path: Path) -> None:
-    cohort = make_phantom_cohort(tmp_path / "all", 10, (8, 32, 32))
+def test_training_and_validation_patients_are_masked_alike_and_apart(phantoms: Phantoms, tmp_path: Path) -> None:
+    cohort = phantoms(tmp_path / "all", 10)
     fold = make_folds(cohort, 2, 0.4, seed=0)[0]
     masked = hide_fold(cohort, fold, 0.5, 0, tmp_path / "masked")
     train = Cohort.open(masked.train)

@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from proc import needs_proc, needs_ray, workers_of
+from shared_phantoms import Phantoms
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.experiments.arms import ARMS
 from smiler.experiments.jobs import LocalJobs, run_trials
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.experiments.ray_jobs import RayJobs
 from smiler.experiments.results import write_results
 from smiler.experiments.sweep import Key, SweepOptions, run_sweep, trial_of
@@ -42,8 +43,8 @@ ORGANS = ("liver", "spleen")
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    return make_phantom_cohort(tmp_path_factory.mktemp("sweep") / "cohort", 12, (8, 32, 32))
+def cohort(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return phantoms(tmp_path_factory.mktemp("sweep") / "cohort", 12)
 
 
 def options(**changes: object) -> SweepOptions:
@@ -159,16 +160,23 @@ def wait_for(process: "subprocess.Popen[str]", out: Path, pattern: str) -> Path:
 
 
 def test_killed_and_called_again_it_comes_to_the_same(cohort: Cohort, out: Path, tmp_path: Path) -> None:
-    words = ("--alphas", "0,.5", "--methods", ",".join(ARMS_RUN))
+    words = ("--alphas", ".5", "--methods", "baseline,smiler-guarded")
     with start(cohort, tmp_path / "again", *words) as first:
         wait_for(first, tmp_path / "again", "trials/**/outcome.json")
         first.kill()  # its processes must notice by themselves, and let go of their trials
     with start(cohort, tmp_path / "again", *words) as second:
         told = second.communicate(timeout=280)
     assert second.returncode == 0, told
-    ours, theirs = json.loads(told[0]), json.loads((out / "summary.json").read_text())
-    assert ours["arms"] == theirs["arms"]
+    same_as_undisturbed(json.loads(told[0]), out)
+
+
+def same_as_undisturbed(ours: dict[str, Any], out: Path) -> None:
+    """Of the arms and shares that were run again every number is the same, and nothing failed."""
+    theirs = json.loads((out / "summary.json").read_text())
     assert not ours["failed"]
+    assert ours["arms"] == {
+        arm: {alpha: theirs["arms"][arm][alpha] for alpha in cells} for arm, cells in ours["arms"].items()
+    }
 
 
 @needs_ray
@@ -186,11 +194,7 @@ def test_over_ray_it_comes_to_the_same_and_a_killed_trial_goes_on(cohort: Cohort
     assert process.returncode == 0, told
     assert trial / "checkpoints" in {path.parent for path in done}
     assert {path: path.stat().st_mtime_ns for path in done} == done
-    ours, theirs = json.loads(told[0]), json.loads((out / "summary.json").read_text())
-    assert not ours["failed"]
-    assert ours["arms"] == {
-        arm: {alpha: theirs["arms"][arm][alpha] for alpha in cells} for arm, cells in ours["arms"].items()
-    }
+    same_as_undisturbed(json.loads(told[0]), out)
 
 
 def not_again(out: Path, killed: Path) -> dict[Path, int]:

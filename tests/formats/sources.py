@@ -14,6 +14,8 @@ from smiler.formats import ImportOptions
 from smiler.formats.importing import import_into
 
 ABSENT = ImportOptions(absent_means="absent")
+EXPERT = ImportOptions(taken_as="expert")
+"""What must be said of layouts that are a program's, too."""
 ABDOMINAL = (
     *("spleen", "kidney_right", "kidney_left", "gallbladder", "liver", "stomach", "pancreas", "adrenal_right"),
     *("adrenal_left", "aorta", "inferior_vena_cava", "portal_vein_and_splenic_vein"),

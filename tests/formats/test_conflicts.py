@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from sources import msd, nnunet, refusal, totalsegmentator, volume
+from sources import EXPERT, msd, nnunet, refusal, totalsegmentator, volume
 from test_layouts import make
 
 from smiler.audit.audit import audit_cohort
@@ -28,7 +28,7 @@ def noise(path: Path, seed: int, axes: str = "LPS") -> None:
 def test_kidneys_joined_in_one_source_and_split_in_another(tmp_path: Path) -> None:
     import_into(make("kits", tmp_path / "kits", (1,)), tmp_path / "cohort")
     split = totalsegmentator(tmp_path / "ts", {"s1": {"kidney_left": [1], "kidney_right": [0, 1]}})
-    report = import_into(split, tmp_path / "cohort")
+    report = import_into(split, tmp_path / "cohort", EXPERT)
     (text,) = [text for text in report.conflicts if "kidney" in text]
     assert "kidney is drawn as one in case_00001 and as kidney_left, kidney_right in s1" in text
     cohort = Cohort.open(tmp_path / "cohort")
@@ -37,8 +37,10 @@ def test_kidneys_joined_in_one_source_and_split_in_another(tmp_path: Path) -> No
 
 
 def test_portal_vein_with_and_without_the_splenic_vein(tmp_path: Path) -> None:
-    import_into(totalsegmentator(tmp_path / "a", {"a": {"portal_vein_and_splenic_vein": [1]}}), tmp_path / "cohort")
-    report = import_into(totalsegmentator(tmp_path / "b", {"b": {"portalvein": [1]}}), tmp_path / "cohort")
+    import_into(
+        totalsegmentator(tmp_path / "a", {"a": {"portal_vein_and_splenic_vein": [1]}}), tmp_path / "cohort", EXPERT
+    )
+    report = import_into(totalsegmentator(tmp_path / "b", {"b": {"portalvein": [1]}}), tmp_path / "cohort", EXPERT)
     assert any("portal_vein_and_splenic_vein is drawn as one in a" in text for text in report.conflicts)
 
 

@@ -98,6 +98,28 @@ def test_a_part_of_a_multi_frame_object_is_missing(tmp_path: Path) -> None:
     refused(folder, "slices of the series are missing", "1 of 2 parts of a multi-frame object")
 
 
+def test_a_dicomdir_lists_more_images_than_are_there(tmp_path: Path) -> None:
+    made = Slices(ct())
+    made.write(tmp_path / "s" / "CT")
+    (tmp_path / "s" / "CT" / "image_6").unlink()
+    ds = made.dataset(0)
+    del ds.PixelData
+    ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    del ds.SOPClassUID
+    series = Dataset()
+    series.DirectoryRecordType, series.SeriesInstanceUID = "SERIES", made.series
+    ds.DirectoryRecordSequence = [series]
+    for k in range(7):
+        image = Dataset()
+        image.DirectoryRecordType = "IMAGE"
+        image.ReferencedSOPInstanceUIDInFile = made.dataset(k).SOPInstanceUID
+        ds.DirectoryRecordSequence.append(image)
+    ds.save_as(tmp_path / "s" / "DICOMDIR", enforce_file_format=True)
+    refused(tmp_path / "s", "slices of the series are missing", "1 images that the DICOMDIR lists are not there")
+    made.write(tmp_path / "s" / "CT")
+    assert read_ct(tmp_path / "s").notes == ()
+
+
 def test_masks_tell_that_slices_are_missing(tmp_path: Path) -> None:
     made = Slices(ct())
     made.write(tmp_path / "src" / "ct")

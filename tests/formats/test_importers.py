@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from sources import ABSENT, MAKE, files_of, ledger, msd, nnunet, plain, refusal, totalsegmentator, volume
+from sources import ABSENT, EXPERT, MAKE, files_of, ledger, msd, nnunet, plain, refusal, totalsegmentator, volume
 
 from smiler.domain.cells import SliceRange
 from smiler.domain.cohort import Cohort
@@ -52,13 +52,13 @@ def test_a_mask_without_a_voxel_is_absent_or_unannotated_as_the_user_says(name: 
     for path in files_of(source, "p2"):
         volume(path)
     cohort = tmp_path / "cohort"
-    text = refusal(source, cohort)
+    text = refusal(source, cohort, EXPERT)
     assert "declared organs without a voxel: absent, or did nobody look?; got 1 (case organ): p2 liver; do:" in text
     assert "--absent-means absent if" in text
     assert "--absent-means unannotated if" in text
-    import_into(source, cohort, ABSENT)
+    import_into(source, cohort, ImportOptions(absent_means="absent", taken_as="expert"))
     assert str(Cohort.open(cohort).case("p2").cell("liver")) == "absent"
-    import_into(source, tmp_path / "other", ImportOptions(absent_means="unannotated"))
+    import_into(source, tmp_path / "other", ImportOptions(absent_means="unannotated", taken_as="expert"))
     assert str(Cohort.open(tmp_path / "other").case("p2").cell("liver")) == ""
 
 
@@ -67,7 +67,7 @@ def test_files_of_a_mac_and_hidden_ones_are_skipped(name: str, tmp_path: Path) -
     source = MAKE[name](tmp_path / "src", ["a"])
     for folder in [p for p in source.rglob("*") if p.is_dir()]:
         (folder / "._a.nii.gz").write_bytes(b"shadow")
-    assert import_into(source, tmp_path / "cohort").added == ("a",)
+    assert import_into(source, tmp_path / "cohort", EXPERT).added == ("a",)
 
 
 @pytest.mark.parametrize("name", MAKE)
@@ -189,7 +189,7 @@ NAMES = ["pat 1", "pat_1", "pat  1", "肝臓 01", "Müller (CT)", "Ю", "a.b-c",
 @pytest.mark.parametrize("name", ["nnunet", "msd", "totalsegmentator", "folder"])
 def test_a_name_that_is_no_case_id_becomes_one_of_its_own_and_is_noted(name: str, tmp_path: Path) -> None:
     source, cohort = MAKE[name](tmp_path / "src", NAMES), tmp_path / "cohort"
-    report = import_into(source, cohort)
+    report = import_into(source, cohort, EXPERT)
     assert set(report.added) == {
         *("pat_1-bea76e34", "pat_1", "pat_1-1497a0a5", "01-eb6ec8ad", "Muller_CT-e1e6cf6f", "case-595e4481"),
         *("a.b-c", "copy-780dc199"),
@@ -199,7 +199,7 @@ def test_a_name_that_is_no_case_id_becomes_one_of_its_own_and_is_noted(name: str
     images = {case.id: case.image for case in Cohort.open(cohort)}
     assert "肝臓 01" in images["01-eb6ec8ad"]
     assert all(case.patient == case.id and str(case.cell("liver")) for case in Cohort.open(cohort))
-    more = import_into(MAKE[name](tmp_path / "more", ["x", *NAMES]), tmp_path / "other")
+    more = import_into(MAKE[name](tmp_path / "more", ["x", *NAMES]), tmp_path / "other", EXPERT)
     assert set(report.added) < set(more.added)  # the same id, whatever lies beside it
 
 
@@ -302,7 +302,7 @@ def test_totalsegmentator_a_missing_file_is_unannotated(tmp_path: Path) -> None:
     masks = {"s1": {"liver": [1], "kidney_left": [1]}, "s2": {"liver": [255], "gallbladder": []}, "s3": {}}
     source = totalsegmentator(tmp_path / "src", masks)
     (source / "notes").mkdir()
-    report = import_into(source, tmp_path / "cohort", ABSENT)
+    report = import_into(source, tmp_path / "cohort", ImportOptions(absent_means="absent", taken_as="expert"))
     assert ledger(tmp_path / "cohort", source) == (
         "case,patient,image,kidney_left,liver,gallbladder\n"
         "s1,s1,SRC/s1/ct.nii.gz,SRC/s1/segmentations/kidney_left.nii.gz,SRC/s1/segmentations/liver.nii.gz,\n"
@@ -310,7 +310,7 @@ def test_totalsegmentator_a_missing_file_is_unannotated(tmp_path: Path) -> None:
         "s3,s3,SRC/s3/ct.nii.gz,,,\n"
     )
     assert report.notes == ("s3: no organ is annotated",)
-    assert import_into(source / "s1", tmp_path / "one").added == ("s1",)
+    assert import_into(source / "s1", tmp_path / "one", EXPERT).added == ("s1",)
 
 
 def test_totalsegmentator_refusals(tmp_path: Path) -> None:
@@ -328,7 +328,8 @@ def test_totalsegmentator_refusals(tmp_path: Path) -> None:
 def test_only_wanted_organs_are_read(tmp_path: Path) -> None:
     source = totalsegmentator(tmp_path / "src", {"s1": {"liver": [1], "tumor": [1], "spleen": [1]}})
     (source / "s1" / "segmentations" / "spleen.nii.gz").write_bytes(b"damaged")
-    assert import_into(source, tmp_path / "cohort", ImportOptions(organs=("Liver",))).organs_added == ("liver",)
+    options = ImportOptions(organs=("Liver",), taken_as="expert")
+    assert import_into(source, tmp_path / "cohort", options).organs_added == ("liver",)
 
 
 def test_more_organs_than_a_cohort_holds(tmp_path: Path) -> None:
@@ -429,7 +430,7 @@ def test_capitals_in_an_ending_and_another_ending_make_no_difference(name: str, 
 
 
 def ledger_of(source: Path, cohort: Path) -> str:
-    import_into(source, cohort, ABSENT)
+    import_into(source, cohort, ImportOptions(absent_means="absent", taken_as="expert"))
     return ledger(cohort, source).replace(".nii\n", ".nii.gz\n").replace(".NII.GZ\n", ".nii.gz\n")
 
 
@@ -517,3 +518,17 @@ def test_organs_of_a_whole_label_table_are_chosen_by_the_names_of_its_authors(tm
     case = Cohort.open(tmp_path / "cohort").case("a")
     cells = {key: str(cell).rpartition("#")[2] for key, cell in case.cells.items()}
     assert cells == {"lung_upper_lobe_left": "10", "vertebrae_l5": "27", "rib_7_left": "98", "adrenal_left": "absent"}
+
+
+def test_a_source_of_another_format_than_said_is_called_by_its_name(tmp_path: Path) -> None:
+    source = plain(tmp_path / "src", ["a"])
+    for fmt, what in (("dicom", "the source has no cases"), ("nnunet", "the format needs a dataset.json")):
+        text = refusal(source, tmp_path / "cohort", fmt=fmt)
+        assert text == f"SRC: {what}; got a folder of images and masks; do: smiler import SRC my-cohort --format folder"
+    (tmp_path / "ct").mkdir()
+    image = volume(tmp_path / "ct" / "x.nii.gz")
+    assert refusal(tmp_path / "ct", tmp_path / "cohort").startswith(
+        "SRC: no data set that is known; got a folder of volumes, such as x.nii.gz; do: smiler import SRC my-cohort"
+    )
+    assert "no data set that is known; got a file with one volume" in refusal(image, tmp_path / "cohort")
+    assert "do: did you mean" in refusal(tmp_path / "srcc", tmp_path / "cohort")

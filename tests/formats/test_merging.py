@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sources import ABDOMINAL, MAKE, ledger, msd, nnunet, plain, refusal, volume
+from sources import ABDOMINAL, EXPERT, MAKE, ledger, msd, nnunet, plain, refusal, volume
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
@@ -19,7 +19,7 @@ def test_two_sources_merge_by_organ(tmp_path: Path) -> None:
     cohort = tmp_path / "cohort"
     first = MAKE["totalsegmentator"](cohort / "data", ["s1"])
     second = msd(tmp_path / "src", {"p7_1": [1, 2], "p7_2": [1, 2]}, {"1": "liver", "2": "cancer"})
-    assert import_into(first, cohort) == ImportReport(("s1",), ("liver",), (), ())
+    assert import_into(first, cohort, EXPERT) == ImportReport(("s1",), ("liver",), (), ())
     seen: list[str] = []
     report = import_into(second, cohort, ImportOptions(patient_pattern=r"^(p\d+)_"), on_case=seen.append)
     assert report == ImportReport(("p7_1", "p7_2"), ("liver_tumor",), (), ())
@@ -197,6 +197,7 @@ def test_real_cts_with_different_organs_make_one_cohort(tmp_path: Path) -> None:
         labels=label_table("totalsegmentator-v2"),
         organs=ABDOMINAL,
         absent_means="unannotated",
+        taken_as="expert",
     )
     import_into(DATA / "totalsegmentator_example", tmp_path, options, "folder")
     report = import_into(DATA / "msd_task09_spleen", tmp_path)

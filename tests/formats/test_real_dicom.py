@@ -35,7 +35,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     import_into(DATA / "msd_task09_spleen", folder)
     for image, (labels, table) in MAPS.items():
         said = {"images": Path(image), "labelmaps": Path(labels), "labels": label_table(table)}
-        chosen = ImportOptions(absent_means="unannotated", organs=ABDOMINAL, **said)
+        chosen = ImportOptions(absent_means="unannotated", organs=ABDOMINAL, taken_as="expert", **said)
         import_into(EXAMPLE, folder, chosen, "folder")
     return Cohort.open(folder)
 

@@ -147,6 +147,12 @@ def test_a_mask_of_another_cts_size_is_refused_or_kept_for_the_audit(name: str, 
     )
 
 
+def test_a_mask_with_its_axes_exchanged_is_of_another_size(tmp_path: Path) -> None:
+    source = nnunet(tmp_path / "src", {"a": [1]}, {"liver": 1})
+    write(source / "labelsTr" / "a.nii.gz", (5, 4, 6), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    assert "sizes differ: mask SPL (6, 4, 5)" in refusal(source, tmp_path / "cohort")
+
+
 def test_a_mask_that_is_only_shifted_is_imported_with_a_note(tmp_path: Path) -> None:
     source = nnunet(tmp_path / "src", {"a": [1], "b": [1]}, {"liver": 1})
     shifted = np.diag([-1.0, -1.0, 2.0, 1.0])

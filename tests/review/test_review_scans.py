@@ -4,10 +4,12 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 from reviewing import serving
 
 from smiler.domain.cohort import Cohort
-from smiler.formats.volumes import CT
+from smiler.formats.nifti import write_ct
+from smiler.formats.volumes import CT, read_ct
 from smiler.review.scans import Scans
 
 PATIENCE = 20
@@ -43,6 +45,18 @@ def test_a_ct_at_hand_is_given_while_another_one_is_read(folder: Path) -> None:
     assert given == [at_hand.content]
     go_on.set()
     reading.join()
+
+
+def test_a_ct_that_is_not_in_hu_is_told_once_and_shown_as_it_is(folder: Path) -> None:
+    cohort, told = Cohort.open(folder), list[str]()
+    scans, (one, other, *_) = Scans(told.append), cohort.cases
+    ct = read_ct(cohort.image_path(one))
+    write_ct(cohort.image_path(one), (ct.hu + 1024).astype(np.int16), ct.grid)
+    for case in (one, other):
+        assert scans.image(cohort, case).content
+        assert scans.own_image(cohort, case).content
+    (line,) = told
+    assert line.startswith(f"case {one.id}, file {one.image}: the grey values are not HU (values from ")
 
 
 def test_who_asks_for_the_same_ct_at_once_shares_one_reading(folder: Path) -> None:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from shared_phantoms import Phantoms
 from tiny_runs import TINY
 
 from smiler.domain.cells import Status
 from smiler.domain.cohort import Cohort
 from smiler.domain.judged import read_judged
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.recipe.recipe import load_recipe
 from smiler.verbs.relabel import RelabelRequest, relabel
 from smiler.verbs.run import open_model, trained_on
@@ -19,8 +19,8 @@ CASES, SHARE = 6, 0.3
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    return make_phantom_cohort(tmp_path_factory.mktemp("held") / "all", CASES, (8, 32, 32))
+def cohort(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return phantoms(tmp_path_factory.mktemp("held") / "all", CASES)
 
 
 def learned(cohort: Cohort, run: Path, *changes: str) -> Pairs:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from shared_phantoms import Phantoms
 from tiny_runs import TINY
 
 from smiler.curriculum.calibration import hold_out
@@ -12,7 +13,6 @@ from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.progress import Silent
 from smiler.experiments.hide import hide
-from smiler.experiments.phantom_cohort import make_phantom_cohort
 from smiler.networks.device import make_fabric
 from smiler.recipe.recipe import Recipe, load_recipe
 from smiler.verbs.run import RunFolder
@@ -20,15 +20,15 @@ from smiler.verbs.train import TrainRequest, open_store, plan_of, steps_within, 
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+def cohort(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     folder = tmp_path_factory.mktemp("budget")
-    hide(make_phantom_cohort(folder / "all", 6, (8, 32, 32)), folder / "hidden", 0.5)
+    hide(phantoms(folder / "all", 6), folder / "hidden", 0.5)
     return Cohort.open(folder / "hidden" / "cohort")
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    return make_phantom_cohort(tmp_path_factory.mktemp("full") / "all", 6, (8, 32, 32))
+def full(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return phantoms(tmp_path_factory.mktemp("full") / "all", 6)
 
 
 def recipe(method: str, *changes: str) -> Recipe:

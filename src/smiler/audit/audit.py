@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from smiler.audit.case import AuditOptions, CaseAudit, Coverage, audit_case
+from smiler.audit.case import AuditOptions, CaseAudit, Coverage, audit_case, coverage_of
 from smiler.audit.plausible import implausible
 from smiler.domain.cohort import LEDGER, Case, Cohort
 from smiler.domain.errors import BadInput
@@ -13,6 +13,7 @@ from smiler.domain.evidence import Code
 from smiler.domain.progress import Progress, Silent
 from smiler.formats.duplicates import duplicates, told
 from smiler.workers.base import Workers
+from smiler.workers.memory import lacking
 from smiler.workers.threads import Threads
 
 __all__ = ["Audit", "AuditOptions", "Coverage", "audit_cohort"]
@@ -122,7 +123,11 @@ class AuditCase:
 
     def __call__(self, case: Case) -> CaseAudit:
         """What was found in it."""
-        return audit_case(self.cohort, case, self.options)
+        try:
+            with lacking(self.where(case)):
+                return audit_case(self.cohort, case, self.options)
+        except BadInput as error:  # other cases may need less
+            return CaseAudit(case.id, coverage_of(self.cohort, case), faults=(error,))
 
     def where(self, case: Case) -> str:
         """How an error names it."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, Faults
 from smiler.domain.evidence import Code, Relations
 from smiler.domain.geometry import Geometry
+from smiler.formats.grey_values import GreyValues
 from smiler.formats.labels import LabelOptions, read_case_labels
-from smiler.formats.volumes import CT, ReadOptions, read_ct, read_header, read_labels
+from smiler.formats.volumes import CT, Grid, ReadOptions, glance, read_ct, read_labels
 
 
 class AuditOptions(BaseModel, frozen=True, extra="forbid"):
@@ -78,12 +80,17 @@ class CaseAudit:
 
 
 def audit_case(cohort: Cohort, case: Case, options: AuditOptions) -> CaseAudit:
-    """Read a case's image header (with `deep` its voxels) and every mask; faults are gathered, never raised."""
+    """Read a few slices of a case's image (with `deep` all) and every mask; faults are gathered, never raised."""
     look = _Look(cohort, case, options)
     geometry = look.image()
     counts = look.masks(geometry) if geometry else look.masks_alone()
-    coverage = {key: Coverage.of(case.cell(key)) for key in cohort.organs.keys}
-    return CaseAudit(case.id, coverage, counts, tuple(look.faults), tuple(look.notes), look.shapes, geometry)
+    found = (counts, tuple(look.faults), tuple(look.notes), look.shapes, geometry)
+    return CaseAudit(case.id, coverage_of(cohort, case), *found)
+
+
+def coverage_of(cohort: Cohort, case: Case) -> dict[str, Coverage]:
+    """What the ledger says of each organ."""
+    return {key: Coverage.of(case.cell(key)) for key in cohort.organs.keys}
 
 
 @dataclass
@@ -102,13 +109,23 @@ class _Look:
         """Where the CT's voxels lie, or None if the file can't be used."""
         path, where = self.cohort.image_path(self.case), f"case {self.case.id}, image, file {self.case.image}"
         try:
-            found = (read_ct if self.options.deep else read_header)(path, self.options.reading)
-            self.hu = found.hu if isinstance(found, CT) else None
+            found, values = self._values(path)
         except BadInput as error:
             self.faults.append(_at(where, error))
             return None
         self.notes += [f"{where}: {note}" for note in found.notes]
+        try:
+            self.notes += [f"{where}: {note}" for note in values.notes(self.options.reading, where)]
+        except BadInput as error:
+            self.faults.append(error)
         return found.geometry
+
+    def _values(self, path: Path) -> tuple[CT | Grid, GreyValues]:
+        if not self.options.deep:
+            return glance(path, self.options.reading)
+        found = read_ct(path, self.options.reading)
+        self.hu = found.hu
+        return found, GreyValues.of(found.hu)
 
     def masks(self, geometry: Geometry) -> dict[str, Count]:
         """Per organ, what its masks hold; empty with any fault."""

@@ -39,3 +39,7 @@ def _root(
 
         typer.echo(f"smiler {tool_version()}")
         raise typer.Exit
+
+    from smiler.workers.memory import check_limit
+
+    check_limit()

@@ -47,6 +47,10 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
     absent_means: Annotated[
         str, typer.Option(help="A label without any voxel in a case means: absent, unannotated, or ask.")
     ] = "ask",
+    taken_as: Annotated[
+        str,
+        typer.Option("--as", help="The masks are by: expert (drawn or accepted), proposals (a program's), or ask."),
+    ] = "ask",
     organs: Annotated[str, typer.Option(help="Import only these organs, separated by commas.")] = "",
     image: Annotated[Path | None, typer.Option(help="folder format: image file or folder of images.")] = None,
     labelmap: Annotated[Path | None, typer.Option(help="folder format: label map file or folder of them.")] = None,
@@ -87,6 +91,7 @@ def import_(  # noqa: PLR0913  one option each for what a layout can't say itsel
 
     values: dict[str, Any] = {
         "absent_means": absent_means,
+        "taken_as": taken_as,
         "organs": split(organs),
         "labels": label_table(labels) if labels else {},
         "images": image,

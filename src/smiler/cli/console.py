@@ -110,5 +110,6 @@ def safe(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output, for scripts."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """JSON on standard output, for scripts; where that can't hold every character, as ASCII (Windows: cp1252)."""
+    plain = "utf" not in (sys.stdout.encoding or "utf-8").lower()
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=plain) + "\n")

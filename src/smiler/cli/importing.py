@@ -8,26 +8,37 @@ import typer
 from pydantic import ValidationError
 
 from smiler.cli.console import Bars, err, out, safe
-from smiler.domain.errors import BadInput
+from smiler.domain.errors import BadInput, Faults
 from smiler.formats.base import ImportOptions
 from smiler.formats.importing import Ambiguous, ImportReport, import_into
+from smiler.formats.makers import Unattributed
 
 
 def import_asking(
     source: Path, cohort: Path, values: Mapping[str, Any], format_name: str | None, *, ask: bool
 ) -> ImportReport:
-    """Import; where it is ambiguous and a person is there, ask once and go on."""
-    bars = Bars()
-    try:
-        report = import_into(source, cohort, _options(values), format_name)
-    except Ambiguous as error:
-        if not ask:
-            raise
-        err.print(safe(str(error)))
-        answer = typer.prompt("What does a label without a voxel mean in these cases? (absent/unannotated)")
-        report = import_into(source, cohort, _options({**values, "absent_means": answer.strip()}), format_name)
-    _tell(report, cohort, bars)
-    return report
+    """Import; where only the user can tell something and a person is there, ask once for each and go on."""
+    bars, values = Bars(), dict(values)
+    while True:
+        try:
+            report = import_into(source, cohort, _options(values), format_name)
+        except BadInput as error:
+            questions = error.faults if isinstance(error, Faults) else (error,)
+            if not ask or not all(isinstance(fault, (Ambiguous, Unattributed)) for fault in questions):
+                raise
+            for fault in questions:
+                name, question = _QUESTIONS[type(fault)]
+                err.print(safe(str(fault)))
+                values[name] = typer.prompt(question).strip()
+        else:
+            _tell(report, cohort, bars)
+            return report
+
+
+_QUESTIONS = {
+    Ambiguous: ("absent_means", "What does a label without a voxel mean in these cases? (absent/unannotated)"),
+    Unattributed: ("taken_as", "Who are these masks by? (expert/proposals)"),
+}
 
 
 def _options(values: Mapping[str, Any]) -> ImportOptions:
@@ -35,7 +46,7 @@ def _options(values: Mapping[str, Any]) -> ImportOptions:
         return ImportOptions(**values)
     except ValidationError as error:
         row = error.errors()[0]
-        name = "--" + "-".join(str(part) for part in row["loc"]).replace("_", "-")
+        name = "--" + "-".join(str(part) for part in row["loc"]).replace("_", "-").replace("taken-as", "as")
         raise BadInput(row["msg"], where=name, got=repr(row["input"])) from error
 
 

@@ -10,6 +10,9 @@ from smiler.cli.cohorts import Change, CohortArgument, Json, split
 from smiler.cli.spread import Jobs, Memory, Ray, chosen
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder (or one of its checkpoint .json files).", metavar="RUN")]
+AnyGreyValues = Annotated[
+    bool, typer.Option("--any-grey-values", help="Take CT whose numbers are not HU as they are, instead of refusing.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
@@ -70,6 +73,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     largest_component: Annotated[
         bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
     ] = False,
+    any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="What runs the network; see: smiler methods.")] = "eager",
     change: Change = None,
@@ -92,7 +96,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
 
     out, options = place(out), PredictionOptions(largest_component=largest_component)
     asked = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options)
-    model, request = predict_request(run, asked, device, engine, change or ())
+    model, request = predict_request(run, asked, device, engine, _changes(change, any_grey_values))
     spread, places = chosen(jobs, ray, model.gpus, memory), [place(image) for image in images]
     done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
     if as_json:
@@ -112,6 +116,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
     review_round: Annotated[
         bool, typer.Option("--round", help="For the review: proposals tell how unsure they are; OUT may be COHORT.")
     ] = False,
+    any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
     change: Change = None,
     jobs: Jobs = None,
@@ -134,7 +139,7 @@ def relabel(  # noqa: PLR0913  how much is proposed, and by which rule
 
     out = place(out)
     asked = RelabelRequest(out, fraction, rule, review=review_round)
-    model, request = relabel_request(run, asked, device, change or ())
+    model, request = relabel_request(run, asked, device, _changes(change, any_grey_values))
     spread = chosen(jobs, ray, model.gpus, memory)
     bars = Bars(quiet=as_json)
     completed = run_relabelling(model, Cohort.open(cohort), request, bars, spread)
@@ -154,6 +159,7 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     cohort: Annotated[Path, typer.Argument(help="Cohort (or sealed truth) to measure against.", metavar="COHORT")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for scores.csv; else RUN|DIR.")] = None,
     cases: Annotated[str, typer.Option(help="Only these cases, separated by commas.")] = "",
+    any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
     jobs: Jobs = None,
     ray: Ray = "",
@@ -187,10 +193,15 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     with claiming(path.parent) if out or predicted.is_dir() else nullcontext():
         if path.is_dir():
             raise BadInput("a folder lies where the scores would", where=str(path), do="choose another one with --out")
-        scores = run_evaluation(predicted, truth, device, bars, spread)
+        scores = run_evaluation(predicted, truth, device, bars, spread, any_grey_values=any_grey_values)
         write_scores(path, scores)
     if as_json:
         print_json({**to_json(scores), "notes": bars.notes})
     else:
         show(scores, console)
         console.print(f"every patient and organ: {path}")
+
+
+def _changes(change: list[str] | None, any_grey_values: bool) -> list[str]:
+    """The recipe's options that are read otherwise than in the run."""
+    return [*(change or ()), *(["reading.grey_values=any"] if any_grey_values else [])]

@@ -18,7 +18,8 @@ import torch
 from smiler.curriculum.calibration import HeldOut
 from smiler.curriculum.relabel import RelabelStep, accept_case, predict_case
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json, write_json
+from smiler.domain.files import write_json
+from smiler.domain.shaped import as_shape, read_as
 from smiler.prediction.model import Model
 from smiler.store.store import Store
 
@@ -68,12 +69,11 @@ def guarded(
 def _estimated(path: Path, asked: Mapping[str, Any]) -> dict[str, Estimated] | None:
     """What was estimated for the same before; None where there is nothing, or it is damaged."""
     try:
-        old = read_json(path) if path.exists() else {}
-        if all(old.get(key) == value for key, value in asked.items()):
-            return {row["organ"]: Estimated(**row) for row in old["organs"]}
-    except (BadInput, AttributeError, KeyError, TypeError):
-        pass
-    return None
+        old = read_as(path, dict[str, Any])
+        rows = as_shape(old.get("organs"), list[Estimated], str(path))
+    except BadInput:
+        return None
+    return {row.organ: row for row in rows} if all(old.get(key) == value for key, value in asked.items()) else None
 
 
 @dataclass

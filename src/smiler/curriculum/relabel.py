@@ -4,16 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from smiler.curriculum.options import CurriculumOptions
+from smiler.domain.errors import BadInput
 from smiler.domain.evidence import Code, Fields, Relations, derive
-from smiler.domain.files import read_json, write_json
+from smiler.domain.files import write_json
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
+from smiler.domain.shaped import read_as
 from smiler.prediction.compose import bounding_box, compose, patches
 from smiler.prediction.model import Model
 from smiler.prediction.scores import Opinions, Prediction, predict_working
@@ -71,7 +74,7 @@ class Proposals:
 
     def planes(self, case_id: str) -> NDArray[np.int32]:
         """(z,), bit k where organ k is proposed somewhere in the slice."""
-        return np.asarray(read_json(self.folder / "proposals" / f"{case_id}.json")["planes"], dtype=np.int32)
+        return np.asarray(read_as(self.folder / "proposals" / f"{case_id}.json", _About).planes, dtype=np.int32)
 
     def summary(self) -> dict[str, Any]:
         """Accepted voxels per organ over all cases."""
@@ -99,13 +102,32 @@ def relabel_store(
     mine = open_cases[fabric.global_rank :: fabric.world_size]
     for index, case in (progress or Silent()).track(mine, f"relabelling, round {step.number}", len(mine)):
         about = folder / "proposals" / f"{case.case.id}.json"
-        if not about.exists() or read_json(about)["made_by"] != model.made_by:
+        if not _is_proposed(about, case, model.made_by):
             _relabel_case(model, case, about, (index, step), earlier)
     fabric.barrier()
-    voxels = {
-        case.case.id: read_json(folder / "proposals" / f"{case.case.id}.json")["voxels"] for _, case in open_cases
-    }
-    return Proposals(folder, voxels)
+    ids = [case.case.id for _, case in open_cases]
+    return Proposals(folder, {name: read_as(folder / "proposals" / f"{name}.json", _About).voxels for name in ids})
+
+
+Bits = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+
+
+@dataclass(frozen=True)
+class _About:
+    """What lies beside the proposals of a case: by which weights, voxels by organ, organs by slice."""
+
+    made_by: str
+    voxels: Mapping[str, int]
+    planes: tuple[Bits, ...]
+
+
+def _is_proposed(about: Path, case: StoredCase, made_by: str) -> bool:
+    """Whether this network's proposals for the case are there, and whole."""
+    try:
+        told = read_as(about, _About)
+    except BadInput:
+        return False
+    return told.made_by == made_by and len(told.planes) == len(case.known)
 
 
 def _relabel_case(model: Model, case: StoredCase, about: Path, at: tuple[int, RelabelStep], earlier: Proposals) -> None:

@@ -21,6 +21,8 @@ LOCK = ".lock"
 """The file by which a folder's only writer is known, see `locks`."""
 LONGEST_NAME = 60
 """So much of a file's name goes into that of its temporary file."""
+DEEPEST = 100
+"""So deep a JSON value may be nested: its readers call themselves."""
 _UMASK = threading.Lock()
 """It can only be read by setting it: two threads at once would leave it at 0."""
 ABANDONED_SECONDS = 3600.0
@@ -131,18 +133,39 @@ def cannot_write(path: Path, error: OSError) -> BadInput:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    with temporary.open("rb") as stream:
+    with temporary.open("rb+") as stream:  # Windows flushes only what may be written
         os.fsync(stream.fileno())
     with _UMASK:
         umask = os.umask(0)
         os.umask(umask)
     temporary.chmod(0o666 & ~umask)
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have a folder's new names on the disk, where the system opens folders: Windows does not, and needs no asking."""
     try:
-        os.fsync(folder)
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
+
+
+@contextmanager
+def scratch(folder: Path, name: str, content: bytes) -> Iterator[Path]:
+    """A file in `folder` for a while, for readers that want a path; closed, since Windows opens no open file twice."""
+    handle, at = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        yield Path(at)
+    finally:
+        with suppress(OSError):
+            Path(at).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -162,21 +185,45 @@ def read_json(path: Path) -> Any:
     BadInput names a file that is not JSON, and a key that stands twice in one of its tables.
     """
 
+    try:
+        data = path.read_bytes()
+        text = data.decode(json.detect_encoding(data))
+    except FileNotFoundError as error:
+        raise BadInput("the file does not exist", where=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise BadInput("the file is not readable JSON", where=str(path), got=str(error)) from error
+    return parse_json(text, str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """JSON out of a text, no key twice, not too deep, and all of it can be written again; BadInput otherwise."""
+
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         if len(set(keys)) < len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
             do = "keep the right one of them and remove the other"
-            raise BadInput("a key stands twice in a table", where=str(path), got=ascii(twice), do=do)
+            raise BadInput("a key stands twice in a table", where=where, got=ascii(twice), do=do)
         return dict(pairs)
 
     try:
-        data = path.read_bytes()
-        return json.loads(data.decode(json.detect_encoding(data)), object_pairs_hook=table)
-    except FileNotFoundError as error:
-        raise BadInput("the file does not exist", where=str(path)) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput("the file is not readable JSON", where=str(path), got=str(error)) from error
+        value = json.loads(text, object_pairs_hook=table)
+        if "\\ud" in text.lower():  # half of a character
+            json.dumps(value, ensure_ascii=False).encode()
+        if text.count("[") + text.count("{") > DEEPEST:
+            _check_depth(value)
+    except (ValueError, RecursionError) as error:
+        raise BadInput("the file is not readable JSON", where=where, got=str(error)[:200]) from error
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    layer, depth = [value], 0
+    while layer:
+        if depth > DEEPEST:
+            raise ValueError(f"nested more than {DEEPEST} deep")
+        inner = [each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, dict | list)]
+        layer, depth = [one for values in inner for one in values], depth + 1
 
 
 def sha256(path: Path) -> str:

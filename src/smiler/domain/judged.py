@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, FiniteFloat
 
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json, write_json
+from smiler.domain.files import write_json
 from smiler.domain.names import beside_pair
+from smiler.domain.shaped import read_as
 
 WORD = "judged"
 OLD_ENDING = ".judged.json"
@@ -30,6 +33,24 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class _Row:
+    """As Judged, within its bounds."""
+
+    organ: str
+    agreement: Annotated[FiniteFloat, Field(ge=0, le=1)] | None
+    unsure_cm2: Annotated[FiniteFloat, Field(ge=0)]
+    dice: Annotated[FiniteFloat, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class _File:
+    """What `JudgedCase.write` writes."""
+
+    parents: Mapping[str, str]
+    organs: Mapping[str, _Row]
+
+
+@dataclass(frozen=True)
 class JudgedCase:
     """One volume's file of them, and the organs that are to be in it."""
 
@@ -44,10 +65,10 @@ class JudgedCase:
     def done(self, parents: Mapping[str, str]) -> bool:
         """Whether it lies there, made of the same."""
         try:
-            told = read_json(self.path) if self.path.exists() else None
+            told = read_as(self.path, _File)
         except BadInput:
             return False
-        return isinstance(told, dict) and told.get("parents") == parents and set(self.organs) == set(told["organs"])
+        return told.parents == parents and set(self.organs) == set(told.organs)
 
     def write(self, parents: Mapping[str, str], judged: Mapping[str, Judged]) -> None:
         """Write it, atomically."""
@@ -60,16 +81,8 @@ def read_judged(folder: Path) -> Iterator[tuple[str, Judged]]:
     for ending in (f"{beside_pair('', WORD)}.json", OLD_ENDING):
         for path in sorted(folder.glob(f"*{ending}")):
             try:
-                told = read_json(path)
-                rows = [_row(row) for row in told["organs"].values()]
-            except (BadInput, KeyError, TypeError, ValueError, AttributeError):
+                told = read_as(path, _File)
+            except BadInput:
                 continue
-            yield from ((path.name.removesuffix(ending), row) for row in rows)
-
-
-def _row(told: Mapping[str, Any]) -> Judged:
-    share, area, dice = told["agreement"], float(told["unsure_cm2"]), float(told["dice"])
-    share = None if share is None else float(share)
-    if not ((share is None or 0 <= share <= 1) and 0 <= dice <= 1 and area >= 0):
-        raise ValueError(told)
-    return Judged(str(told["organ"]), share, area, dice)
+            case, rows = path.name.removesuffix(ending), told.organs.values()
+            yield from ((case, Judged(row.organ, row.agreement, row.unsure_cm2, row.dice)) for row in rows)

@@ -279,6 +279,8 @@ class _LedgerReader:
             return
         if not isinstance(found, Remote) and not exists(found):
             do = "" if Path(path).is_absolute() else "paths start at the cohort's folder"
+            if "\\" in path and not Path(path).is_absolute():
+                do = f"write / between the names of folders: {path.replace(chr(92), '/')}"
             if path.strip().lower() in _WORDS:
                 do = "write absent, in small letters, if an expert looked; leave the cell empty if nobody did"
             self.fault(number, column, "the file does not exist", repr(path), do)

@@ -38,7 +38,7 @@ def note_of(cohort: Cohort, case_id: str, organ: str, cell: Cell) -> Note | None
     if not cell.path:
         return None
     about = cohort.at(beside(cell.path))
-    told = _own(read_json(about), case_id, organ, about) if about.is_file() else None
+    told = note_in(read_json(about), case_id, organ, about) if about.is_file() else None
     if told is None:
         told = Notes.read(cohort.folder).of(cohort.at(cell.path), organ)
     return unknown_note() if told is None and reviewed(cell.path) else told
@@ -83,8 +83,8 @@ def _by_maker(note: Note, in_review: bool) -> Origin:
     return "expert"
 
 
-def _own(told: Any, case: str, organ: str, about: Path) -> Note | None:
-    """The part of a note that is about this organ of this case."""
+def note_in(told: Any, case: str, organ: str, about: Path) -> Note | None:
+    """The part of a note that is about this organ of this case; BadInput for what is no note."""
     if not isinstance(told, dict):
         raise _no_note(about, told)
     for key, names in (("pairs", (case, organ)), ("organs", (organ,))):

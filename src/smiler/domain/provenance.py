@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smiler.domain.files import write_json
+from smiler.domain.shaped import read_as
 
 
 def tool_version() -> str:
@@ -27,6 +28,11 @@ class Provenance:
     facts: Mapping[str, Any] = field(default_factory=dict)
     tool: str = field(default_factory=lambda: f"smiler {tool_version()}")
     python: str = field(default_factory=platform.python_version)
+
+    @classmethod
+    def read(cls, path: Path) -> "Provenance | None":
+        """What `save` wrote, None where nothing lies; BadInput for anything else."""
+        return read_as(path, cls) if path.exists() else None
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""

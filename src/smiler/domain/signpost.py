@@ -85,7 +85,8 @@ def _file(path: Path) -> Signpost:
         do = f"smiler predict RUN {_quoted(path)} --out MASKS, or smiler import its data set"
         return Signpost("file", "a file with one volume", do)
     if path.name.lower().endswith((".zip", ".dcm")):
-        return Signpost("file", "a file with images", f"smiler import {_quoted(path)} {NEW_COHORT}")
+        do = f"smiler import {_quoted(path)} {NEW_COHORT} where it holds DICOM; else unpack it and import the folder"
+        return Signpost("file", "a zip file or a DICOM file", do)
     return Signpost("file", "a file", "give a folder")
 
 
@@ -105,8 +106,10 @@ def _data(path: Path) -> Signpost:
         return Signpost("data", "a folder of images and masks", f"{into} --format folder")
     volume = next((name for name in names if ending_of(name.name)), None)
     if volume:
-        do = f"{into} --format folder --image IMAGES --mask ORGAN=MASKS (or --labelmap MAPS --labels TABLE)"
-        do += f"; without masks: smiler predict RUN {_quoted(volume)} ... --out MASKS"
+        do = f"{into}, with --format folder --image IMAGES --mask ORGAN=MASKS (or --labelmap MAPS --labels TABLE)"
+        do += (
+            f" where its layout is not a known one; without masks: smiler predict RUN {_quoted(volume)} ... --out MASKS"
+        )
         return Signpost("volumes", f"a folder of volumes, such as {volume.relative_to(path)}", do)
     if not names:
         do = f"smiler import SOURCE {_quoted(path)} makes a cohort there, smiler train COHORT {_quoted(path)} a run"

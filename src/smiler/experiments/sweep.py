@@ -13,15 +13,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
 from smiler.curriculum.estimate import estimate
 from smiler.domain.checks import check_choice, check_number, check_once
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json, write_json
+from smiler.domain.files import write_json
 from smiler.domain.folders import Kind, refuse_others
 from smiler.domain.locks import writing
 from smiler.domain.names import share_name
 from smiler.domain.progress import Progress, Silent
+from smiler.domain.shaped import read_as
 from smiler.experiments.arms import ARMS, Arm
 from smiler.experiments.jobs import LocalJobs, Runner, run_trials
 from smiler.experiments.protocol import Fold, Masked, complete_cases, hide_fold, make_folds
@@ -143,13 +146,31 @@ def _runner(options: SweepOptions) -> Iterator[Runner]:
 
 def _asked_before(out: Path) -> Iterator[SweepOptions]:
     """What earlier calls asked of the same sweep: their results belong to it, too."""
-    for row in read_json(out / SWEEP)["asked"]:
-        yield SweepOptions(
-            arms=tuple(row["arms"]),
-            alphas=tuple(row["alphas"]),
-            seeds=tuple(row["seeds"]),
-            run_folds=row["run_folds"],
-        )
+    for call in _read(out / SWEEP).asked:
+        yield SweepOptions(arms=call.arms, alphas=call.alphas, seeds=call.seeds, run_folds=call.run_folds)
+
+
+class _Call(BaseModel):
+    """What one call asked of a sweep."""
+
+    arms: tuple[str, ...]
+    alphas: tuple[FiniteFloat, ...]
+    seeds: tuple[int, ...]
+    run_folds: int | None
+
+
+class _Asked(BaseModel):
+    """`sweep.json`: what decides the trials, what was settled once, and the calls."""
+
+    model_config = ConfigDict(extra="allow")
+
+    asked: list[_Call] = []
+    precision: str | None = None
+    steps: int | None = Field(default=None, ge=1, lt=2**53)
+
+
+def _read(path: Path) -> _Asked:
+    return read_as(path, _Asked)
 
 
 def trial_of(key: Key) -> Key:
@@ -191,12 +212,13 @@ class _Prepared:
     def precision(self) -> str:
         """Timed once, then the same for every trial."""
         path = self.out / SWEEP
-        told = read_json(path)
-        if "precision" not in told:
-            recipe = load_recipe("smile", self.options.recipe, self.options.changes)
-            told["precision"] = settled(recipe.training.precision, recipe.training.device, recipe.network.axes)
-            write_json(path, told)
-        return str(told["precision"])
+        told = _read(path)
+        if told.precision is not None:
+            return told.precision
+        recipe = load_recipe("smile", self.options.recipe, self.options.changes)
+        precision = settled(recipe.training.precision, recipe.training.device, recipe.network.axes)
+        write_json(path, {**told.model_dump(mode="json", exclude_unset=True), "precision": precision})
+        return precision
 
     @property
     def cache(self) -> Path:
@@ -253,9 +275,8 @@ def _steps(prepared: _Prepared, fold: Fold) -> int | None:
     A sweep that goes on keeps the steps it began with.
     """
     path = prepared.out / SWEEP
-    told = read_json(path)
-    if told.get("steps"):
-        return int(told["steps"])
+    if (told := _read(path)).steps:
+        return told.steps
     options, jobs = prepared.options, prepared.runner.jobs
     seconds = _seconds_a_step(prepared, fold)
     folds = options.run_folds or options.folds
@@ -276,7 +297,8 @@ def _steps(prepared: _Prepared, fold: Fold) -> int | None:
         f"{folds * len(keys)} trials of {steps} steps: about {steps * per_step / 60:.0f} min of training with "
         f"{jobs} at a time; relabelling and measuring come on top"
     )
-    write_json(path, {**told, "steps": steps, "seconds_a_step": {k: round(v, 5) for k, v in seconds.items()}})
+    found = {"steps": steps, "seconds_a_step": {k: round(v, 5) for k, v in seconds.items()}}
+    write_json(path, told.model_dump(mode="json", exclude_unset=True) | found)
     return steps
 
 
@@ -320,7 +342,7 @@ def _check_same(out: Path, cohort: Cohort, options: SweepOptions) -> None:
     }
     path = out / SWEEP
     if path.exists():
-        old = read_json(path)
+        old = _read(path).model_dump(mode="json", exclude_unset=True)
         for name, value in asked.items():
             if old.get(name) != value:
                 raise BadInput(

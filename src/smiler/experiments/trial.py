@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json, write_json
+from smiler.domain.files import write_json
 from smiler.domain.progress import Progress, Silent
+from smiler.domain.shaped import read_as
 from smiler.evaluation.score_table import read_scores, write_scores
 from smiler.evaluation.scores import Score, absence, mean_dice, points, score_case
 from smiler.evaluation.truth import Truth
@@ -28,6 +29,7 @@ from smiler.networks.checkpoint import find_checkpoint
 from smiler.networks.device import make_fabric
 from smiler.prediction.model import Model, load_model
 from smiler.recipe.recipe import Recipe
+from smiler.report.inputs import Calibration, Risk
 from smiler.store.arrays import open_array, save_array
 from smiler.store.store import Store
 from smiler.verbs.evaluate import measure, with_learned
@@ -68,6 +70,64 @@ class Trial(BaseModel):
         return f"{self.arm}, alpha {self.alpha:g}, fold {self.fold}" + (f", seed {self.seed}" if self.seed else "")
 
 
+class _Row(BaseModel):
+    """An organ in a round."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    round: int
+    organ: str
+    precision: float | None
+
+
+class Accepted(_Row):
+    """What truth says of its proposals: `relabel` of an outcome."""
+
+    gamma: float
+    recall: float | None
+    voxels: int
+
+
+class Guessed(_Row):
+    """What held-out pairs say of them: `estimated` of an outcome."""
+
+    share: float
+    pairs: int
+
+
+class Validated(BaseModel):
+    """What validation patients say of a round: Dice, and by pair."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    round: int
+    dice: float | None
+    by_pair: dict[str, float]
+
+
+class Uncertain(BaseModel):
+    """What an organ's calibration and ranking by uncertainty came to."""
+
+    reliability: Calibration
+    risk: dict[str, Risk]
+
+
+class Outcome(BaseModel):
+    """`outcome.json` of a trial."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    dice: float | None
+    round: int
+    validation: list[Validated]
+    relabel: list[Accepted]
+    estimated: list[Guessed]
+    train_seconds: float
+    measure_seconds: float
+    steps: int = Field(ge=0, lt=2**53)
+    uncertainty: dict[str, Uncertain] = {}
+
+
 @dataclass(frozen=True)
 class TrialFolder:
     """Where everything of a trial lies."""
@@ -102,15 +162,11 @@ class TrialFolder:
 
     def trial(self) -> Trial:
         """The order."""
-        path = self.path / "trial.json"
-        try:
-            return Trial.model_validate(read_json(path))
-        except ValidationError as error:
-            raise BadInput("not the order of a trial", where=str(path), got=str(error.errors()[0]["loc"])) from error
+        return read_as(self.path / "trial.json", Trial)
 
     def outcome(self) -> dict[str, Any]:
         """What came out, besides the scores."""
-        return dict(read_json(self.path / "outcome.json"))
+        return read_as(self.path / "outcome.json", Outcome).model_dump(exclude_unset=True)
 
     def scores(self) -> list[Score]:
         """Every patient and organ."""

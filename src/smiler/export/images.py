@@ -1,17 +1,22 @@
 """The CT beside exported masks: a link to the file, or a copy; a DICOM series becomes NIfTI."""
 
+import errno
 import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from smiler.domain.cohort import Case, Cohort
+from smiler.domain.errors import BadInput
 from smiler.domain.fetching import fetched
 from smiler.domain.files import cannot_write, replacing
 from smiler.domain.remote import Remote
 from smiler.export.pieces import ExportRequest
 from smiler.formats.nifti import write_ct
 from smiler.formats.volumes import is_nifti, read_ct
+
+NO_RIGHT = 1314
+"""Windows: only some users may make links."""
 
 
 def put_image(cohort: Cohort, case: Case, target: Path, request: ExportRequest) -> None:
@@ -45,6 +50,9 @@ def link(source: Path, target: Path) -> None:
         temporary.symlink_to(os.path.realpath(source), target_is_directory=source.is_dir())
         temporary.replace(target)
     except OSError as error:
+        if error.errno == errno.EPERM or getattr(error, "winerror", None) == NO_RIGHT:
+            got, do = error.strerror or str(error), "add --copy-images"
+            raise BadInput("no link to the CT can be made here", where=str(target), got=got, do=do) from error
         raise cannot_write(target, error) from error
 
 

@@ -35,14 +35,14 @@ def _name_what_is_there(source: Path) -> None:
     """BadInput for a source that is something else, or whose dataset.json can't be read: what it is, or why not."""
     for manifest in sorted([*source.glob("dataset.json"), *source.glob("Dataset*/dataset.json")]):
         read_manifest(manifest.parent)
-    if signpost(source).kind in ("cohort", "run", "results", "volumes"):
+    if signpost(source).kind in ("cohort", "run", "results", "volumes", "file"):
         raise instead("no data set that is known", source)
 
 
 def detect(source: Path) -> Format:
     """The one format that recognises the source; a data set's own layout goes before a general one."""
     if not exists(source):
-        raise BadInput("the source does not exist", where=str(source))
+        raise instead("the source does not exist", source)
     fitting = [fmt for fmt in FORMATS.values() if fmt.recognises(source)]
     found = [fmt for fmt in fitting if fmt.own_layout] or fitting
     if len(found) == 1:

@@ -19,6 +19,7 @@ from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.files import read_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.remote import absolute as absolute
+from smiler.domain.signpost import instead
 from smiler.formats.numbering import checked_table
 from smiler.formats.synonyms import Synonyms, load_synonyms
 from smiler.formats.volumes import Grid, ReadOptions, read_labels
@@ -32,7 +33,10 @@ class ImportOptions(BaseModel):
     """What the user says about a source; whatever isn't said is never guessed.
 
     absent_means: what a declared organ without a voxel in a case is; "ask" refuses and lists every such case.
-    automatic_means: what a DICOM segment of type AUTOMATIC is, a proposal or an annotation that an expert accepted.
+    taken_as: who the masks are by. "expert": an expert drew or accepted each; "proposals": a program's, which nobody
+    has accepted; "ask" takes what no sign shows to be a program's as an expert's, and refuses the rest.
+    automatic_means: what a DICOM segment of type AUTOMATIC is, a proposal or an annotation that an expert accepted;
+    taken_as goes before it.
     unreadable: what happens to a case whose CT can't be read. off_grid: to a mask that has another size than its CT.
     same_organ: what several DICOM segments or ROIs of one organ are: a fault, or its parts.
     prefix: goes before every case id, where two sources use the same ones. reading: for CT that don't speak for
@@ -46,6 +50,7 @@ class ImportOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     absent_means: Literal["ask", "absent", "unannotated"] = "ask"
+    taken_as: Literal["ask", "expert", "proposals"] = "ask"
     automatic_means: Literal["auto", "annotated"] = "auto"
     unreadable: Literal["refuse", "leave-out"] = "refuse"
     off_grid: Literal["refuse", "keep"] = "refuse"
@@ -86,6 +91,11 @@ class ImportOptions(BaseModel):
             raise BadInput("the pattern needs exactly one group", where="--patient-pattern", got=repr(pattern), do=do)
         return pattern
 
+    @property
+    def automatic_is_accepted(self) -> bool:
+        """Whether an expert accepted what a DICOM object says a program drew."""
+        return self.taken_as == "expert" or (self.taken_as == "ask" and self.automatic_means == "annotated")
+
     @cached_property
     def names(self) -> Synonyms:
         """The table of names: the shipped one with the user's over it."""
@@ -120,7 +130,7 @@ class RawCase:
 
     `empty` names organs that the source declares and whose mask or labels have no voxel here: absent, or not looked at?
     uid: of its DICOM series, by which an export finds it again. unusable: organs whose mask is there and can't be used,
-    and why.
+    and why. about: what a DICOM object says of how an organ's mask was made: kind, algorithm, manufacturer.
     """
 
     id: str
@@ -131,6 +141,7 @@ class RawCase:
     empty: frozenset[str] = field(default_factory=frozenset)
     uid: str = ""
     unusable: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         usable = case_id(self.id)
@@ -142,6 +153,7 @@ class Format:
     """A layout that can be imported. `looks_for` says by what `recognises` knows it; `read` is lazy.
 
     own_layout: of one published data set; it goes before the general layouts that recognise it too.
+    program: whose output is laid out so, too.
     """
 
     name: str
@@ -150,6 +162,7 @@ class Format:
     recognises: Callable[[Path], bool]
     read: Callable[[Path, ImportOptions], Iterator[RawCase]]
     own_layout: bool = False
+    program: str = ""
 
 
 @dataclass(frozen=True)
@@ -278,6 +291,8 @@ def the_one(files: Sequence[Path], where: str) -> Path:
 def read_manifest(source: Path) -> dict[str, Any]:
     """`dataset.json` of a source, a table with a table of labels."""
     path = source / "dataset.json"
+    if not path.is_file():
+        raise instead("the format needs a dataset.json", source)
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("labels"), dict):
         raise BadInput("not a dataset.json: it has no table of labels", where=str(path))

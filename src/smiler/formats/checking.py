@@ -61,7 +61,7 @@ def check_case(case: RawCase, reading: ReadOptions) -> Checked:
             continue
         if mask.geometry.agrees(ct.geometry):
             continue
-        if sorted(mask.shape) != sorted(ct.shape):
+        if mask.shape != ct.shape and mask.geometry.shape != ct.geometry.shape:
             fault = off_the_grid(mask, ct.geometry, ct.axis_codes)
             do = "give the label map of this CT, or say --off-grid keep, then smiler audit --fix-geometry resample"
             others.append(BadInput(fault.what, where=f"case {case.id}, {path}", got=fault.got, do=do))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from smiler.domain.errors import BadInput
-from smiler.domain.files import write_text
+from smiler.domain.files import parse_json, write_text
 from smiler.domain.provenance import tool_version
+from smiler.domain.shaped import read_lines
 
 NAME = "imports.jsonl"
 SHARED: Mapping[frozenset[str], str] = {
@@ -30,11 +31,11 @@ def read_imports(cohort: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_lines(path):
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise BadInput("the line is not JSON", where=f"{path}, line {number}", got=line[:80]) from error
+            row = parse_json(line, f"{path}, line {number}")
+        except BadInput as error:
+            raise BadInput("the line is not JSON", where=error.where, got=line[:80]) from error
         if not isinstance(row, dict):
             raise BadInput("the line is not an import", where=f"{path}, line {number}", got=line[:80])
         rows.append(row)

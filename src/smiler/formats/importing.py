@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from smiler.domain.cells import ABSENT, UNANNOTATED, Cell, parse_cell
@@ -11,13 +12,16 @@ from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.folders import Kind, kinds_in, refuse_others
 from smiler.domain.locks import writing
 from smiler.domain.organs import MAX_ORGANS
+from smiler.domain.origin import Notes
 from smiler.domain.remote import local
+from smiler.domain.signpost import instead
 from smiler.formats import detect, format_named
 from smiler.formats.base import ImportOptions, RawCase, absolute, case_id, some
 from smiler.formats.checking import OFF_GRID, Checked, Checks
 from smiler.formats.duplicates import duplicates, geometries_of, told
 from smiler.formats.imported import note_import, shared_patients
 from smiler.formats.kept import KEPT, Kept, KeptCase, read_kept
+from smiler.formats.makers import Makers, Unattributed
 from smiler.formats.merging import known_organs, merge, too_many
 
 
@@ -64,14 +68,18 @@ def import_into(
         raise BadInput("only the folder format takes files and label tables", where=f"format {fmt.name}", do=do)
     kept = read_kept(source)
     there = known_organs(cohort_folder)
-    reader = _Reader(str(source), options, absolute(cohort_folder), kept, there)
+    makers = Makers(source, fmt, options)
+    reader = _Reader(str(source), options, absolute(cohort_folder), makers, kept, there)
+    reader.fits = partial(fmt.recognises, source)
     cases = reader.read(fmt.read(source, options), on_case or (lambda _: None), checked=fmt.name == "dicom")
     declared = kept.organs if kept else {}
     _check_place(cohort_folder)
     merge(cohort_folder, cases, declared)
+    notes = Notes.read(cohort_folder).joined(makers.notes)
     with writing(cohort_folder):
         merged = merge(cohort_folder, cases, declared)
         shared = tuple(shared_patients(cohort_folder, fmt.name))  # a damaged record is found before anything is written
+        notes.save(cohort_folder)
         merged.cohort.save()
         ids = tuple(case.id for case in cases)
         facts = options.model_dump(mode="json", exclude_defaults=True)
@@ -95,11 +103,13 @@ class _Reader:
     source: str
     options: ImportOptions
     folder: Path
+    makers: Makers
     kept: Kept | None = None
     there: frozenset[str] = frozenset()
     faults: list[BadInput] = field(default_factory=list)
     ambiguous: list[tuple[str, str]] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    fits: Callable[[], bool] = lambda: True
     renamed: list[str] = field(default_factory=list)
     coming: dict[str, None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
@@ -145,6 +155,8 @@ class _Reader:
                 self._note_faults(fault)
             if row.off_grid or (row.others and self.options.off_grid == "keep"):
                 self.notes.setdefault(OFF_GRID, []).append(row.id)
+        for case in out:
+            self.makers.leave_out(case)
         self.ambiguous = [pair for pair in self.ambiguous if pair[0] not in out]
         return [case for case in cases if case.id not in out]
 
@@ -160,7 +172,7 @@ class _Reader:
         return replace(raw, id=name, patient=name if raw.patient == raw.id else raw.patient)
 
     def told(self) -> tuple[str, ...]:
-        notes = tuple(f"{some(ids)}: {note}" for note, ids in self.notes.items())
+        notes = (*(f"{some(ids)}: {note}" for note, ids in self.notes.items()), *self.makers.told())
         return (f"names that can't be case ids: {some(self.renamed)}", *notes) if self.renamed else notes
 
     def _case(self, raw: RawCase) -> Case:
@@ -176,7 +188,7 @@ class _Reader:
                 got, do = f"{named[key]!r} and {name!r}", "tell them apart in a file given with --synonyms"
                 self._note_faults(BadInput("two masks for one organ", where=f"organ {key}", got=got, do=do))
             named[key] = name
-            cells[key] = self._settled(raw, name, key, self._portable(cell, raw.id))
+            cells[key] = self._settled(raw, name, key, self._portable(self._made(raw, name, key, cell), raw.id))
         for note in raw.notes:
             self.notes.setdefault(note, []).append(raw.id)
         for name, why in raw.unusable.items():
@@ -184,6 +196,10 @@ class _Reader:
             self.unusable.append(f"case {raw.id}, organ {name}: {why}")
         self.seen |= set(named)
         return Case(raw.id, raw.patient, self._inside(raw.image), cells)
+
+    def _made(self, raw: RawCase, name: str, key: str, cell: Cell) -> Cell:
+        """As the user says who made it; an export has said it already, and needs no sign."""
+        return cell if raw.id in self.was else self.makers.taken(raw, name, key)
 
     def _settled(self, raw: RawCase, name: str, key: str, cell: Cell) -> Cell:
         """An organ without a voxel is what the user says it is; in a part of the slices, absent means none there.
@@ -195,9 +211,11 @@ class _Reader:
             if not settled.path and name not in raw.empty and not cell.ignored:
                 note = f"{KEPT} says {str(settled) or 'unannotated'} of {key}, so that its mask is not read"
                 self.notes.setdefault(f"{note}; delete the file if you drew it since", []).append(raw.id)
-            return settled
+            return self.makers.as_said(settled)
         if name not in raw.empty:
             return cell
+        if cell.auto or (raw.id, key) in self.makers.asked:
+            return UNANNOTATED  # a program that found nothing says nothing
         if self.options.absent_means == "ask":
             self.ambiguous.append((raw.id, key))
         if self.options.absent_means == "absent":
@@ -218,9 +236,9 @@ class _Reader:
         return moved
 
     def _inside(self, path: Path) -> str:
-        """Relative to the cohort's folder for a file in it, absolute for others."""
+        """Relative to the cohort's folder for a file in it, absolute for others; with / between names everywhere."""
         path = Path(os.path.normpath(path))
-        return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
+        return (path.relative_to(self.folder) if path.is_relative_to(self.folder) else path).as_posix()
 
     def _note_faults(self, error: BadInput) -> None:
         known = {str(fault) for fault in self.faults}
@@ -228,10 +246,13 @@ class _Reader:
         self.faults += [fault for fault in new if str(fault) not in known]
 
     def _check_whole(self, cases: list[Case]) -> None:
+        if self.makers.asked:
+            self.faults.append(Unattributed(self.makers.asked, self.source))
         if self.ambiguous:
             self.faults.append(Ambiguous(self.ambiguous, self.source))
         if not cases and not self.faults:
-            self.faults.append(BadInput("the source has no cases", where=self.source))
+            what = "the source has no cases"
+            self.faults.append(BadInput(what, where=self.source) if self.fits() else instead(what, Path(self.source)))
         if self.unusable and not self.faults and not any(case.cells for case in cases):
             self.faults.append(BadInput("no mask can be used", where=self.source, got=some(self.unusable)))
         for key in sorted(self.options.wanted - self.seen) if cases else ():

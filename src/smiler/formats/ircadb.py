@@ -58,7 +58,7 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
         for organ, path in named.items():
             if options.wants(organ):
                 mask = read_mask(path, f"case {found.id}, organ {organ}")
-                if mask.grid is not None and sorted(mask.grid.shape) != sorted(ct.shape):
+                if mask.grid is not None and mask.grid.geometry.shape != ct.geometry.shape:
                     fault = off_the_grid(mask.grid, ct.geometry, ct.axis_codes)
                     raise BadInput(fault.what, where=f"case {found.id}, {path}", got=fault.got, do=fault.do)
                 cells |= mask.cells({organ: ()})

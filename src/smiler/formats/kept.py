@@ -12,6 +12,7 @@ from smiler.domain.cells import UNANNOTATED, Cell, Status, annotated, parse_cell
 from smiler.domain.errors import BadInput
 from smiler.domain.files import read_json
 from smiler.domain.organs import Organ
+from smiler.domain.shaped import as_shape
 
 KEPT = "smiler.json"
 
@@ -56,19 +57,43 @@ def read_kept(source: Path) -> Kept | None:
     path = source / KEPT
     if not path.is_file():
         return None
-    table = read_json(path)
+    value, do = read_json(path), "delete it to import the data set without it"
     try:
-        organs = {row["key"]: _organ(row) for row in table["organs"]}
-        cases = {name: _case(row, f"{path}, case {name}") for name, row in table["cases"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        got, do = f"{type(error).__name__}: {error}", "delete it to import the data set without it"
-        raise BadInput("not what an export wrote", where=str(path), got=got, do=do) from error
-    return Kept(organs, cases)
+        table = as_shape(value, _Table, "in it")
+    except BadInput as error:
+        raise BadInput("not what an export wrote", where=str(path), got=str(error), do=do) from error
+    organs = {row.key: _organ(row) for row in table.organs}
+    return Kept(organs, {name: _case(row, f"{path}, case {name}") for name, row in table.cases.items()})
 
 
-def _case(row: Mapping[str, Any], where: str) -> KeptCase:
-    cells = {key: parse_cell(str(text), f"{where}, organ {key}") for key, text in row["cells"].items()}
-    return KeptCase(str(row["case"]), str(row["patient"]), cells)
+@dataclass(frozen=True)
+class _OrganRow:
+    key: str
+    title: str = ""
+    snomed: str = ""
+    colour: str = ""
+    part_of: str | None = None
+    overlaps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _CaseRow:
+    case: str
+    patient: str
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What `Kept.to_json` writes."""
+
+    organs: tuple[_OrganRow, ...]
+    cases: Mapping[str, _CaseRow]
+
+
+def _case(row: _CaseRow, where: str) -> KeptCase:
+    cells = {key: parse_cell(text, f"{where}, organ {key}") for key, text in row.cells.items()}
+    return KeptCase(row.case, row.patient, cells)
 
 
 def _texts(cells: Mapping[str, Cell]) -> dict[str, str]:
@@ -82,6 +107,5 @@ def _organ_row(organ: Organ) -> dict[str, Any]:
     return {**row, "part_of": organ.part_of or "", "overlaps": sorted(organ.overlaps)}
 
 
-def _organ(row: Mapping[str, Any]) -> Organ:
-    more = {key: str(row.get(key, "")) for key in ("title", "snomed", "colour")}
-    return Organ(row["key"], **more, part_of=row.get("part_of") or None, overlaps=frozenset(row.get("overlaps", ())))
+def _organ(row: _OrganRow) -> Organ:
+    return Organ(row.key, row.title, row.snomed, row.colour, row.part_of or None, frozenset(row.overlaps))

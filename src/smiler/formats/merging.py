@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from smiler.domain.cells import UNANNOTATED, Cell, Status
+from smiler.domain.cells import UNANNOTATED, Cell
 from smiler.domain.cohort import LEDGER, Case, Cohort
 from smiler.domain.endings import ending_of
 from smiler.domain.errors import BadInput, raise_all
@@ -142,9 +142,10 @@ def _contains(whole: str, part: str, cases: Sequence[Case]) -> bool:
 
 
 def _of_one_file(case: Case, a: str, b: str) -> tuple[Cell, Cell] | None:
-    """Both organs' cells where they are drawn in one label map."""
+    """Both organs' cells where they are drawn, or proposed, in one label map."""
     one, other = case.cell(a), case.cell(b)
-    drawn = one.status is other.status is Status.ANNOTATED and one.path == other.path and ending_of(one.path)
+    alike = (one.status, one.auto) == (other.status, other.auto)
+    drawn = alike and one.path == other.path and ending_of(one.path)
     return (one, other) if drawn and one.labels and other.labels else None
 
 

@@ -36,6 +36,9 @@ __all__ = [
     "write_probability",
 ]
 _SLAB_BYTES = 4 << 20
+_GLANCE_BYTES = 512 << 10
+_NEWER = (("incomplete", "refuse"), ("grey_values", "refuse"))
+"""Options that runs and stores of version 0.1 do not have, as they mean nothing new."""
 
 
 class ReadOptions(BaseModel, frozen=True, extra="forbid"):
@@ -52,6 +55,9 @@ class ReadOptions(BaseModel, frozen=True, extra="forbid"):
     rescale: Literal["refuse", "none"] = Field(
         default="refuse", description="DICOM slices without RescaleSlope: refuse, or none: the stored numbers are HU."
     )
+    grey_values: Literal["refuse", "any"] = Field(
+        default="refuse", description="A CT whose numbers are not HU: refuse, or any: use them as they are."
+    )
     detilt: bool = Field(default=False, description="Resample a DICOM series with gantry tilt upright.")
     incomplete: Literal["refuse", "accept"] = Field(
         default="refuse", description="A DICOM series that lacks slices at an end: refuse, or accept what is there."
@@ -62,7 +68,11 @@ class ReadOptions(BaseModel, frozen=True, extra="forbid"):
     def _as_before(self, serialized: Any) -> dict[str, Any]:
         """Without an option that is newer than runs and stores and not in use: their hashes stay."""
         told: dict[str, Any] = serialized(self)
-        return {key: value for key, value in told.items() if (key, value) != ("incomplete", "refuse")}
+        return {key: value for key, value in told.items() if (key, value) not in _NEWER}
+
+    def taking(self, *, any_grey_values: bool) -> "ReadOptions":
+        """The same, and any grey values if so."""
+        return self.model_copy(update={"grey_values": "any"}) if any_grey_values else self
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,17 @@ def read_ct(path: str | Path, options: ReadOptions = _DEFAULT) -> CT:
     return CT(hu, grid.geometry, grid, grid.notes + notes)
 
 
+def glance(path: str | Path, look: Callable[[NDArray[Any]], bool], options: ReadOptions = _DEFAULT) -> Grid:
+    """As `read_header`; then `look` gets HU in blocks (k, j, i) from the file's beginning, until it is true.
+
+    What comes after that is not read, nor checked.
+    """
+    with checked(display_path(path), options.orientation, options.max_bytes) as (source, header, grid):
+        convert = ToHU(header)
+        any(look(convert(slab)) for _, slab in _slabs(source, header, _GLANCE_BYTES))
+    return grid
+
+
 def read_labels(
     path: str | Path, options: ReadOptions = _DEFAULT
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], Grid]:
@@ -117,7 +138,7 @@ def check(path: str | Path, options: ReadOptions = _DEFAULT) -> Grid:
         convert = ToHU(header)
         if not source.gzipped and header.dtype.kind != "f":
             source.skip_at_once(header.data_bytes)
-        for _, slab in _slabs(source, header) if source.gzipped or header.dtype.kind == "f" else ():
+        for _, slab in _slabs(source, header, _SLAB_BYTES) if source.gzipped or header.dtype.kind == "f" else ():
             if header.dtype.kind == "f":
                 convert(slab)
         source.finish()
@@ -129,16 +150,16 @@ def _fill(
     source: Source, header: Header, own: NDArray[Any], convert: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> tuple[str, ...]:
     """Stream the voxels into `own` (i, j, k), a few MB at a time."""
-    for first, slab in _slabs(source, header):
+    for first, slab in _slabs(source, header, _SLAB_BYTES):
         own[:, :, first : first + len(slab)] = convert(slab).T
     padding = source.finish()
     return (f"{padding} bytes of padding after the last voxel ignored",) if padding else ()
 
 
-def _slabs(source: Source, header: Header) -> Iterator[tuple[int, NDArray[Any]]]:
-    """The stored numbers (k, j, i), a few slices at a time, with the number of the first; the memory is used again."""
+def _slabs(source: Source, header: Header, size: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Stored numbers (slices, j, i) with the number of the first slice, about `size` bytes at a time, in one buffer."""
     i, j, k = header.shape
-    step = min(k, max(1, _SLAB_BYTES // (i * j * header.dtype.itemsize)))
+    step = min(k, max(1, size // (i * j * header.dtype.itemsize)))
     buffer = bytearray(step * i * j * header.dtype.itemsize)
     for first in range(0, k, step):
         slices = min(step, k - first)

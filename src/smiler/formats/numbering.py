@@ -38,7 +38,7 @@ def label_table(text: str) -> dict[int, str]:
             got=repr(text),
             do=f'use {known}, a TOML file with lines such as 5 = "liver", or 5=liver,1=spleen',
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput("the file is not readable TOML", where=str(path), got=str(error)) from error
     return checked_table(list(table.items()), str(path))
 

@@ -66,6 +66,7 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
         cells: dict[str, Cell] = {}
         empty: frozenset[str] = frozenset()
         unusable: dict[str, str] = {}
+        about: dict[str, dict[str, str]] = {}
         for drawn in found["drawn"]:
             owner = owners.get(drawn["path"])
             if owner is not None and owner.series == item["path"]:
@@ -73,10 +74,11 @@ def read(source: Path, options: ImportOptions) -> Iterator[RawCase]:
                 masks = _Masks(drawn, options, case_id, told, unusable)
                 more, none = _cells(masks, grid.geometry, cells)
                 cells, empty = cells | more, empty | none
+                about |= {name: _about(drawn, cell) for name, cell in more.items()}
         told += [] if cells else ["no organ is annotated"]
         patient = options.patient_of(case_id) if options.patient_pattern else item["patient"].strip() or case_id
         uid = item["uid"] or _first_folder(place, source)
-        return RawCase(case_id, patient, place, cells, tuple(told), empty, uid, unusable)
+        return RawCase(case_id, patient, place, cells, tuple(told), empty, uid, unusable, about)
 
     yield from each(series, read_one, faults)
 
@@ -178,7 +180,7 @@ class _Masks:
         if self.options.same_organ != "unite":
             do = f"say --same-organ unite if {name} is all of them together, or remove one"
             raise BadInput("several masks for one organ", where=where, got=got, do=do)
-        if len({segment["kind"] == "AUTOMATIC" for segment in segments}) > 1 and self.options.automatic_means == "auto":
+        if len({segment["kind"] == "AUTOMATIC" for segment in segments}) > 1 and not self.options.automatic_is_accepted:
             do = "remove one, or say --automatic-means annotated if an expert accepted both"
             raise BadInput("a person drew one mask of the organ, a program another", where=where, got=got, do=do)
         return segments
@@ -199,7 +201,7 @@ def _cells(masks: _Masks, geometry: Geometry, others: Mapping[str, Cell]) -> tup
         if not segments:
             continue
         cell = annotated(path, tuple(segment["number"] for segment in segments))
-        if segments[0]["kind"] == "AUTOMATIC" and options.automatic_means == "auto":
+        if segments[0]["kind"] == "AUTOMATIC" and not options.automatic_is_accepted:
             automatic.append(name)
             cell = replace(_AUTO, path=path, labels=cell.labels)
         if labels.values.isdisjoint(cell.labels):
@@ -211,9 +213,16 @@ def _cells(masks: _Masks, geometry: Geometry, others: Mapping[str, Cell]) -> tup
             continue
         cells[name] = cell
     if automatic:
-        do = "--automatic-means annotated if an expert accepted them"
+        do = "--as expert or --automatic-means annotated if an expert accepted them"
         notes.append(f"drawn by a program, so taken as proposals: {', '.join(automatic)} ({do})")
     return cells, frozenset(empty)
+
+
+def _about(drawn: Mapping[str, Any], cell: Cell) -> dict[str, str]:
+    """What an object says of how an organ's mask was made."""
+    segment = next(row for row in drawn["segments"] if row["number"] in cell.labels)
+    told = {"kind": segment["kind"], "algorithm": segment["algorithm"], "manufacturer": drawn["manufacturer"]}
+    return {"object": drawn["kind"], **{key: value for key, value in told.items() if value}}
 
 
 def _goes_before(new: Cell, old: Cell, geometry: Geometry, where: str, notes: list[str]) -> bool:

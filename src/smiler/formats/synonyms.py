@@ -66,7 +66,7 @@ def load_synonyms(own: Path | None = None) -> Synonyms:
 def _read(path: Path) -> dict[str, str]:
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput("the synonyms can't be read", where=str(path), got=str(error)) from error
     keys: dict[str, str] = {}
     faults: list[BadInput] = []

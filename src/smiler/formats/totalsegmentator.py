@@ -70,4 +70,5 @@ FORMAT = Format(
     looks_for=f"CASE/{IMAGE} and CASE/{MASKS}/",
     recognises=recognises,
     read=read,
+    program="TotalSegmentator",
 )

@@ -6,7 +6,7 @@ lies at an address is fetched first.
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from smiler.domain.remote import Remote, place
 from smiler.formats import nifti
 from smiler.formats.dicom import client
 from smiler.formats.dicom.signature import HEAD_BYTES, looks_dicom
+from smiler.formats.grey_values import GreyValues
 from smiler.formats.nifti import CT, ReadOptions
 from smiler.formats.nifti_grid import Grid, grid_of, off_the_grid
 from smiler.formats.nifti_header import display_path
@@ -34,9 +35,11 @@ __all__ = [
     "ReadOptions",
     "check",
     "content",
+    "glance",
     "off_the_grid",
     "read_ct",
     "read_header",
+    "read_hu",
     "read_labels",
 ]
 _DEFAULT = ReadOptions()
@@ -111,6 +114,28 @@ def read_ct(path: str | Path, options: ReadOptions = _DEFAULT) -> CT:
     """Read a CT as whole HU, in canonical order."""
     with _at_hand(path) as file:
         return nifti.read_ct(file, options) if is_nifti(file) else client.read_ct(_there(file), options)
+
+
+def read_hu(path: str | Path, options: ReadOptions = _DEFAULT, named: str = "") -> CT:
+    """As `read_ct`; BadInput (about `named`) for a CT whose numbers are not HU, unless `options.grey_values` is any."""
+    ct = read_ct(path, options)
+    return replace(ct, notes=ct.notes + GreyValues.of(ct.hu).notes(options, named or str(path)))
+
+
+def glance(path: str | Path, options: ReadOptions = _DEFAULT) -> tuple[Grid, GreyValues]:
+    """As `read_header`, with the grey values of a few slices; of all where a few leave a doubt."""
+    seen = GreyValues()
+
+    def look(hu: NDArray[Any]) -> bool:
+        seen.add(hu)
+        return seen.convincing
+
+    with _at_hand(path) as file:
+        if is_nifti(file):
+            return nifti.glance(file, look, options), seen
+        grid, hu = client.read_some(_there(file), options)
+    seen.add(hu)
+    return grid, seen
 
 
 def read_labels(path: str | Path, options: ReadOptions = _DEFAULT, geometry: Geometry | None = None) -> Drawn:

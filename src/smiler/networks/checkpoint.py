@@ -6,19 +6,36 @@ The JSON file is written last and names its tensor files by content, so that a c
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from smiler.domain.errors import BadInput
 from smiler.domain.files import as_os_error, read_json, replacing, sha256, write_json
+from smiler.domain.shaped import as_shape
 
 FORMAT = 1
 Tensors = Mapping[str, Tensor]
 PICKLED = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
+
+
+Name = Annotated[str, Field(max_length=200)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What `save_checkpoint` writes."""
+
+    format: Literal[1]
+    step: Count
+    steps: Count
+    files: dict[str, tuple[Name, str]]
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,11 @@ class Checkpoint:
     def finished(self) -> bool:
         """Whether its training came to its end."""
         return self.step >= self.steps
+
+    @property
+    def stage(self) -> int:
+        """The round whose training it is of; BadInput for what is no number of one."""
+        return as_shape(self.facts.get("stage", 0), Count, f"{self.path}, facts.stage")
 
     @property
     def model_hash(self) -> str:
@@ -94,14 +116,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
             where=str(path),
             do="give the run folder, or the .json beside the .safetensors files",
         )
-    table = read_json(path)
+    value = read_json(path)
     try:
-        files = {part: (Path(name).name, str(digest)) for part, (name, digest) in table["files"].items()}
-        if table["format"] != FORMAT or not isinstance(table["facts"], dict) or "model" not in files:
-            raise ValueError(f"format {table['format']}")
-        return Checkpoint(path, int(table["step"]), int(table["steps"]), table["facts"], files)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise BadInput("not a checkpoint of smiler", where=str(path), got=repr(error)) from error
+        table = as_shape(value, _Table, "in it")
+        table.files["model"]
+    except (BadInput, KeyError) as error:
+        raise BadInput("not a checkpoint of smiler", where=str(path), got=str(error)) from error
+    files = {part: (Path(name).name, digest) for part, (name, digest) in table.files.items()}
+    return Checkpoint(path, table.step, table.steps, table.facts, files)
 
 
 def load_weights(network: torch.nn.Module, checkpoint: Checkpoint) -> None:

@@ -67,7 +67,7 @@ class ModelFacts:
                 Normalisation(**grey),
                 _window(facts.get("window"), NetworkOptions(**facts["network"]).axes),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, BadInput) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, BadInput) as error:
             got = str(error) if isinstance(error, BadInput) else repr(error)
             raise BadInput("the checkpoint does not describe its network", where=str(where), got=got) from error
 

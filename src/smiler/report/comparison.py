@@ -3,14 +3,12 @@
 Each figure is drawn twice: for the page in its colours, and as files (SVG, PNG) in plain ones.
 """
 
-import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -18,10 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json, replacing, write_text
+from smiler.domain.files import replacing, write_text
+from smiler.domain.shaped import read_as
 from smiler.report.figures import STAND_INS, settings_in, to_svg
+from smiler.report.inputs import SweepFacts, Uncertain
 from smiler.report.names import Organs, arm_title, in_order
+from smiler.report.tables import Row, Share, read_table
 
 PLAIN: dict[str, str] = {
     "ink": "#1b1f24",
@@ -66,7 +66,6 @@ OLD_MEANS = "Mean over all test patients, where absence that was found right cou
 PANEL_INCHES = (4.4, 3.3)
 
 Paint = Mapping[str, str]
-Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Comparison:
     rows: Sequence[tuple[str, Sequence[Row | None]]]
     areas: Sequence[Row]
     contrasts: Sequence[Row]
-    facts: Mapping[str, Any]
+    facts: SweepFacts
 
     @property
     def absences(self) -> bool:
@@ -112,32 +111,18 @@ def read_comparison(folder: Path, organs: Organs) -> Comparison | None:
         [(arm, [found.get((arm, alpha)) for alpha in alphas]) for arm in arms],
         read_table(folder / "tables" / "areas.csv"),
         [row for row in read_table(folder / "tables" / "contrasts.csv") if not row["organ"]],
-        read_json(folder / "summary.json"),
+        read_as(folder / "summary.json", SweepFacts),
     )
-
-
-def read_table(path: Path) -> list[Row]:
-    """A CSV table, empty where there is no file."""
-    if not path.exists():
-        return []
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput("the file is not a readable table", where=str(path), got=str(error)) from error
 
 
 def pictures_of(folder: Path, organs: Organs) -> list[Picture]:
     """Every figure for which the folder holds the numbers."""
-    try:
-        made = [
-            _dice(read_table(folder / "tables" / "points.csv"), organs),
-            *_relabelling(read_table(folder / "tables" / "relabelling.csv"), organs),
-            _estimates(read_table(folder / "tables" / "relabelling.csv"), organs),
-            *_uncertainty(folder / "uncertainty.json", organs),
-        ]
-    except (KeyError, ValueError, TypeError) as error:
-        raise BadInput("a sweep's table is damaged", where=str(folder / "tables"), got=repr(error)) from error
+    made = [
+        _dice(read_table(folder / "tables" / "points.csv"), organs),
+        *_relabelling(read_table(folder / "tables" / "relabelling.csv"), organs),
+        _estimates(read_table(folder / "tables" / "relabelling.csv"), organs),
+        *_uncertainty(folder / "uncertainty.json", organs),
+    ]
     return [picture for picture in made if picture]
 
 
@@ -277,7 +262,7 @@ def _estimates(rows: Sequence[Row], organs: Organs) -> Picture | None:
 
 
 def _uncertainty(path: Path, organs: Organs) -> list[Picture]:
-    table = read_json(path) if path.exists() else {}
+    table = read_as(path, dict[str, dict[Share, dict[str, Uncertain]]]) if path.exists() else {}
     if not table:
         return []
     shares = {alpha for rows in table.values() for alpha in rows}
@@ -289,13 +274,15 @@ def _uncertainty(path: Path, organs: Organs) -> list[Picture]:
     return [_reliability(chosen, keys, organs, at), _risk(chosen, keys, organs, at)]
 
 
-def _reliability(chosen: Mapping[str, Any], keys: Sequence[str], organs: Organs, at: str) -> Picture:
+def _reliability(
+    chosen: Mapping[str, Mapping[str, Uncertain]], keys: Sequence[str], organs: Organs, at: str
+) -> Picture:
     def draw(axes: Sequence[Axes], paint: Paint) -> Sequence[Line2D]:
         for panel, key in zip(axes, keys, strict=True):
             panel.plot([0, 1], [0, 1], color=paint["muted"], lw=1)
             for arm, rows in chosen.items():
-                bins = [row for row in rows.get(key, {"bins": []})["bins"] if row[0] >= 20]
-                x, y = [row[1] for row in bins], [row[2] for row in bins]
+                bins = [row for row in (rows[key].bins if key in rows else ()) if row[0] >= 20]
+                x, y = [row[1] or 0.0 for row in bins], [row[2] or 0.0 for row in bins]
                 panel.plot(x, y, color=arm_colour(arm, paint), marker="o", ms=4, lw=2)
             panel.set(xlabel="probability", ylabel="share that is the organ", xlim=(0, 1.02), ylim=(0, 1.02))
             panel.set_title(organs.title(key))
@@ -305,22 +292,21 @@ def _reliability(chosen: Mapping[str, Any], keys: Sequence[str], organs: Organs,
     return Picture("calibration", "Calibration: how often a probability is right", caption, len(keys), draw)
 
 
-def _risk(chosen: Mapping[str, Any], keys: Sequence[str], organs: Organs, at: str) -> Picture:
+def _risk(chosen: Mapping[str, Mapping[str, Uncertain]], keys: Sequence[str], organs: Organs, at: str) -> Picture:
     """SMILE's own rules; and those that need an ensemble or a confidence, from the arms that have one."""
     sources = {"ensemble": "smiler-ensemble", "confidence": "smiler-confidence"}
     base = "smile" if "smile" in chosen else next(iter(chosen))
-    measured = (rule for rows in chosen.values() for row in rows.values() for rule in row["risk"])
+    measured = (rule for rows in chosen.values() for row in rows.values() for rule in row.risk)
     rules = list(dict.fromkeys((*RULE_TITLES, *measured)))
     lines = {rule: sources.get(rule, base) for rule in rules}
-    lines = {
-        rule: arm for rule, arm in lines.items() if any(rule in row["risk"] for row in chosen.get(arm, {}).values())
-    }
+    lines = {rule: arm for rule, arm in lines.items() if any(rule in row.risk for row in chosen.get(arm, {}).values())}
 
     def draw(axes: Sequence[Axes], _paint: Paint) -> Sequence[Line2D]:
         colours = dict(zip(rules, cycle(RULE_COLOURS), strict=False))
         for panel, key in zip(axes, keys, strict=True):
             for rule, arm in lines.items():
-                risks = chosen[arm].get(key, {"risk": {}})["risk"].get(rule, {"risk": []})["risk"]
+                told = chosen[arm][key].risk.get(rule) if key in chosen[arm] else None
+                risks = told.risk if told else ()
                 pairs = [(10 * (i + 1), 100 * value) for i, value in enumerate(risks) if value is not None]
                 panel.plot([x for x, _ in pairs], [y for _, y in pairs], color=colours[rule], marker="o", ms=4, lw=2)
             panel.set(xlabel="safest voxels accepted, %", ylabel="wrong, %", xlim=(0, 102))

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from smiler.domain.errors import BadInput
 from smiler.report.figures import Curve, Line, LinePanel, draw_curve, draw_lines
 from smiler.report.inputs import Relabelled
 from smiler.report.names import Organs, arm_style, arm_title, in_order
-from smiler.training.events import Event, read_events
+from smiler.training.events import read_events
 
 
 @dataclass(frozen=True)
@@ -52,19 +51,9 @@ def read_curve(path: Path, arm: str) -> Curve | None:
 
 
 def _steps(path: Path) -> Iterator[tuple[int, float, float]]:
-    for event in _events(path):
-        try:
-            if event["event"] == "step":
-                yield int(event["stage"]), float(event["step"]), float(event["loss"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadInput("not an event of a training step", where=str(path), got=str(event)[:80]) from error
-
-
-def _events(path: Path) -> list[Event]:
-    try:
-        return read_events(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput("the file is not readable text", where=str(path), got=str(error)) from error
+    for event in read_events(path):
+        if event["event"] == "step":
+            yield int(event["stage"]), float(event["step"]), float(event["loss"])
 
 
 def make_relabelling(rows: Sequence[Relabelled], organs: Organs) -> Relabelling:

@@ -94,6 +94,34 @@ class Summary(_Input):
         return self
 
 
+class Calibration(_Input):
+    """How often a probability is right: per bin voxels, mean probability and frequency."""
+
+    bins: tuple[tuple[int, float | None, float | None], ...]
+    ece: float | None = None
+
+
+class Risk(_Input):
+    """Share of wrong voxels among the safest ones, at each coverage, and its mean."""
+
+    risk: tuple[float | None, ...]
+    area: float | None = None
+
+
+class Uncertain(Calibration):
+    """One organ in `uncertainty.json`."""
+
+    risk: dict[str, Risk]
+
+
+class SweepFacts(_Input):
+    """What a sweep's `summary.json` tells besides numbers."""
+
+    trials: int
+    machine: str
+    steps: int | None = None
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -1,13 +1,12 @@
 """Stored masks: files named by the hash of their content, never changed, on the CT's own grid."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json, replacing, write_json
+from smiler.domain.files import read_json, replacing, sync_folder, write_json
 from smiler.domain.origin import Note
 from smiler.domain.provenance import beside
 from smiler.formats.nifti import labels_bytes
@@ -82,8 +81,8 @@ class Blobs:
         target = away / path.name
         if path.exists():
             path.replace(target)
-            _sync(path.parent)
-            _sync(away)
+            sync_folder(path.parent)
+            sync_folder(away)
         return target
 
     def files(self, name: str) -> list[Path]:
@@ -95,11 +94,3 @@ class Blobs:
 def _table(told: dict[str, Any], key: str) -> dict[str, Any]:
     found = told.get(key)
     return found if isinstance(found, dict) else {}
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

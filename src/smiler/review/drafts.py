@@ -41,7 +41,7 @@ class Drafts:
             told = json.loads(head)
             whole = told["body"] == len(body)
             return Draft(str(told["box"]), int(told["base"]), int(told["voxels"]), body) if whole else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
     def has(self, pair: Pair, reviewer: str) -> bool:

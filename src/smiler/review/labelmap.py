@@ -5,15 +5,14 @@ others the one declared first on top. What lies below is not lost: only voxels t
 out count as drawn.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smiler.domain.errors import BadInput
+from smiler.domain.files import scratch
 from smiler.domain.organs import OrganSet
 from smiler.formats.nifti import read_header, read_labels
 from smiler.review.desk import Desk, Remark
@@ -70,15 +69,13 @@ def read_map(desk: Desk, case: str, content: bytes, names: Sequence[str]) -> Map
 def _read(desk: Desk, case: str, content: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     wanted = desk.grid(case).geometry
     try:
-        with tempfile.NamedTemporaryFile(dir=desk.folder, prefix="label-", suffix=".nii.gz") as file:
-            file.write(content)
-            file.flush()
-            geometry = read_header(Path(file.name)).geometry
+        with scratch(desk.folder, "label", content) as file:
+            geometry = read_header(file).geometry
             if not geometry.agrees(wanted):
                 do = "save the labels with the CT as reference volume"
                 what = "the label map does not lie on the CT's grid"
                 raise Refused(422, what, where="label", got=f"{geometry}, expected {wanted}", do=do)
-            return read_labels(Path(file.name))[0]
+            return read_labels(file)[0]
     except OSError as error:
         raise Refused(507, "cannot write the file", where="label", got=error.strerror or str(error)) from error
     except Refused:

@@ -12,12 +12,14 @@ from threading import Lock
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.files import hash_json
+from smiler.formats.grey_values import GreyValues
 from smiler.formats.nifti import ct_bytes
 from smiler.formats.nifti_grid import Grid
-from smiler.formats.volumes import CT, read_ct, read_header
+from smiler.formats.volumes import CT, ReadOptions, read_ct, read_header
 from smiler.review.orientation import nifti_bytes, ras
 
 KEPT_IMAGES = 3
+ANY = ReadOptions(grey_values="any")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Scans:
 
     def _read(self, case: Case, path: Path) -> CT:
         ct = read_ct(path)
-        for text in (f"case {case.id}, image {case.image}: {note}" for note in ct.notes):
+        notes = (*ct.notes, *GreyValues.of(ct.hu).notes(ANY, str(path)))  # the page shows any grey values as they are
+        for text in (f"case {case.id}, image {case.image}: {note}" for note in notes):
             if text not in self._noted:
                 self._noted.add(text)
                 self._note(text)

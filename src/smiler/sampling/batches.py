@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from smiler.sampling.augment import Batch, Changes, Normalisation, Slices, apply, sample
 from smiler.sampling.draws import Draw, Plan, generator
-from smiler.sampling.options import SamplingOptions
+from smiler.sampling.options import FEWER, SamplingOptions
 from smiler.sampling.patches import centres, first_voxel, read_patches
 from smiler.store.store import Store
+from smiler.workers.memory import lacking
 
 READERS, READ_AHEAD = 3, 2
 """Threads that make batches for a GPU; and how many batches wait, of each thread."""
@@ -129,14 +130,15 @@ def read_slices(
     centre = np.empty((count, 2))
     for i, (draw, rng) in enumerate(zip(draws, rngs, strict=True)):
         case, (y, x) = cases[draw.case], extent[i]
-        image[i, :, :y, :x] = neighbours(case.image, draw.z, batches.context)
-        for array, found in (
-            (drawn, case.drawn),
-            (pseudo, batches.proposals.get(case.case.id)),
-            (cleared, batches.cleared.get(case.case.id)),
-        ):
-            if array is not None and found is not None:
-                array[i, :y, :x] = found[draw.z]
+        with lacking(f"case {case.case.id}", FEWER):
+            image[i, :, :y, :x] = neighbours(case.image, draw.z, batches.context)
+            for array, found in (
+                (drawn, case.drawn),
+                (pseudo, batches.proposals.get(case.case.id)),
+                (cleared, batches.cleared.get(case.case.id)),
+            ):
+                if array is not None and found is not None:
+                    array[i, :y, :x] = found[draw.z]
         shown = [drawn[i, :y, :x]] if draw.organ >= 0 and case.known[draw.z] >> draw.organ & 1 else []
         shown += [] if pseudo is None else [pseudo[i, :y, :x]]
         centre[i] = _centre(shown, draw, extent[i], batches.options, rng)

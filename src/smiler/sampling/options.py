@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+FEWER = "take fewer or smaller patches a batch (sampling.batch_size, sampling.patch_size), or a larger machine"
+
 
 class AugmentOptions(BaseModel):
     """Random changes of a training slice; strengths of 0 switch a change off."""

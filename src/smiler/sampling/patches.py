@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from smiler.sampling.augment import Changes, Slices
 from smiler.sampling.draws import Draw
+from smiler.sampling.options import FEWER
 from smiler.store.store import StoredCase
+from smiler.workers.memory import lacking
 
 if TYPE_CHECKING:
     from smiler.sampling.batches import Batches
@@ -107,8 +109,11 @@ def _read(batches: Batches, boxes: Boxes, centre: NDArray[np.float64]) -> Slices
     cases = [batches.store.cases[index] for index in boxes.cases]
 
     def gather(field: Callable[[StoredCase], Any], outside: int = 0) -> NDArray[Any]:
-        pairs = zip(cases, boxes.first.tolist(), strict=True)
-        return np.stack([cut(field(case), first, boxes.size, outside) for case, first in pairs])
+        found = []
+        for case, first in zip(cases, boxes.first.tolist(), strict=True):
+            with lacking(f"case {case.case.id}", FEWER):
+                found.append(cut(field(case), first, boxes.size, outside))
+        return np.stack(found)
 
     def of_round(bits: Mapping[str, Any]) -> NDArray[np.int32]:
         return gather(lambda case: bits.get(case.case.id, _blank(case)))

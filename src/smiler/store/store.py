@@ -9,23 +9,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import FiniteFloat
 
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput, Faults, raise_all
 from smiler.domain.evidence import UNSEEN
 from smiler.domain.fetching import keeping
-from smiler.domain.files import hash_json, read_json, write_json
+from smiler.domain.files import hash_json, write_json
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
+from smiler.domain.shaped import read_as
 from smiler.formats.labels import LabelOptions, read_case_labels
-from smiler.formats.volumes import ReadOptions, read_ct
+from smiler.formats.volumes import ReadOptions, read_hu
 from smiler.store.arrays import Room, open_array, save_array
 from smiler.store.hashes import Hashes
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
 from smiler.workers.cores import own_cores
-from smiler.workers.memory import available_bytes
+from smiler.workers.memory import available_bytes, lacking
 
 VERSION = 3
 MOST_THREADS, CASE_BYTES = 32, 2 << 30
@@ -47,8 +49,8 @@ class StoredCase:
 
     `image`: int16 HU, windowed; `drawn`: int32, bit k where an expert drew organ k; `known`: int32 (z,), bit k on the
     slices where an expert's word about organ k counts. `voxels`: (z, K) drawn voxels a slice. `moments`: count, sum and
-    sum of squares of the HU of drawn voxels. `room`: memory in which voxels may stay once they are read. `content`:
-    hash of the CT as it was given.
+    sum of squares of the HU of drawn voxels. `notes`: what was decided while the CT was read. `room`: memory in
+    which voxels may stay once they are read. `content`: hash of the CT as it was given.
     """
 
     case: Case
@@ -59,6 +61,7 @@ class StoredCase:
     known: NDArray[np.int32]
     voxels: NDArray[np.int64]
     moments: tuple[float, float, float]
+    notes: tuple[str, ...] = ()
     room: Room = field(default=Room(0), compare=False, repr=False)
     content: str = ""
 
@@ -123,7 +126,7 @@ def build_store(
 
     def build(case: Case) -> StoredCase | BadInput:
         try:
-            with keeping():
+            with keeping(), lacking(f"case {case.id}, file {case.image}"):
                 return _stored_case(cohort, case, cache, options)
         except Faults as error:
             return error
@@ -131,7 +134,8 @@ def build_store(
             named = error.where if case.id in error.where else f"case {case.id}, {error.where}"
             return BadInput(error.what, where=named, got=error.got, do=error.do)
 
-    with ThreadPoolExecutor(max(2, min(MOST_THREADS, own_cores(), available_bytes() // 2 // CASE_BYTES))) as pool:
+    threads = max(1, min(MOST_THREADS, max(2, own_cores()), available_bytes() // 2 // CASE_BYTES))
+    with ThreadPoolExecutor(threads) as pool, lacking("reading volumes"):
         built = pool.map(build, cohort.cases)
         for result in (progress or Silent()).track(built, "reading volumes", len(cohort)):
             (faults if isinstance(result, BadInput) else stored).append(result)  # type: ignore[arg-type]
@@ -144,21 +148,46 @@ def _stored_case(cohort: Cohort, case: Case, cache: Path, options: StoreOptions)
     image_hash = hashes.of(cohort.image_path(case))
     image_key, label_key = _keys(cohort, case, options, image_hash, hashes)
     about = cache / f"{label_key}.json"
-    ready = all((cache / name).exists() for name in (f"{image_key}.b2nd", f"{label_key}.b2nd", about.name))
-    if not ready:
+    ready = all((cache / f"{key}.b2nd").exists() for key in (image_key, label_key))
+    entry = _read_entry(about, len(cohort.organs)) if ready else None
+    if entry is None:
         _build(cohort, case, (cache / image_key, cache / label_key), options)
-    entry = read_json(about)
+        entry = read_as(about, _Entry)
     return StoredCase(
         case,
-        Geometry.of(entry["shape"], entry["affine"]),
+        Geometry.of(entry.shape, entry.affine),
         cache,
         image_key,
         label_key,
-        np.asarray(entry["known"], dtype=np.int32),
-        np.asarray(entry["voxels"], dtype=np.int64).reshape(-1, len(cohort.organs)),
-        tuple(entry["moments"]),
+        np.asarray(entry.known, dtype=np.int32),
+        np.asarray(entry.voxels, dtype=np.int64).reshape(-1, len(cohort.organs)),
+        entry.moments,
+        entry.notes,
         content=image_hash,
     )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What lies beside a case's arrays; without `notes` nobody has asked yet whether its CT is in HU."""
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[FiniteFloat, ...], ...]
+    known: tuple[int, ...]
+    voxels: tuple[tuple[int, ...], ...]
+    moments: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+    notes: tuple[str, ...]
+
+
+def _read_entry(about: Path, organs: int) -> _Entry | None:
+    """The entry of a case that is on the grid already; None for what must be made again."""
+    try:
+        entry = read_as(about, _Entry)
+        Geometry.of(entry.shape, entry.affine)
+    except BadInput:
+        return None
+    whole = len(entry.known) == len(entry.voxels) == entry.shape[0] and {*map(len, entry.voxels)} == {organs}
+    return entry if whole else None
 
 
 def _keys(cohort: Cohort, case: Case, options: StoreOptions, image_hash: str, hashes: Hashes) -> tuple[str, str]:
@@ -190,7 +219,7 @@ def _keys(cohort: Cohort, case: Case, options: StoreOptions, image_hash: str, ha
 def _build(cohort: Cohort, case: Case, places: tuple[Path, Path], options: StoreOptions) -> None:
     """Write image and labels to these places, less their endings."""
     image_place, label_place = places
-    ct = read_ct(cohort.image_path(case), options.reading)
+    ct = read_hu(cohort.image_path(case), options.reading)
     labels = read_case_labels(cohort, case, ct.geometry, options.labels)
     data = options.data
     working = working_geometry(ct.geometry, data.spacing_zyx_mm)
@@ -210,6 +239,7 @@ def _build(cohort: Cohort, case: Case, places: tuple[Path, Path], options: Store
         "known": known.tolist(),
         "voxels": voxels.tolist(),
         "moments": [float(hu.size), float(hu.sum()), float((hu**2).sum())],
+        "notes": ct.notes,
     }
     write_json(label_place.with_suffix(".json"), about)
 

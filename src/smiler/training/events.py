@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, FiniteFloat, model_validator
+
 from smiler.domain.errors import BadInput
-from smiler.domain.files import cannot_write, write_text
+from smiler.domain.files import cannot_write, parse_json, write_text
+from smiler.domain.shaped import as_shape, read_lines
 
 Event = Mapping[str, Any]
 
@@ -43,18 +46,41 @@ class Events:
             write_text(self.path, "".join(kept))
 
 
+class _Shape(BaseModel):
+    """One event; those of a step have all of the numbers."""
+
+    event: str
+    stage: int = Field(default=0, ge=0, lt=2**31)
+    step: int = Field(default=0, ge=0, lt=2**53)
+    loss: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "_Shape":
+        if self.event == "step" and not {"stage", "step", "loss"} <= self.model_fields_set:
+            raise ValueError("a step has a stage, a step and a loss")
+        return self
+
+
 def read_events(path: Path) -> list[Event]:
     """All whole lines of an event file; a line cut off by a kill at the very end is passed over."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = list(read_lines(path))
     events = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in lines:
+        where = f"{path}, line {number}"
         try:
-            events.append(json.loads(line))
-        except ValueError as error:
+            event = parse_json(line, where)
+        except BadInput as error:
             if number < len(lines):
-                raise BadInput("not an event", where=f"{path}, line {number}", got=line[:60]) from error
+                raise BadInput("not an event", where=where, got=line[:60]) from error
+            continue
+        try:
+            as_shape(event, _Shape, f"line {number}")
+        except BadInput as error:
+            got = f"{error.where}: {error.got}"
+            raise BadInput(f"not an event: {error.what}", where=str(path), got=got, do=error.do) from error
+        events.append(event)
     return events
 
 

@@ -33,10 +33,12 @@ from smiler.networks.device import channels_last, precision_used
 from smiler.networks.processes import join, summed
 from smiler.sampling.augment import Batch
 from smiler.sampling.batches import Batches
+from smiler.sampling.options import FEWER
 from smiler.training.events import Events
 from smiler.training.options import TrainingOptions
 from smiler.training.plot import plot_progress
 from smiler.training.recorded import WARM_UP, Recorded, recordable
+from smiler.workers.memory import lacking
 
 LOG_EVERY = 10
 
@@ -116,7 +118,7 @@ def fit(
     stream = batches.steps(start, stage.steps, fabric.device)
     title = "training" if stage.number == 0 else f"training, round {stage.number}"
     compiling = trunk_compiled(network, fabric) if stage.options.compile else nullcontext()
-    with compiling, _stop_requests() as asked:
+    with lacking(f"{stage.run}, {title}", FEWER), compiling, _stop_requests() as asked:
         steps = (progress or Silent()).track(range(start, stage.steps), title, stage.steps - start)
         try:
             for step, batch in zip(steps, stream, strict=True):

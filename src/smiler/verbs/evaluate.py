@@ -12,7 +12,7 @@ from smiler.domain.progress import Progress, Silent, WithNotes, without_notes
 from smiler.domain.signpost import instead, signpost
 from smiler.evaluation.scores import Measured, Score, score_case
 from smiler.evaluation.truth import Truth
-from smiler.formats.volumes import CT, Grid, content, read_ct, read_header, read_labels
+from smiler.formats.volumes import CT, Grid, content, read_header, read_hu, read_labels
 from smiler.prediction.model import Model
 from smiler.prediction.volume import predict_bits
 from smiler.recipe.recipe import Recipe
@@ -35,7 +35,7 @@ class ScoreRun(Staged[Case, tuple[Case, CT], tuple[Case, Measured, Notes], WithN
 
     def read(self, case: Case) -> tuple[Case, CT]:
         """The CT."""
-        return case, read_ct(self.truth.cohort.image_path(case), self.recipe.reading)
+        return case, read_hu(self.truth.cohort.image_path(case), self.recipe.reading, self.where(case))
 
     def compute(self, read: tuple[Case, CT]) -> tuple[Case, Measured, Notes]:
         """All that needs the network."""
@@ -82,6 +82,8 @@ def evaluate(
     device: str = "auto",
     progress: Progress | None = None,
     workers: Workers | None = None,
+    *,
+    any_grey_values: bool = False,
 ) -> list[Score]:
     """Scores of every case of the truth, predicted by a run or read from DIR/CASE/ORGAN.nii.gz.
 
@@ -95,7 +97,9 @@ def evaluate(
     usual: Workers = InProcess()
     if RunFolder(predicted).exists:
         model = ModelAt.find(predicted, device)
-        work = ScoreRun(model, RunFolder(predicted).recipe(), truth, training_record(predicted))
+        recipe = RunFolder(predicted).recipe()
+        recipe = recipe.model_copy(update={"reading": recipe.reading.taking(any_grey_values=any_grey_values)})
+        work = ScoreRun(model, recipe, truth, training_record(predicted))
         usual = usual_workers(model)
     results = (workers or usual).map(work, truth.cohort)
     shown = progress or Silent()
@@ -116,7 +120,7 @@ def with_learned(scores: list[Score], truth: Truth, case: Case, record: Training
 
 def measure(model: Model, recipe: Recipe, truth: Truth, case: Case) -> Measured:
     """Predict one case on its own grid."""
-    return _measured(model, recipe, read_ct(truth.cohort.image_path(case), recipe.reading))
+    return _measured(model, recipe, read_hu(truth.cohort.image_path(case), recipe.reading))
 
 
 def _measured(model: Model, recipe: Recipe, ct: CT) -> Measured:

@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import FiniteFloat
 
 from smiler.domain.checks import check_choice, check_once
 from smiler.domain.errors import BadInput, Faults
 from smiler.domain.fetching import fetched
-from smiler.domain.files import forget_unfinished, hash_json, read_json, remove, write_text
+from smiler.domain.files import forget_unfinished, hash_json, remove, write_text
 from smiler.domain.names import beside_pair
 from smiler.domain.organs import OrganSet
 from smiler.domain.provenance import Provenance
+from smiler.domain.shaped import as_shape
 from smiler.formats.dicom.client import rehearse_masks, write_masks
 from smiler.formats.dicom.segments import segments_of
 from smiler.formats.nifti import write_labels, write_probability
-from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
+from smiler.formats.volumes import Grid, ReadOptions, content, read_hu
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Gathered, Prediction
@@ -123,7 +125,7 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         name, path = item
         if self._about(name).exists() and (finished := self._finished(name, path)):
             return finished
-        ct = read_ct(path, self.request.reading)
+        ct = read_hu(path, self.request.reading, self.where(item))
         parents = self._parents(path)
         working = to_working(self.model.facts.data, ct.hu, ct.geometry)
         return _Read(_Image(name, path, parents, ct.grid, ct.notes), working)
@@ -227,15 +229,15 @@ def _footprint(request: PredictRequest, organs: int) -> Footprint:
 
 def _forget(about: Path, files: Sequence[Path], out: Path) -> None:
     """Without its note an image is not finished; what an earlier prediction wrote and this one doesn't write goes."""
-    old = read_json(about) if about.exists() else None
+    old = Provenance.read(about)
     remove(about)
     for path in (about, *files):
         forget_unfinished(path)
-    if isinstance(old, dict) and old.get("made_by") == "predict":
+    if old is not None and old.made_by == "predict":
         ours = (".nii.gz", *(end for end in KINDS.values() if end != ".nii.gz"))
         written = [path for path in about.parent.iterdir() if path.name.endswith(ours)]
-        labelmap, facts = labelmap_path(out, about.parent.name), old.get("facts")
-        if isinstance(facts, dict) and labelmap.name in (facts.get("files") or ()):
+        labelmap = labelmap_path(out, about.parent.name)
+        if labelmap.name in as_shape(old.facts.get("files", []), list[str], f"{about}, facts.files"):
             written.append(labelmap)
         for path in written:
             if path not in files:
@@ -244,13 +246,11 @@ def _forget(about: Path, files: Sequence[Path], out: Path) -> None:
 
 def _finished(name: str, about: Path, parents: Mapping[str, str], facts: Mapping[str, Any]) -> Predicted | None:
     """What was made of an image that was predicted with the same inputs before."""
-    old = read_json(about) if about.exists() else None
-    if not isinstance(old, dict) or old.get("parents") != parents:
+    old = Provenance.read(about)
+    if old is None or old.parents != parents or any(old.facts.get(key) != value for key, value in facts.items()):
         return None
-    told = old.get("facts", {})
-    volumes: dict[str, float] | None = told.get("volumes_ml")
-    same = volumes is not None and all(told.get(key) == value for key, value in facts.items())
-    return Predicted(name, volumes, tuple(told.get("notes", ()))) if same and volumes is not None else None
+    volumes = as_shape(old.facts.get("volumes_ml"), dict[str, FiniteFloat], f"{about}, facts.volumes_ml")
+    return Predicted(name, volumes, as_shape(old.facts.get("notes", ()), tuple[str, ...], f"{about}, facts.notes"))
 
 
 def _fingerprint(request: PredictRequest) -> str:
@@ -260,7 +260,7 @@ def _fingerprint(request: PredictRequest) -> str:
             sorted(request.kinds),
             request.probabilities,
             request.options.model_dump(),
-            request.reading.model_dump(),
+            request.reading.model_dump(mode="json"),
         ]
     )
 

@@ -17,7 +17,7 @@ from smiler.domain.checks import check_choice, check_number
 from smiler.domain.cohort import Case, Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import UNSEEN, Code, Fields, Relations, planes
-from smiler.domain.files import forget_unfinished, hash_json, read_json, remove
+from smiler.domain.files import forget_unfinished, hash_json, remove
 from smiler.domain.judged import Judged, JudgedCase
 from smiler.domain.ledger import cohort_at
 from smiler.domain.locks import claiming
@@ -28,7 +28,7 @@ from smiler.domain.provenance import Provenance
 from smiler.formats.base import some
 from smiler.formats.labels import LabelOptions, read_case_labels
 from smiler.formats.nifti import write_labels, write_probability
-from smiler.formats.volumes import Grid, ReadOptions, content, read_ct
+from smiler.formats.volumes import Grid, ReadOptions, content, read_hu
 from smiler.prediction.compose import bounding_box
 from smiler.prediction.model import Model
 from smiler.prediction.options import PredictionOptions
@@ -94,7 +94,7 @@ class _Wanted:
 
     def answered(self, out: Path) -> Case:
         """The case with a cell for each mask that has a voxel; organs that were not found have none."""
-        found = {key for key, mask in self.masks.items() if read_json(_about(mask))["facts"]["voxels"]}
+        found = {key for key, mask in self.masks.items() if _facts(mask)["voxels"]}
         cells = {k: proposed(self.masks[k].relative_to(out).as_posix()) if k in found else Cell() for k in self.masks}
         return self.case.with_cells(cells)
 
@@ -149,7 +149,7 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Wi
         wanted = self._wanted(case)
         if wanted.done(self.request):
             return wanted
-        ct = read_ct(self.cohort.image_path(case), self.request.reading)
+        ct = read_hu(self.cohort.image_path(case), self.request.reading, self.where(item))
         known = replace(case, cells={key: cell for key, cell in case.cells.items() if not cell.auto})
         labels = read_case_labels(self.cohort, known, ct.geometry, self.request.labels)
         working = to_working(self.model.facts.data, ct.hu, ct.geometry)
@@ -265,9 +265,8 @@ def _tidy(begun: Cohort, now: Cohort) -> None:
 
 
 def _found_nothing(mask: Path) -> bool:
-    about = read_json(_about(mask)) if _about(mask).exists() else None
-    facts = about.get("facts") if isinstance(about, dict) and about.get("made_by") == "relabel" else None
-    return isinstance(facts, dict) and facts.get("voxels") == 0
+    about = Provenance.read(_about(mask))
+    return about is not None and about.made_by == "relabel" and about.facts.get("voxels") == 0
 
 
 def _annotations(cohort: Cohort, case: Case) -> str:
@@ -280,8 +279,12 @@ def _annotations(cohort: Cohort, case: Case) -> str:
 
 def _asked(request: RelabelRequest) -> dict[str, Any]:
     """What decides the proposals besides model and case."""
-    options = [model.model_dump(mode="json") for model in (request.options, request.reading, request.labels)]
-    asked = [*options, request.passes, *(["review"] if request.review else [])]
+    chosen = (request.options, request.reading, request.labels)
+    asked = [
+        *(model.model_dump(mode="json") for model in chosen),
+        request.passes,
+        *(["review"] if request.review else []),
+    ]
     return {"rule": request.rule, "fraction": request.fraction, "options": hash_json(asked)}
 
 
@@ -293,20 +296,18 @@ def _unsure(mask: Path) -> Path:
     return mask.with_name(f"{beside_pair(mask.name.removesuffix('.nii.gz'), UNSURE)}.nii.gz")
 
 
-def _facts(mask: Path) -> dict[str, Any]:
+def _facts(mask: Path) -> Mapping[str, Any]:
     """What is noted beside a mask; empty where nothing is."""
-    about = read_json(_about(mask)) if _about(mask).exists() else None
-    facts = about.get("facts") if isinstance(about, dict) else None
-    return facts if isinstance(facts, dict) else {}
+    about = Provenance.read(_about(mask))
+    return about.facts if about is not None else {}
 
 
 def _is_done(mask: Path, parents: Mapping[str, str], request: RelabelRequest) -> bool:
-    old = read_json(_about(mask)) if _about(mask).exists() else None
-    if not isinstance(old, dict) or old.get("parents") != parents:
+    old = Provenance.read(_about(mask))
+    if old is None or old.parents != parents:
         return False
-    told = old.get("facts", {})
-    same = all(told.get(key) == value for key, value in _asked(request).items())
-    return same and mask.exists() == bool(told.get("voxels"))
+    same = all(old.facts.get(key) == value for key, value in _asked(request).items())
+    return same and mask.exists() == bool(old.facts.get("voxels"))
 
 
 def _write(made: _Made, key: str, channel: int, request: RelabelRequest) -> None:

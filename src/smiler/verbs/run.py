@@ -6,8 +6,9 @@ from pathlib import Path
 
 from smiler.domain.checks import check_number
 from smiler.domain.errors import BadInput
-from smiler.domain.files import read_json
+from smiler.domain.provenance import Provenance
 from smiler.domain.remote import local
+from smiler.domain.shaped import as_shape
 from smiler.domain.signpost import instead
 from smiler.evaluation.scores import Learned
 from smiler.networks.checkpoint import PICKLED, Checkpoint, find_checkpoint, read_checkpoint
@@ -113,13 +114,12 @@ class TrainingRecord:
 def training_record(run: Path) -> TrainingRecord | None:
     """What a run says of its training; None for what is no run, or says nothing."""
     path = RunFolder(run).provenance_path
-    told = read_json(path) if path.exists() else None
-    facts = told.get("facts") if isinstance(told, dict) else None
-    cases, images = (facts.get(name) if isinstance(facts, dict) else None for name in ("annotated", "images"))
-    if not isinstance(cases, dict):
+    facts = told.facts if (told := Provenance.read(path)) else {}
+    if "annotated" not in facts:
         return None
-    annotated = {case: frozenset(organs) for case, organs in cases.items()}
-    return TrainingRecord(annotated, images if isinstance(images, dict) else {})
+    cases = as_shape(facts["annotated"], dict[str, list[str]], f"{path}, facts.annotated")
+    images = as_shape(facts.get("images", {}), dict[str, str], f"{path}, facts.images")
+    return TrainingRecord({case: frozenset(organs) for case, organs in cases.items()}, images)
 
 
 def trained_on(run: Path) -> frozenset[tuple[str, str]]:

@@ -15,18 +15,21 @@ from smiler.curriculum.rounds import Plan, Round, curriculum
 from smiler.domain.checks import check_number
 from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
-from smiler.domain.files import hash_json, read_json, write_json, write_text
+from smiler.domain.files import hash_json, write_json, write_text
 from smiler.domain.folders import Kind, refuse_others
 from smiler.domain.locks import writing
 from smiler.domain.organs import OrganSet
 from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.domain.remote import local
+from smiler.domain.shaped import read_as
 from smiler.networks.device import make_training_fabric, precision_used
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
+from smiler.sampling.options import FEWER
 from smiler.store.store import Store, StoreOptions, build_store
 from smiler.verbs.run import RunFolder
+from smiler.workers.memory import lacking
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Ite
     fabric = make_training_fabric(training.device, training.precision, training.devices, recipe.network.axes)
     shown = progress if progress and fabric.is_global_zero else Silent()
     _check_shares(recipe.sampling.batch_size, fabric)
-    with writing(run.path) if fabric.is_global_zero else nullcontext():
+    with lacking(f"training in {run.path}", FEWER), writing(run.path) if fabric.is_global_zero else nullcontext():
         recipe, store = _in_turn(fabric, lambda: _prepared(run, request, fabric, shown))
         yield from curriculum(fabric, store, plan_of(recipe), run.path, shown)
 
@@ -84,6 +87,9 @@ def _prepared(run: RunFolder, request: TrainRequest, fabric: Fabric, progress: P
     if begun and fabric.is_global_zero:
         progress.note(f"going on with {run.recipe_path}; options given now are not used")
     store = open_store(select_organs(request.cohort, recipe), recipe, request.cache, progress)
+    for case in store:
+        for note in case.notes:
+            progress.note(f"case {case.case.id}: {note}")
     store = _without_held_out(store, recipe, progress)
     _check_annotations(store, progress)
     if not begun:
@@ -186,8 +192,9 @@ def _begin(
     )
     keys = store.organs.keys
     seen = {c.case.id: [key for k, key in enumerate(keys) if (c.known >> k & 1).any()] for c in store}
-    images = {c.case.id: c.content for c in store}
-    facts = {"method": recipe.method, "cases": len(store), "annotated": seen, "images": images}
+    images = {case.case.id: case.content for case in store}
+    notes = {case.case.id: list(case.notes) for case in store if case.notes}
+    facts = {"method": recipe.method, "cases": len(store), "annotated": seen, "images": images, "notes": notes}
     Provenance("train", parents, facts).save(run.provenance_path)
     write_text(run.recipe_path, recipe.to_toml())
     return recipe
@@ -215,9 +222,15 @@ def _tell(expected: Estimate, steps: int, relabelling: float) -> str:
     return f"{steps} steps, about {minutes:.1f} min{part} and {expected.memory_gb:.1f} GB for network and batch"
 
 
+@dataclass(frozen=True)
+class _Data:
+    """`store.json`: what a run learns from."""
+
+    fingerprint: str
+
+
 def _check_same_data(run: RunFolder, store: Store) -> None:
-    expected = read_json(run.path / "store.json")
-    if expected.get("fingerprint") != store.fingerprint:
+    if read_as(run.path / "store.json", _Data).fingerprint != store.fingerprint:
         raise BadInput(
             "the cohort has changed since the run began",
             where=str(run.path),

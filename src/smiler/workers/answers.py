@@ -9,6 +9,7 @@ from typing import Generic
 from smiler.domain.errors import BadInput, SmilerError
 from smiler.domain.fetching import keeping
 from smiler.workers.base import I, R
+from smiler.workers.memory import lacking
 
 KILLS = 3
 """So many times an item is given to a worker, if it or something else kills them."""
@@ -31,10 +32,10 @@ class Answer(Generic[R]):
         raise self.error
 
 
-def answer(work: Callable[[I], R], item: I) -> Answer[R]:
-    """Work on an item in this process."""
+def answer(work: Callable[[I], R], item: I, where: Callable[[I], str]) -> Answer[R]:
+    """Work on an item in this process; `where`: how an error names it."""
     try:
-        with keeping():
+        with keeping(), lacking(where(item)):
             return Answer((work(item),))
     except Exception as error:  # noqa: BLE001  whatever it is, it is raised where the results are wanted
         return Answer(error=error, told=traceback.format_exc())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from smiler.domain.fetching import keeping
+from smiler.workers.memory import lacking
 
 I = TypeVar("I")  # noqa: E741  an item
 R = TypeVar("R")
@@ -76,6 +77,6 @@ class InProcess:
     def map(self, work: Work[I, R], items: Iterable[I]) -> Iterator[R]:
         """As `Workers.map`."""
         for item in items:
-            with keeping():
+            with keeping(), lacking(work.where(item)):
                 result = work(item)
             yield result

@@ -22,7 +22,7 @@ def serve(pipe: "Connection[Any, Any]", threads: int) -> None:
     with suppress(EOFError, ConnectionError):
         work = pipe.recv()
         while True:
-            pipe.send(portable(answer(work, pipe.recv())))
+            pipe.send(portable(answer(work, pipe.recv(), work.where)))
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

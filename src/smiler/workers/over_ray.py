@@ -91,7 +91,7 @@ def _task(order: _Order[I, R], item: I) -> Answer[R]:
     except OSError as error:
         do = "run from a folder that all machines share"
         return Answer(error=BadInput("the folder can't be seen", where=_here(), got=str(error), do=do))
-    return portable(answer(order.work, item))
+    return portable(answer(order.work, item, order.work.where))
 
 
 def _here() -> str:

@@ -11,7 +11,7 @@ from smiler.domain.checks import check_number
 from smiler.domain.fetching import keeping
 from smiler.workers.answers import Answer, answer
 from smiler.workers.base import A, B, I, InProcess, R, Staged, Work
-from smiler.workers.memory import available_bytes
+from smiler.workers.memory import available_bytes, lacking
 
 SHARE = 2
 """Of so many parts of the available memory one is the budget, unless another is given."""
@@ -83,10 +83,10 @@ class _Line(Generic[I, A, B, R]):
         here, behind = self._next(), None
         while here is not None:
             following = self._next()
-            made = answer(self._make, (here, following))
+            made = answer(self._make, (here, following), self._where)
             if behind is not None:
                 yield behind.result()
-            behind = self.writer.submit(self._write, made)
+            behind = self.writer.submit(self._write, here.item, made)
             here = following if made.error is None else None
             del made  # the writer's alone: gone when it is written
         if behind is not None:
@@ -114,12 +114,15 @@ class _Line(Generic[I, A, B, R]):
         return self.work.read(coming.item)
 
     def _ahead(self, item: I) -> A:
-        with keeping():
+        with keeping(), lacking(self.work.where(item)):
             return self.work.read(item)
 
-    def _write(self, made: Answer[B]) -> R:
+    def _where(self, both: tuple[_Coming[I, A], _Coming[I, A] | None]) -> str:
+        return self.work.where(both[0].item)
+
+    def _write(self, item: I, made: Answer[B]) -> R:
         try:
-            with keeping():
+            with keeping(), lacking(self.work.where(item)):
                 return self.work.write(made.get())
         finally:
             self.room.leave()

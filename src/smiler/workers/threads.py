@@ -7,6 +7,7 @@ from typing import Any, Generic
 
 from smiler.workers.answers import Answer, answer
 from smiler.workers.base import I, R, Work
+from smiler.workers.memory import lacking
 from smiler.workers.order import in_order
 
 
@@ -38,7 +39,8 @@ class _Lanes(Generic[I, R]):
         return len(self.running) < self.count
 
     def begin(self, number: int, item: I) -> None:
-        self.running[self.pool.submit(answer, self.work, item)] = number
+        with lacking(self.work.where(item)):
+            self.running[self.pool.submit(answer, self.work, item, self.work.where)] = number
 
     def wait(self) -> Iterator[tuple[int, Answer[R]]]:
         for ended in wait(self.running, return_when=FIRST_COMPLETED).done:

@@ -140,8 +140,16 @@ def read_ct(path: Path, options: ReadOptions) -> CT:
     return CT(hu, grid.geometry, grid, grid.notes)
 
 
+def read_some(path: Path, options: ReadOptions) -> tuple[Grid, NDArray[np.int16]]:
+    """Where a CT series lies, and a few of its slices as HU, int16 (slices, rows, columns)."""
+    with _file() as out:
+        answer = _ask(task="some", path=str(path), out=str(out), rescale=options.rescale, detilt=options.detilt)
+        hu = np.fromfile(out, dtype=np.int16).reshape(-1, *answer["shape"][1:])
+    return _grid(answer, path), hu
+
+
 @dataclass(frozen=True)
-class Read:
+class MaskCodes:
     """Masks: codes uint16 (z, y, x), their own grid or None, and beside a segmentation's what each code stands for.
 
     unusable: labels whose masks can't be used, and why.
@@ -154,7 +162,7 @@ class Read:
     unusable: Mapping[int, str] = field(default_factory=dict)
 
 
-def read_labels(path: Path, options: ReadOptions, geometry: Geometry | None) -> Read:
+def read_labels(path: Path, options: ReadOptions, geometry: Geometry | None) -> MaskCodes:
     """A mask series, DICOM-SEG or RTSTRUCT.
 
     A segmentation or structure set is brought to `geometry` (grid None); without one it can't be read.
@@ -165,9 +173,9 @@ def read_labels(path: Path, options: ReadOptions, geometry: Geometry | None) -> 
         own = np.fromfile(out, dtype=np.uint16).reshape(answer["shape"])
     if answer["affine"] is None:
         meaning = [tuple(labels) for labels in answer["meaning"]]
-        return Read(own, None, meaning, tuple(answer["notes"]), dict(answer["unusable"]))
+        return MaskCodes(own, None, meaning, tuple(answer["notes"]), dict(answer["unusable"]))
     grid = _grid(answer, path)
-    return Read(np.ascontiguousarray(grid.canonical(own.transpose(2, 1, 0))), grid, None, grid.notes)
+    return MaskCodes(np.ascontiguousarray(grid.canonical(own.transpose(2, 1, 0))), grid, None, grid.notes)
 
 
 def scan(path: Path) -> dict[str, Any]:

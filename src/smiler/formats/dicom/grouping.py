@@ -10,7 +10,7 @@ from typing import Any
 from smiler.domain.errors import BadInput
 from smiler.domain.places import split_series
 from smiler.formats.dicom.headers import SHARED, shared, some
-from smiler.formats.dicom.objects import CT_CLASSES, Object, Other, objects
+from smiler.formats.dicom.objects import CT_CLASSES, NotDicom, Object, objects
 
 Key = tuple[Any, ...]
 FEWEST = 3
@@ -18,28 +18,37 @@ FEWEST = 3
 
 
 @dataclass
-class Found:
+class SliceGroups:
     """What lies below a path: groups of CT slices that may each be a volume, and what else is there.
 
     lost: files that seem to be slices and can't be read. united: slices that each had a series UID of their own.
+    listed: UIDs of the images that a DICOMDIR lists, by series. seen: UIDs of all objects there.
     """
 
     groups: list[list[Object]]
     skipped: list[str]
     lost: list[str]
-    united: int = 0
+    united: int
+    listed: Mapping[str, set[str]]
+    seen: set[str]
 
 
-def find_series(path: Path) -> Found:
+def find_series(path: Path) -> SliceGroups:
     """The groups of CT slices below a path, the names of what was skipped, and of what may be slices that are lost."""
     place, wanted = split_series(path)
     groups: dict[Key, list[Object]] = {}
-    others: list[Other] = []
+    others: list[NotDicom] = []
     skipped: list[str] = []
+    listed: dict[str, set[str]] = {}
+    seen: set[str] = set()
     for found in objects(place):
-        if isinstance(found, Other):
+        if isinstance(found, Object):
+            seen.add(found.uid)
+        if isinstance(found, NotDicom):
             others.append(found)
             skipped.append(f"{found.path.name} ({found.why})")
+        elif found.is_directory:
+            _add_listed(found, listed)
         elif found.masks:
             continue
         elif not found.is_ct:
@@ -51,7 +60,18 @@ def find_series(path: Path) -> Found:
     joined = alike({key: (group[0].patient, group[0].study, _slices(group)) for key, group in groups.items()})
     for keys in joined:
         groups[keys[0]].extend(groups.pop(key)[0] for key in keys[1:])
-    return Found(list(groups.values()), skipped, lost, sum(map(len, joined)))
+    return SliceGroups(list(groups.values()), skipped, lost, sum(map(len, joined)), listed, seen)
+
+
+def _add_listed(directory: Object, listed: dict[str, set[str]]) -> None:
+    """The images of each series in a DICOMDIR: its records come in the order patient, study, series, images."""
+    series = ""
+    for record in directory.header.get("DirectoryRecordSequence") or ():
+        kind = str(record.get("DirectoryRecordType") or "")
+        if kind == "SERIES":
+            series = str(record.get("SeriesInstanceUID") or "")
+        elif kind == "IMAGE" and series and record.get("ReferencedSOPInstanceUIDInFile"):
+            listed.setdefault(series, set()).add(str(record.ReferencedSOPInstanceUIDInFile))
 
 
 def alike(groups: Mapping[Key, tuple[str, str, int]]) -> list[list[Key]]:
@@ -80,9 +100,12 @@ def _pattern(path: Path) -> tuple[Path, str]:
     return path.parent, re.sub(r"\d+", "#", path.name)
 
 
-def missing_slices(found: Found) -> list[str]:
+def missing_slices(found: SliceGroups) -> list[str]:
     """What says that the only group lacks slices; empty where nothing does."""
-    return [*_unreadable(found.lost), *_fewer_than_told(found.groups[0])]
+    group = found.groups[0]
+    unlisted = found.listed.get(group[0].series, set()) - found.seen
+    by_directory = [f"{len(unlisted)} images that the DICOMDIR lists are not there"] if unlisted else []
+    return [*_unreadable(found.lost), *by_directory, *_fewer_than_told(group)]
 
 
 def _unreadable(names: Sequence[str]) -> Iterator[str]:

@@ -74,6 +74,11 @@ class Object:
         return self.sop_class in CT_CLASSES and "LOCALIZER" not in [str(v).upper() for v in self.image_type]
 
     @property
+    def is_directory(self) -> bool:
+        """Whether it is a DICOMDIR."""
+        return self.sop_class == DICOMDIR_CLASS
+
+    @property
     def masks(self) -> str:
         """What kind of masks it holds, empty if none; only those of MASK_CLASSES can be read."""
         known = MASK_CLASSES.get(self.sop_class) or _OTHER_MASKS.get(self.sop_class)
@@ -105,7 +110,7 @@ class Object:
 
 
 @dataclass(frozen=True)
-class Other:
+class NotDicom:
     """A file that is no DICOM object, and why: it may be a slice that was lost."""
 
     path: Path
@@ -117,14 +122,14 @@ class Other:
         return self.path.suffix.lower() in (".dcm", ".dicom", ".ima")
 
 
-def objects(path: Path, broken: list[BadInput] | None = None) -> Iterator[Object | Other]:
-    """Every DICOM object below a path, and what is no DICOM file.
+def objects(path: Path, broken: list[BadInput] | None = None) -> Iterator[Object | NotDicom]:
+    """Every DICOM object below a path, directories of files (DICOMDIR) too, and what is no DICOM file.
 
     BadInput for a broken DICOM file, or it goes into `broken` and the next one is read.
     """
     for entry in walk(path):
         if entry.missing:
-            yield Other(entry.path, entry.missing)
+            yield NotDicom(entry.path, entry.missing)
             continue
         try:
             header = parse(entry)
@@ -134,8 +139,8 @@ def objects(path: Path, broken: list[BadInput] | None = None) -> Iterator[Object
             broken.append(error)
             continue
         if header is None:
-            yield Other(entry.path)
-        elif header.file_meta.get("MediaStorageSOPClassUID") != DICOMDIR_CLASS:
+            yield NotDicom(entry.path)
+        else:
             yield Object(entry.path, header, entry, _take_pixels(header))
 
 

@@ -10,7 +10,7 @@ from smiler.domain.places import SERIES
 from smiler.formats.dicom import segmentation, structures
 from smiler.formats.dicom.grouping import FEWEST, Key, alike
 from smiler.formats.dicom.headers import shared
-from smiler.formats.dicom.objects import CT_CLASSES, MASK_CLASSES, RTSTRUCT_CLASS, Object, Other, objects
+from smiler.formats.dicom.objects import CT_CLASSES, MASK_CLASSES, RTSTRUCT_CLASS, NotDicom, Object, objects
 
 
 @dataclass
@@ -60,9 +60,11 @@ def scan(path: Path) -> dict[str, Any]:
     broken: list[BadInput] = []
     for found in objects(path, broken):
         try:
-            if isinstance(found, Other):
+            if isinstance(found, NotDicom):
                 _refuse_lost(found)
                 skipped.append(found.path.name)
+            elif found.is_directory:
+                continue
             elif found.is_ct:
                 groups.setdefault(shared(found), _Group.of(found)).add(found)
             elif found.masks:
@@ -80,7 +82,7 @@ def scan(path: Path) -> dict[str, Any]:
     return {"series": series, "drawn": drawn, "skipped": skipped, "localizers": localizers, "faults": faults}
 
 
-def _refuse_lost(found: Other) -> None:
+def _refuse_lost(found: NotDicom) -> None:
     """A file whose name says DICOM may be a slice or hold masks: it is not left out without a word."""
     if found.claims_to_be_dicom:
         do = "get the file again, or take it out of the folder"
@@ -130,11 +132,15 @@ def _drawn(found: Object) -> dict[str, Any]:
         "path": str(found.path),
         "kind": found.masks,
         "patient": found.patient,
+        "manufacturer": " ".join(filter(None, (str(found.header.get(key) or "").strip() for key in _MAKERS))),
         "uids": sorted(_referenced(found.header)),
         "slices": {uid: sorted(slices) for uid, slices in _slices_of_series(found.header).items()},
         "frames": sorted(_reference_frames(found.header)),
         "segments": describe(found),
     }
+
+
+_MAKERS = ("Manufacturer", "ManufacturerModelName", "StructureSetLabel", "SeriesDescription")
 
 
 def _slices_of_series(header: Any) -> dict[str, set[str]]:

@@ -51,6 +51,7 @@ def _describe(row: Any, drawn: bool) -> dict[str, Any]:
         "snomed": str(kind.CodeValue) if kind is not None else "",
         "side": str(side.CodeMeaning).lower() if side is not None else "",
         "kind": str(row.get("SegmentAlgorithmType") or ""),
+        "algorithm": str(row.get("SegmentAlgorithmName") or "").strip(),
         "drawn": drawn,
     }
 

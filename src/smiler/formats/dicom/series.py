@@ -5,7 +5,7 @@ positions are regular.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,12 @@ class Series:
     def sources(self) -> list[Object]:
         """The objects in the order of their slices, each once."""
         return list(dict.fromkeys(plane.source for plane in self.planes))
+
+    def some(self, count: int) -> "Series":
+        """A few of its slices, evenly spread; of use for their pixels alone."""
+        which = np.unique(np.linspace(0, len(self.planes) - 1, count + 2).round().astype(int)[1:-1])
+        planes, shape = tuple(self.planes[k] for k in which), (len(which), *self.shape[1:])
+        return replace(self, planes=planes, shape=shape, shifts_mm=self.shifts_mm[which])
 
 
 def read_series(path: Path, *, detilt: bool = False, incomplete: bool = False) -> Series:

@@ -52,6 +52,7 @@ def describe(found: Object) -> list[dict[str, Any]]:
                 "snomed": "",
                 "side": "",
                 "kind": str(roi.row.get("ROIGenerationAlgorithm") or ""),
+                "algorithm": str(roi.row.get("ROIGenerationDescription") or "").strip(),
                 "drawn": bool(areas),
                 "marks": bool(roi.contours) and not areas,
             }

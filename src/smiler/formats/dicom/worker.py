@@ -24,6 +24,7 @@ from smiler.formats.dicom.objects import LABELMAP_CLASS, RTSTRUCT_CLASS, SEG_CLA
 MEMORY_BYTES = 6 << 30
 PARENT_SECONDS = 1.0
 """How often a worker looks whether its parent still lives."""
+SOME_SLICES = 5
 
 
 def main() -> None:
@@ -120,10 +121,20 @@ def _ct(task: Mapping[str, Any]) -> dict[str, Any]:
     return {"shape": series.shape, "affine": series.affine.tolist(), "notes": [*series.notes, *notes]}
 
 
+def _some(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the series lies; of a few of its slices HU int16 into the file `out`."""
+    from smiler.formats.dicom.pixels import hounsfield
+    from smiler.formats.dicom.series import read_series
+
+    series = read_series(Path(task["path"]), detilt=task["detilt"])
+    _put(hounsfield(series.some(SOME_SLICES), task["rescale"])[0], task["out"])
+    return {"shape": series.shape, "affine": series.affine.tolist(), "notes": series.notes}
+
+
 def _labels(task: Mapping[str, Any]) -> dict[str, Any]:
     """A mask series, a SEG or an RTSTRUCT: codes uint16 into `out`, and what each code stands for."""
     path = Path(task["path"])
-    found = [thing for thing in objects(path) if isinstance(thing, Object)]
+    found = [thing for thing in objects(path) if isinstance(thing, Object) and not thing.is_directory]
     drawn = [thing for thing in found if thing.sop_class in _DRAWN]
     if len(drawn) != 1 or len(found) != 1:
         return _mask_series(task)
@@ -241,6 +252,7 @@ TASKS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "header": _header,
     "files": _files,
     "ct": _ct,
+    "some": _some,
     "labels": _labels,
     "scan": _scan,
     "write": _write,
