@@ -30,7 +30,10 @@ def main(demo: Path, target: Path) -> None:
     drawn = axes.barh(names, values, color=[ARMS[arm][1] for arm in ARMS], height=0.6)
     axes.bar_label(drawn, fmt="%.1f", padding=4)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 100), xlabel=f"mean Dice of {len(audit['organs'])} organs, {summary['n_test']} patients held out")
+    axes.set(
+        xlim=(0, 100),
+        xlabel=f"mean Dice of {len(audit['organs'])} organs where present, {summary['n_test']} patients held out",
+    )
     axes.set_title(f"{summary['alpha']:.0%} of the organ annotations hidden (phantom)", loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     row = int(np.argmax([(plane != 0).sum() for plane in slices["truth"]]))

@@ -112,5 +112,6 @@ def test_a_metric_that_gives_no_number_is_named(
         main()
     assert stop.value.code == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert f"metric {NAME}, case {cohort.cases[0].id}, organ liver: a metric must give a finite number; got nan" in told
+    where = f"metric {NAME}, case {cohort.cases[0].id}, organ liver"
+    assert f"{where}: a metric must give a finite number (got nan)" in told
     assert not (tmp_path / "scores.csv").exists()

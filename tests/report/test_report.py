@@ -170,6 +170,14 @@ def test_a_number_is_rounded_once(tmp_path: Path) -> None:
         assert f"SMILE {expected} what nobody knows" in words  # the bar
 
 
+def test_every_row_has_a_cell_for_each_head(page: str) -> None:
+    tables = re.findall(r"<table>\n<thead>(.*?)</thead>\n<tbody>(.*?)</tbody>", page, re.DOTALL)
+    assert len(tables) == 4
+    for head, body in tables:
+        cells = {row.count("<td") + row.count("<th") for row in body.split("<tr")[1:]}
+        assert cells == {head.count("<th")}
+
+
 TITLES = {
     "no": "Scores on annotations that the network was not trained on",
     "unknown": "Scores on annotations of which it is not recorded whether the network was trained on them",

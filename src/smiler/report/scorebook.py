@@ -119,7 +119,8 @@ def make_scorebook(learned: Learned, arms: Arms, organs: Organs) -> Scorebook:
     keys = organs.in_order(score.organ for scores in arms.values() for score in scores)
     shown = ["", *keys] if len(keys) > 1 else keys
     differences = compare(arms, shown)
-    metrics = {name: columns()[name] for name in columns_of(s for scores in arms.values() for s in scores)}
+    given = columns_of(score for scores in arms.values() for score in scores)
+    metrics = {name: columns()[name] for name in given if name != "dice"}
     means = [_mean(arm, key, arms[arm], metrics) for key in shown for arm in arms if _scored(arms[arm], key)]
     panels = [panel for key in shown if (panel := _panel(arms, key, organs)).rows]
     against = _difference_panels(arms, differences, organs)
@@ -127,7 +128,7 @@ def make_scorebook(learned: Learned, arms: Arms, organs: Organs) -> Scorebook:
     return Scorebook(
         learned,
         [draw_dots(panel, f"dice-{learned.value}{place}") for place, panel in enumerate(panels)],
-        {name: scale for name, scale in metrics.items() if name != "dice"},
+        metrics,
         means,
         [draw_dots(panel, f"difference-{learned.value}{place}") for place, panel in enumerate(against)],
         differences,

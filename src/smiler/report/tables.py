@@ -30,9 +30,11 @@ class _Points:
     arm: str
     organ: str
     alpha: Share
-    dice: FiniteFloat
-    low: FiniteFloat
-    high: FiniteFloat
+    dice: Number
+    low: Number
+    high: Number
+    absent: Count | None = None
+    false_alarms: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class _Areas:
     arm: str
     n: Count
     area: FiniteFloat
-    low: FiniteFloat
-    high: FiniteFloat
+    low: Number
+    high: Number
     falls_at: Number
 
 
@@ -53,10 +55,10 @@ class _Contrasts:
     alpha: Share
     n: Count
     difference: FiniteFloat
-    low: FiniteFloat
-    high: FiniteFloat
-    p: FiniteFloat
-    p_holm: FiniteFloat
+    low: Number
+    high: Number
+    p: Number
+    p_holm: Number
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ TABLES: Mapping[str, type[Any]] = {
     "contrasts": _Contrasts,
     "relabelling": _Relabelling,
 }
-"""Columns that the page reads; there may be more."""
+"""Columns that the page reads; there may be more. Low, high and p of one patient are empty; `absent` came later."""
 
 
 def read_table(path: Path) -> list[Row]:

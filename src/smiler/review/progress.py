@@ -22,7 +22,7 @@ def progress_of(found: Iterable[Candidate], organs: Iterable[str], timed: Sequen
     total = Counter(candidate.pair.organ for candidate in counted)
     verified = Counter(candidate.pair.organ for candidate in counted if candidate.state in VERIFIED)
     left = sum(states[state] for state in OPEN)
-    speed = round(3600 * len(timed) / sum(timed), 1) if len(timed) >= FEWEST else None
+    speed = 3600 * len(timed) / sum(timed) if len(timed) >= FEWEST else None
     return {
         "total": len(counted),
         "verified": sum(verified.values()),
@@ -30,6 +30,6 @@ def progress_of(found: Iterable[Candidate], organs: Iterable[str], timed: Sequen
         "left": left,
         "flagged": states[State.FLAGGED],
         "per_hour": speed,
-        "hours_left": round(left / speed, 2) if speed else None,
+        "hours_left": left / speed if speed else None,
         "by_organ": {key: {"total": total[key], "verified": verified[key]} for key in organs},
     }

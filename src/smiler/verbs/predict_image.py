@@ -276,7 +276,7 @@ def _write_masks(organs: OrganSet, made: _Masks, request: PredictRequest) -> dic
         mask = mask_of(made.bits, organs.index(key))
         if alone:
             write_labels(request.out / name / f"{key}.nii.gz", mask, grid)
-        return round(float(np.count_nonzero(mask)) * grid.geometry.voxel_ml, 3)
+        return float(np.count_nonzero(mask)) * grid.geometry.voxel_ml
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(keys, pool.map(write, keys), strict=True))

@@ -91,7 +91,7 @@ def _progress(room: Room, found: list[Candidate]) -> shapes.Progress:
     return shapes.Progress(
         **told,
         repeated=len(alike),
-        alike=round(fmean(alike), 3) if alike else None,
+        alike=fmean(alike) if alike else None,
         trouble=desk.sheet.trouble or None,
         edits=[shapes.EditOut(**edit.to_json()) for edit in desk.edits.open()],
     )
