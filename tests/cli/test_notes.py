@@ -66,6 +66,16 @@ def test_relabel_and_evaluate_tell_it_too(
     assert any(PADDING in note for note in json.loads(again.out)["notes"])
 
 
+def test_training_tells_it_too_also_from_the_store(
+    smiler: Smiler, padded: Path, tmp_path: Path, quick_training: Callable[..., list[str]]
+) -> None:
+    for name in ("one", "two"):
+        words = ("train", padded, tmp_path / name, "-m", "smile", "--cache", tmp_path / "cache")
+        told = smiler(*words, *quick_training("--json"))
+        assert told.code == 0, told.err
+        assert [note for note in json.loads(told.out)["notes"] if PADDING in note] == [f"case phantom000: {PADDING}"]
+
+
 def test_reading_is_chosen_for_a_prediction(smiler: Smiler, world: Any, tmp_path: Path) -> None:
     hu = np.full((8, 32, 32), 40, dtype=np.int16)
     hu[:, :8] = -1000

@@ -47,12 +47,14 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
         changes.append(f"organs={list(split(organs))!r}".replace("'", '"'))
     resolved = load_recipe(method, recipe, changes)
     request = TrainRequest(Cohort.open(cohort), run, resolved, cache, resume, time_budget)
-    done = run_training(request, Bars(quiet=as_json))
+    bars = Bars(quiet=as_json)
+    done = run_training(request, bars)
     checkpoint = done.newest()
     if not is_first_process():
         return
     if as_json:
-        print_json({"run": str(run), "checkpoint": str(checkpoint.path), "model": checkpoint.model_hash})
+        told = {"run": str(run), "checkpoint": str(checkpoint.path), "model": checkpoint.model_hash}
+        print_json({**told, "notes": bars.notes})
     else:
         out.print(f"trained: {checkpoint.path}")
         out.print(f"next: smiler relabel {run} {cohort} OUT, or smiler predict {run} IMAGE... --out DIR")
