@@ -143,6 +143,13 @@ def test_an_audit_of_evil_titles(smiler: Smiler, evil_cohort: Path) -> None:
     harmless(told, 0)
 
 
+def texts(value: Any) -> list[str]:
+    """Every text within JSON."""
+    if isinstance(value, dict):
+        return [text for pair in value.items() for part in pair for text in texts(part)]
+    return [text for part in value for text in texts(part)] if isinstance(value, list) else [str(value)]
+
+
 def test_evil_names_of_images_and_folders(smiler: Smiler, world: Any, tmp_path: Path) -> None:
     image = Cohort.open(world.phantom).image_path(Cohort.open(world.phantom).cases[0])
     name = "".join(EVIL[key] for key in ("title of the window", "C1 controls", "bidi marks", "a line of its own"))
@@ -155,7 +162,7 @@ def test_evil_names_of_images_and_folders(smiler: Smiler, world: Any, tmp_path: 
         assert "\\x1b]0;evil\\x07" in text
         assert "[red]x: liver" in text
         told = smiler("predict", world.run, target, "--out", out, "--json")
-        assert f"{name}[red]x" in json.dumps(json.loads(told.out), ensure_ascii=False).encode().decode("unicode_escape")
+        assert any(f"{name}[red]x" in text for text in texts(json.loads(told.out)))
         harmless(told, 0)
 
 
