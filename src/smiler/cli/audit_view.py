@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smiler.audit.audit import Audit, Coverage
+from smiler.cli.console import plain
 from smiler.domain.evidence import Code
 
 MOST_COLUMNS = 40
@@ -55,11 +56,6 @@ def percent(part: int, whole: int) -> str:
     if 99.95 <= value < 100:
         return ">99.9 %"
     return f"{value:.{2 if value < 1 else 1}f} %" if 0 < value < 100 else f"{value:.0f} %"
-
-
-def plain(text: str) -> str:
-    """Text from a file without what could steer a terminal: control and direction characters written as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _table(title: str) -> Table:

@@ -202,9 +202,9 @@ def export(  # noqa: PLR0913  one option each for what the layouts leave open
         )
         return
     for note in done.notes:
-        console.print(f"lost: {note}", markup=False)
+        console.print(f"lost: {note}")
     inside = f", as {', '.join(folder.name for folder in done.folders)}" if done.folders != (done.folder,) else ""
-    console.print(f"{len(done.cases)} cases in {done.folder}{inside}", markup=False)
+    console.print(f"{len(done.cases)} cases in {done.folder}{inside}")
 
 
 def hide(

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from smiler.cli.console import Bars, err, out, safe
+from smiler.cli.console import Bars, err, out
 from smiler.domain.errors import BadInput, Faults
 from smiler.formats.base import ImportOptions
 from smiler.formats.importing import Ambiguous, ImportReport, import_into
@@ -28,7 +28,7 @@ def import_asking(
                 raise
             for fault in questions:
                 name, question = _QUESTIONS[type(fault)]
-                err.print(safe(str(fault)))
+                err.print(str(fault), soft_wrap=True)
                 values[name] = typer.prompt(question).strip()
         else:
             _tell(report, cohort, bars)

@@ -1,7 +1,6 @@
 """How `review` shows itself: addresses, reviewers, what a check found."""
 
 import getpass
-import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
@@ -14,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from smiler.cli.browser import opened
-from smiler.cli.console import Bars, err, out, print_json
+from smiler.cli.console import Bars, err, json_text, out, plain, print_json
 from smiler.domain.errors import BadInput, CheckFailed
 from smiler.review.edits import UNDO_COMMAND, Edit
 from smiler.review.repeats import SHARE
@@ -93,7 +92,7 @@ def serve_page(cohort: Path, where: Where, reviewers: tuple[str, ...]) -> None:
     from smiler.review.server.page import BUILT, NOT_BUILT, is_built
 
     if not is_built(where.page or BUILT):
-        err.print(f"warning: {NOT_BUILT}", markup=False, soft_wrap=True)
+        err.print(f"warning: {NOT_BUILT}", soft_wrap=True)
     options = ServeOptions(
         where.host,
         where.port,
@@ -134,7 +133,7 @@ class Notes:
             self._first.append(text)
             return
         edits = [edit.to_json() for edit in self._edits()]
-        self._lines.put(json.dumps({"note": text, "edits": edits}, ensure_ascii=False) + "\n")
+        self._lines.put(json_text({"note": text, "edits": edits}))
 
     def begin(self, told: Mapping[str, Any], edits: Callable[[], list[Edit]]) -> None:
         """Print the addresses with the notes so far, and edits of cases.csv that can be undone."""
@@ -153,10 +152,10 @@ def announce(urls: Mapping[str, str], slicer: Mapping[str, str], where: Where) -
     """Print each reviewer's addresses. slicer: for 3D Slicer, if it may connect."""
     if not where.as_json:
         for name, url in urls.items():
-            out.print(f"{name}: {url}" if len(urls) > 1 else f"review page: {url}", markup=False, soft_wrap=True)
+            out.print(f"{name}: {url}" if len(urls) > 1 else f"review page: {url}", soft_wrap=True)
             if name in slicer:
-                out.print(f"  3D Slicer, MONAI Label server: {slicer[name]}", markup=False, soft_wrap=True)
-        out.print("Ctrl-C ends it; what was decided is stored.", markup=False)
+                out.print(f"  3D Slicer, MONAI Label server: {slicer[name]}", soft_wrap=True)
+        out.print("Ctrl-C ends it; what was decided is stored.")
     sys.stdout.flush()
 
 
@@ -171,7 +170,7 @@ def sign_out_all(cohort: Path, *, as_json: bool) -> None:
         print_json({"signed_out": True})
     else:
         text = "everybody is signed out; the addresses of a server that runs still sign in: start it again for new ones"
-        out.print(text, markup=False, soft_wrap=True)
+        out.print(text, soft_wrap=True)
 
 
 def undo_edit(cohort: Path, reviewer: str, *, as_json: bool) -> None:
@@ -186,9 +185,9 @@ def undo_edit(cohort: Path, reviewer: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"undone": {**undone.to_json(), "title": title}, "notes": notes, "trouble": trouble or None})
         return
-    out.print(f"{title}: undone, {undone.cells} cells and {undone.rows} rows are as before", markup=False)
+    out.print(f"{title}: undone, {undone.cells} cells and {undone.rows} rows are as before")
     for text in undone.left:
-        out.print(f"left as it is: {text}", markup=False, soft_wrap=True)
+        out.print(f"left as it is: {text}", soft_wrap=True)
 
 
 def look_after(cohort: Path, backup: Path | None, history: Path | None, *, verify: bool, as_json: bool) -> None:
@@ -209,24 +208,24 @@ def look_after(cohort: Path, backup: Path | None, history: Path | None, *, verif
     else:
         _show(told)
     if found is not None and not found.ok:
-        raise CheckFailed("\n".join(found.faults))
+        raise CheckFailed("\n".join(map(plain, found.faults)))
 
 
 def _show(told: Mapping[str, Any]) -> None:
     if "history" in told:
-        out.print(f"{told['history']['revisions']} revisions in {told['history']['file']}", markup=False)
+        out.print(f"{told['history']['revisions']} revisions in {told['history']['file']}")
     if "backup" in told:
-        out.print(f"database and {told['backup']['masks']} masks in {told['backup']['folder']}", markup=False)
+        out.print(f"database and {told['backup']['masks']} masks in {told['backup']['folder']}")
     if "verify" in told:
         found = told["verify"]
         for note in found["notes"]:
-            out.print(f"note: {note}", markup=False, soft_wrap=True)
+            out.print(f"note: {note}", soft_wrap=True)
         for edit in found["edits"]:
-            out.print(f"not undone yet: {edit['title']}; {UNDO_COMMAND}", markup=False, soft_wrap=True)
+            out.print(f"not undone yet: {edit['title']}; {UNDO_COMMAND}", soft_wrap=True)
         counts = f"{found['events']} events, {found['revisions']} revisions, {found['masks']} masks"
         number = len(found["faults"])
         wrong = f"{number} fault{'s' * (number != 1)}" if number else "all whole"
-        out.print(f"{counts}: {wrong}; newest event {found['last']}", markup=False, soft_wrap=True)
+        out.print(f"{counts}: {wrong}; newest event {found['last']}", soft_wrap=True)
 
 
 def show_simulation(cohort: Path, truth: Path, folder: Path, *, as_json: bool) -> None:
