@@ -335,9 +335,7 @@ def test_what_is_no_cohort_is_called_by_its_name_with_the_next_command(
         assert not (places["tmp"] / "o").exists()
 
 
-@pytest.mark.parametrize(
-    "words", [["predict", "X", "a.nii.gz", "-o", "{tmp}/o"], ["relabel", "X", "{hidden}", "{tmp}/o"]]
-)
+@pytest.mark.parametrize("command", ["predict X a.nii.gz -o {tmp}/o", "relabel X {hidden} {tmp}/o"])
 def test_what_is_no_run_is_called_by_its_name_with_the_next_command(smiler: Smiler, places: Any, command: str) -> None:
     words = command.split()
     for other, (what, do) in (OTHERS | A_COHORT).items():

@@ -89,7 +89,7 @@ def test_using_a_network_asks_too(smiler: Smiler, world: Any, mixed: Path, tmp_p
     assert not list(out.glob(f"**/*{ODD}*/*")), "nothing was written of it"
     done = smiler(*words, "--any-grey-values")
     assert done.code == 0, done.err
-    about = {"predict": out / ODD / "provenance.json", "relabel": out / "completed" / f"{ODD}_liver.json"}.get(verb)
+    about = {"predict": out / ODD / "provenance.json", "relabel": out / "completed" / f"{ODD}.liver.json"}.get(verb)
     if about:
         notes = json.loads(about.read_text())["facts"]["notes"]
         assert any("not HU (values from 0 to 1" in note for note in notes)

@@ -85,7 +85,7 @@ JOBS: dict[str, tuple[str, Words]] = {
     "resumed checkpoint": ("run/checkpoints/step-*.json", AGAIN),
     "predicted": ("masks/phantom000/provenance.json", lambda room: [*PREDICT(room)[:-2]]),
     "completed": (
-        "completed/completed/phantom001_liver.json",
+        "completed/completed/phantom001.liver.json",
         lambda room: ["relabel", room / "run", room.cohort, room / "completed"],
     ),
     "noted mask": (

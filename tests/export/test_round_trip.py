@@ -233,7 +233,7 @@ def test_one_nnunet_data_set_ignores_what_is_unknown_and_says_what_is_lost(tmp_p
 
 
 def _import_plain(tmp_path: Path) -> Cohort:
-    import_into(tmp_path / "out", tmp_path / "again", ImportOptions(absent_means="absent"))
+    import_into(tmp_path / "out", tmp_path / "again", ImportOptions(absent_means="absent", taken_as="expert"))
     return Cohort.open(tmp_path / "again")
 
 

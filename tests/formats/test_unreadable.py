@@ -17,6 +17,9 @@ from smiler.formats import ImportOptions
 from smiler.formats.importing import import_into
 from smiler.formats.volumes import ReadOptions
 
+EXPERT = ImportOptions(taken_as="expert")
+"""As those of TotalSegmentator's layout must say."""
+
 
 def packed(data: bytes) -> bytes:
     return gzip.compress(data, mtime=0)
@@ -107,9 +110,9 @@ def test_all_bad_files_are_listed_together_or_left_out_with_a_note(name: str, tm
     images |= {path.name.partition(".")[0]: path for path in source.rglob("imagesTr/?.nii.gz")}
     for case, kind in (("a", "HTML"), ("c", "truncated gzip"), ("d", "HTML")):
         spoil(images[case], kind)
-    text = refusal(source, cohort)
+    text = refusal(source, cohort, EXPERT)
     assert [line.partition(",")[0] for line in text.splitlines()] == ["case a", "case c", "case d"]
-    report = import_into(source, cohort, ImportOptions(unreadable="leave-out"))
+    report = import_into(source, cohort, ImportOptions(unreadable="leave-out", taken_as="expert"))
     assert [case.id for case in Cohort.open(cohort)] == list(report.added) == ["b"]
     assert report.notes == (
         "a, d: left out, since the CT can't be read: not a NIfTI file",
@@ -137,11 +140,11 @@ def test_a_mask_of_another_cts_size_is_refused_or_kept_for_the_audit(name: str, 
         if {"labelsTr", "segmentations", "Liver"} & {*path.parts} and "b" in (path.name[:1], path.parent.parent.name)
     )
     write(mask, (4, 5, 7), np.diag([-1.0, -1.0, 2.0, 1.0]))
-    text = refusal(source, cohort)
+    text = refusal(source, cohort, EXPERT)
     assert text.startswith(f"case b, {str(mask).replace(str(source), 'SRC')}: the mask does not lie on the CT's grid")
     assert "mask axes LPS, CT axes LPS, sizes differ" in text
     assert "--off-grid keep, then smiler audit --fix-geometry resample" in text
-    report = import_into(source, cohort, ImportOptions(off_grid="keep"))
+    report = import_into(source, cohort, ImportOptions(off_grid="keep", taken_as="expert"))
     assert report.notes == (
         "b: masks don't lie on their CT's grid, so that audit and training refuse them: smiler audit --fix-geometry",
     )

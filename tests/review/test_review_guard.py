@@ -263,7 +263,7 @@ def test_the_pages_files_are_those_of_the_page(folder: Path, tmp_path: Path) -> 
 def test_a_page_that_is_not_built_says_so(folder: Path, tmp_path: Path) -> None:
     with serving(folder, page=tmp_path / "nothing") as running:
         answer = running.reviewer().http.get("/")
-        assert (answer.status_code, "npm run build" in answer.text) == (503, True)
+        assert (answer.status_code, "make page" in answer.text) == (503, True)
 
 
 # --- bodies

@@ -8,8 +8,9 @@ import numpy as np
 from reviewing import serving
 
 from smiler.domain.cohort import Cohort
+from smiler.domain.geometry import Geometry
 from smiler.formats.nifti import write_ct
-from smiler.formats.volumes import CT, read_ct
+from smiler.formats.volumes import CT
 from smiler.review.scans import Scans
 
 PATIENCE = 20
@@ -50,8 +51,9 @@ def test_a_ct_at_hand_is_given_while_another_one_is_read(folder: Path) -> None:
 def test_a_ct_that_is_not_in_hu_is_told_once_and_shown_as_it_is(folder: Path) -> None:
     cohort, told = Cohort.open(folder), list[str]()
     scans, (one, other, *_) = Scans(told.append), cohort.cases
-    ct = read_ct(cohort.image_path(one))
-    write_ct(cohort.image_path(one), (ct.hu + 1024).astype(np.int16), ct.grid)
+    stored = np.full((20, 20, 20), 40 + 1024, dtype=np.int16)  # fewer voxels would say too little
+    stored[:, :8] = -1000 + 1024
+    write_ct(cohort.image_path(one), stored, Geometry.canonical(stored.shape, (2.0, 1.0, 1.0)))
     for case in (one, other):
         assert scans.image(cohort, case).content
         assert scans.own_image(cohort, case).content

@@ -41,7 +41,7 @@ def test_a_share_of_each_organs_annotations_is_held_out_and_measures_the_run(coh
     model, _ = open_model(tmp_path / "run", "cpu")
     relabel(model, cohort, RelabelRequest(tmp_path / "out", review=True, learned=frozenset(seen)))
     every = {(case.id, organ) for case in cohort for organ in cohort.organs.keys}
-    (folder,) = {path.parent for path in (tmp_path / "out").rglob("*.judged.json")}
+    (folder,) = {path.parent for path in (tmp_path / "out").rglob("*-judged.json")}
     assert {(case, row.organ) for case, row in read_judged(folder)} == every - seen
 
 

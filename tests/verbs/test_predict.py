@@ -226,7 +226,7 @@ def test_two_images_of_one_name_are_refused_before_anything_is_written(tiny: Any
 
 
 def test_a_folder_that_is_no_cohort_and_a_missing_file_are_refused(tiny: Any, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no CT slices there"):
+    with pytest.raises(BadInput, match="neither an image nor a cohort"):
         predict(tiny.model, [tmp_path], PredictRequest(tmp_path / "out"))
     with pytest.raises(BadInput, match=r"gone\.nii\.gz"):
         predict(tiny.model, [tmp_path / "gone.nii.gz"], PredictRequest(tmp_path / "out"))

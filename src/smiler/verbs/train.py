@@ -45,7 +45,7 @@ class TrainRequest:
 
     def __post_init__(self) -> None:
         if self.budget_minutes is not None:
-            check_number(self.budget_minutes, "--time-budget", 0.01)
+            check_number(self.budget_minutes, "--time-budget", 0)
 
 
 def train(request: TrainRequest, progress: Progress | None = None) -> RunFolder:
