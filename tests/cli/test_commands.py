@@ -133,7 +133,7 @@ def test_import_speaks_json(smiler: Smiler, world: Any, tmp_path: Path) -> None:
     mask = np.zeros(image.shape, np.uint8)
     mask[8:12, 8:12, 2:5] = 1
     nib.save(nib.Nifti1Image(mask, image.affine), case / "segmentations" / "spleen.nii.gz")
-    result = smiler("import", tmp_path / "source", tmp_path / "c", "--json")
+    result = smiler("import", tmp_path / "source", tmp_path / "c", "--as", "expert", "--json")
     assert result.code == 0, result.err
     assert strict_json(result.out)["added"] == ["s1"]
     assert smiler("audit", tmp_path / "c").code == 0
