@@ -58,7 +58,7 @@ def test_a_ct_that_is_not_in_hu_is_told_once_and_shown_as_it_is(folder: Path) ->
         assert scans.image(cohort, case).content
         assert scans.own_image(cohort, case).content
     (line,) = told
-    assert line.startswith(f"case {one.id}, file {one.image}: the grey values are not HU (values from ")
+    assert line.startswith(f"case {one.id}, image {one.image}: the grey values are not HU (values from ")
 
 
 def test_who_asks_for_the_same_ct_at_once_shares_one_reading(folder: Path) -> None:
