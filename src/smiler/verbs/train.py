@@ -32,6 +32,10 @@ from smiler.verbs.run import RunFolder
 from smiler.workers.memory import lacking
 
 
+LEAST_MINUTES = 1e-8
+"""Above 0; what is too short for the data is said once their steps are timed."""
+
+
 @dataclass(frozen=True)
 class TrainRequest:
     """What to train, where to, and what bounds it. `cache` None: `.smiler/cache` in the cohort's folder."""
@@ -45,7 +49,7 @@ class TrainRequest:
 
     def __post_init__(self) -> None:
         if self.budget_minutes is not None:
-            check_number(self.budget_minutes, "--time-budget", 0)
+            check_number(self.budget_minutes, "--time-budget", LEAST_MINUTES)
 
 
 def train(request: TrainRequest, progress: Progress | None = None) -> RunFolder:
