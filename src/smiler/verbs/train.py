@@ -31,7 +31,6 @@ from smiler.store.store import Store, StoreOptions, build_store
 from smiler.verbs.run import RunFolder
 from smiler.workers.memory import lacking
 
-
 LEAST_MINUTES = 1e-8
 """Above 0; what is too short for the data is said once their steps are timed."""
 
