@@ -64,7 +64,7 @@ class Checkpoint:
         return self.files["model"][1]
 
     def tensors(self, part: str) -> dict[str, Tensor]:
-        """The tensors of 'model' or 'optimizer'; BadInput unless file and hash agree."""
+        """The tensors of 'model', 'last' or 'optimizer'; BadInput unless file and hash agree."""
         if part not in self.files:
             raise BadInput(f"the checkpoint has no {part}", where=str(self.path), do="begin a new run")
         name, expected = self.files[part]
@@ -126,9 +126,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, table.step, table.steps, table.facts, files)
 
 
-def load_weights(network: torch.nn.Module, checkpoint: Checkpoint) -> None:
+def load_weights(network: torch.nn.Module, checkpoint: Checkpoint, part: str = "model") -> None:
     """Put the checkpoint's weights into a network; keys, shapes and finiteness are checked before anything changes."""
-    tensors = checkpoint.tensors("model")
+    tensors = checkpoint.tensors(part)
     own = network.state_dict()
     where = str(checkpoint.path)
     wrong = sorted(set(own) ^ set(tensors))

@@ -45,6 +45,9 @@ METHODS: dict[str, str] = {
 }
 
 
+BEFORE = ("training.average=0",)
+"""What runs did before there was an option for it."""
+
 _TWO = OrganSet.of("one", "other")
 
 
@@ -119,8 +122,12 @@ def _network_defaults(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A resolved recipe as a run folder holds it."""
-    return check_recipe(read_toml(path), str(path))
+    """A resolved recipe as a run folder holds it; an option that is younger than the run changes nothing in it."""
+    table: dict[str, Any] = {}
+    for change in BEFORE:
+        _merge(table, parse_change(change))
+    _merge(table, read_toml(path))
+    return check_recipe(table, str(path))
 
 
 def read_otherwise(recipe: Recipe, changes: Iterable[str]) -> Recipe:

@@ -34,6 +34,7 @@ from smiler.networks.processes import join, summed
 from smiler.sampling.augment import Batch
 from smiler.sampling.batches import Batches
 from smiler.sampling.options import FEWER
+from smiler.training.average import WeightAverage
 from smiler.training.events import Events
 from smiler.training.options import TrainingOptions
 from smiler.training.plot import plot_progress
@@ -107,7 +108,8 @@ def fit(
 ) -> Checkpoint:
     """Train from the stage's newest checkpoint (or from the network as it is) to the stage's last step.
 
-    Stops at SIGINT and SIGTERM with a checkpoint. The last weights do not depend on how often it stopped.
+    The network ends with the average of its weights, which is what the checkpoint predicts with. Stops at SIGINT and
+    SIGTERM with a checkpoint. The last weights do not depend on how often it stopped.
     """
     done = find_checkpoint(stage.folder)
     if done and done.finished:
@@ -130,7 +132,9 @@ def fit(
                     raise Stopped(f"stopped at step {step + 1} of {stage.steps}; --resume goes on from here")
         finally:
             trainer.close()
-    return trainer.save(stage.steps)
+    checkpoint = trainer.save(stage.steps)
+    trainer.average.apply()
+    return checkpoint
 
 
 class _Trainer:
@@ -149,6 +153,7 @@ class _Trainer:
             capturable=on_gpu,
         )
         self.network, self.optimizer = fabric.setup(self.plain, optimizer)
+        self.average = WeightAverage(self.plain, self.options.average, stage.cycle or stage.steps)
         self.recorded: Recorded | None = None
         self.events = Events(stage.run / "events.jsonl")
         self.saved = time.monotonic()
@@ -156,12 +161,10 @@ class _Trainer:
 
     def restore(self, checkpoint: Checkpoint | None) -> int:
         """The step to begin with, after loading the checkpoint's weights and optimiser state."""
-        start = 0
-        if checkpoint:
-            load_weights(self.plain, checkpoint)
-            start = checkpoint.step
+        start = checkpoint.step if checkpoint else 0
         state = checkpoint or (self.stage.previous if self.stage.before else None)
         if state:
+            self.average.restore(state)
             restore_optimizer(self.optimizer, state.tensors("optimizer"))
         number = self.stage.number
         if self.fabric.is_global_zero:
@@ -184,6 +187,7 @@ class _Trainer:
             else:
                 group["lr"] = rate
         self.losses.append(self._work(step, objective)(batch))
+        self.average.update(self.stage.before + step + 1)
         if self.recorded is not None and self.recorded.steps == WARM_UP + 1 and self.recorded.why:
             self.events.add("note", stage=self.stage.number, step=step + 1, text=f"not recorded: {self.recorded.why}")
         if (step + 1) % LOG_EVERY == 0 or step + 1 == self.stage.steps:
@@ -250,8 +254,9 @@ class _Trainer:
         self.saved = time.monotonic()
         path = self.stage.folder / f"step-{step:07d}.json"
         if self.fabric.is_global_zero:
-            parts = {"model": self.plain.state_dict()}
-            if step < self.stage.steps or self.stage.goes_on:
+            unfinished = step < self.stage.steps or self.stage.goes_on
+            parts = self.average.parts(unfinished=unfinished)
+            if unfinished:
                 parts["optimizer"] = optimizer_tensors(self.optimizer)
             path = save_checkpoint(self.stage.folder, step, self.stage.steps, self.stage.facts, parts)
             plot_progress(self.stage.run)

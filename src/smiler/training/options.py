@@ -19,6 +19,12 @@ class TrainingOptions(BaseModel):
         default="one_cycle",
         description="cosine: falls from the first step; one_cycle: rises over the first tenth, then falls",
     )
+    average: float = Field(
+        default=0.04,
+        ge=0,
+        le=1,
+        description="share of all steps over which weights are averaged for prediction; 0: the last weights",
+    )
     clip_norm: float = Field(default=5.0, gt=0, description="gradients are scaled down to this norm")
     precision: Literal["auto", "32", "bf16", "16"] = Field(
         default="auto", description="auto: what the device computes fastest: bf16 or 32, 16 on older GPUs"
