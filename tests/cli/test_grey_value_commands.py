@@ -13,7 +13,12 @@ import pytest
 from smiler.domain.cohort import Cohort
 
 Smiler = Callable[..., Any]
-ASKED = ("the grey values are not HU", "values from 0 to 1", "soft tissue from -100 to 200", "MR is not supported yet")
+ASKED = (
+    "the grey values are not HU",
+    "values from 0 to 1",
+    "soft tissue from -100 to 200",
+    "for MR, train with data.normalisation = zscore",
+)
 ODD = "phantom002"
 
 
@@ -106,3 +111,31 @@ def emptied(cohort: Path) -> Path:
             line[column] = ""
     table.write_text("".join(",".join(line) + "\n" for line in lines))
     return cohort
+
+
+def test_mr_is_trained_on_and_predicted_whatever_its_scale(
+    smiler: Callable[..., Any], quick_training: Callable[..., list[str]], world: Any, tmp_path: Path
+) -> None:
+    """MR-like contrast: bone and air dark, fat bright; each volume with a gain of its own."""
+    shutil.copytree(world.phantom, tmp_path / "mr", ignore=shutil.ignore_patterns(".*"))
+    cohort = Cohort.open(tmp_path / "mr")
+    for number, case in enumerate(cohort):
+        path = cohort.image_path(case)
+        image = nib.load(path)
+        signal = np.interp(image.get_fdata(), [-1000, -300, -100, 0, 100, 200, 1000], [0, 40, 900, 300, 520, 200, 20])
+        nib.save(nib.Nifti1Image((signal * (1 + number)).astype(np.int16), image.affine), path)
+        again = tmp_path / f"again{number}.nii.gz"
+        nib.save(nib.Nifti1Image((signal * (1 + number) * 2 + 100).astype(np.int16), image.affine), again)
+    refused = smiler("train", cohort.folder, tmp_path / "ct", "--method", "smile", *quick_training())
+    assert refused.code == 2
+    assert "data.normalisation = zscore" in " ".join(refused.err.split())
+    run, masks = tmp_path / "run", tmp_path / "masks"
+    options = [*quick_training(), *"--set data.normalisation=zscore --set training.prior=0.4 --steps 30".split()]
+    assert smiler("train", cohort.folder, run, "--method", "smile", *options).code == 0
+    given = cohort.image_path(cohort.cases[0])
+    result = smiler("predict", run, given, tmp_path / "again0.nii.gz", "--out", masks, "--probabilities")
+    assert result.code == 0, result.err
+    maps = sorted(masks.glob("*/liver_probability.nii.gz"))
+    one, other = (nib.load(path).get_fdata() for path in maps)
+    assert np.ptp(one) > 0.1
+    np.testing.assert_allclose(one, other, atol=0.1 * np.ptp(one))

@@ -85,7 +85,7 @@ def test_what_is_not_hu_is_refused_with_the_range_that_was_seen(hu: NDArray[np.f
         "air near -1000",
         "soft tissue from -100 to 200",
         "reading.grey_values = any",
-        "MR is not supported yet",
+        "for MR, train with data.normalisation = zscore",
     ):
         assert do in text
     (note,) = seen.notes(ReadOptions(grey_values="any"), "case p1")

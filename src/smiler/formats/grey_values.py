@@ -79,7 +79,8 @@ class GreyValues:
             where=where,
             got=f"{self.seen}; {fault}",
             do="convert it to HU (air near -1000, soft tissue from -100 to 200), or take it as it is with reading."
-            "grey_values = any (predict, relabel, evaluate: --any-grey-values); MR is not supported yet",
+            "grey_values = any (predict, relabel, evaluate: --any-grey-values); for MR, train with "
+            "data.normalisation = zscore",
         )
 
     @property

@@ -20,32 +20,33 @@ from smiler.prediction.model import Model
 from smiler.prediction.on_device import restored_blocks
 from smiler.prediction.options import PredictionOptions
 from smiler.prediction.scores import Opinions, Said, Scores, slice_scores
+from smiler.store.grey_scale import GreyScale
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
-from smiler.store.store import window
 
 BLOCK = 8
 
 
 @dataclass(frozen=True)
 class WorkingImage:
-    """A CT on the working grid: windowed HU int16 (z, y, x), and where it lies."""
+    """A volume on the working grid: int16 (z, y, x) as `GreyScale` makes them, and where it lies."""
 
     hu: NDArray[np.int16]
     geometry: Geometry
 
 
-def to_working(data: DataOptions, hu: NDArray[np.int16], geometry: Geometry) -> WorkingImage:
-    """Bring a CT in canonical order to the working grid of a model with these options."""
+def to_working(data: DataOptions, hu: NDArray[np.int16], geometry: Geometry, where: str = "the image") -> WorkingImage:
+    """Bring a volume in canonical order to the working grid of a model with these options."""
+    scale = GreyScale.of(hu, data, where)
     working = working_geometry(geometry, data.spacing_zyx_mm)
     if working.shape == geometry.shape:
-        return WorkingImage(window(hu, data), working)
+        return WorkingImage(scale(hu), working)
     out = np.empty(working.shape, dtype=np.int16)
     resampler = Resampler(geometry.shape, working.shape)
     for start in range(0, working.shape[0], BLOCK):
         stop = min(start + BLOCK, working.shape[0])
         first, last = resampler.needed(start, stop)
-        out[start:stop] = window(resampler.block(hu[first:last], start, stop), data)
+        out[start:stop] = scale(resampler.block(hu[first:last], start, stop))
     return WorkingImage(out, working)
 
 

@@ -70,6 +70,17 @@ class Recipe(BaseModel):
     curriculum: CurriculumOptions = CurriculumOptions()
     prediction: PredictionOptions = PredictionOptions()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _scores_need_no_hu(cls, table: Any) -> Any:
+        """z-scores are taken of any grey values."""
+        if not isinstance(table, dict):
+            return table
+        data, reading = table.get("data"), table.get("reading", {})
+        if isinstance(data, dict) and isinstance(reading, dict) and data.get("normalisation") == "zscore":
+            return {**table, "reading": {**reading, "grey_values": "any"}}
+        return table
+
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         rule, need = self.curriculum.rule, need_of(self.curriculum.rule)

@@ -46,7 +46,7 @@ class Batches:
 
     def normalisation(self) -> Normalisation:
         """Grey-value normalisation from the voxels that experts drew."""
-        return Normalisation(*self.store.normalisation, air=float(self.store.data.window_hu[0]))
+        return Normalisation(*self.store.normalisation, air=float(self.store.data.working_range[0]))
 
     def steps(self, start: int, stop: int, device: torch.device) -> Iterator[Batch]:
         """The batches of steps [start, stop). The network thread never waits for the disk."""
@@ -124,7 +124,7 @@ def read_slices(
     def bits() -> NDArray[np.int32]:
         return _filled((count, height, width), np.int32, 0, locked)
 
-    image = _filled((count, channels, height, width), np.int16, batches.store.data.window_hu[0], locked)
+    image = _filled((count, channels, height, width), np.int16, batches.store.data.working_range[0], locked)
     known = np.array([cases[draw.case].known[draw.z] for draw in draws], dtype=np.int32).reshape(-1, 1, 1)
     drawn, pseudo, cleared = bits(), bits() if batches.proposals else None, bits() if batches.cleared else None
     centre = np.empty((count, 2))

@@ -119,7 +119,7 @@ def _read(batches: Batches, boxes: Boxes, centre: NDArray[np.float64]) -> Slices
         return gather(lambda case: bits.get(case.case.id, _blank(case)))
 
     return Slices(
-        gather(lambda case: case.image, batches.store.data.window_hu[0]),
+        gather(lambda case: case.image, batches.store.data.working_range[0]),
         gather(lambda case: case.drawn),
         of_round(batches.proposals),
         gather(_known),

@@ -1,8 +1,8 @@
 """How volumes are brought to the grid on which networks work."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 Millimetres = Annotated[float, Field(gt=0.05, le=50)]
 
@@ -19,6 +19,22 @@ class DataOptions(BaseModel):
         default="native", description="slice distance of the working grid in mm, or native: the file's"
     )
     window_hu: tuple[int, int] = Field(default=(-160, 240), description="grey values outside are clipped, in HU")
+    normalisation: Literal["hu", "zscore"] = Field(
+        default="hu",
+        description="hu: CT, clipped to window_hu; zscore: MR, each volume by mean and spread of its brighter part "
+        "(takes grey values that are not HU)",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialized: Any) -> dict[str, Any]:
+        """Without `normalisation` where it is HU: hashes of stores and runs that are older than it stay."""
+        options: dict[str, Any] = serialized(self)
+        return {key: value for key, value in options.items() if (key, value) != ("normalisation", "hu")}
+
+    @property
+    def working_range(self) -> tuple[int, int]:
+        """Least and greatest value on the working grid: HU, or hundredths of a standard deviation."""
+        return self.window_hu if self.normalisation == "hu" else (-500, 500)
 
     @property
     def spacing_zyx_mm(self) -> tuple[float | None, float | None, float | None]:

@@ -23,6 +23,7 @@ from smiler.domain.shaped import read_as
 from smiler.formats.labels import LabelOptions, read_case_labels
 from smiler.formats.volumes import ReadOptions, read_hu
 from smiler.store.arrays import Room, open_array, save_array
+from smiler.store.grey_scale import GreyScale
 from smiler.store.hashes import Hashes
 from smiler.store.options import DataOptions
 from smiler.store.resample import Resampler, working_geometry
@@ -47,10 +48,10 @@ class StoreOptions:
 class StoredCase:
     """One case on its working grid (z, y, x).
 
-    `image`: int16 HU, windowed; `drawn`: int32, bit k where an expert drew organ k; `known`: int32 (z,), bit k on the
-    slices where an expert's word about organ k counts. `voxels`: (z, K) drawn voxels a slice. `moments`: count, sum and
-    sum of squares of the HU of drawn voxels. `notes`: what was decided while the CT was read. `room`: memory in
-    which voxels may stay once they are read. `content`: hash of the CT as it was given.
+    `image`: int16, HU in the window or hundredths of z-scores; `drawn`: int32, bit k where an expert drew organ k;
+    `known`: int32 (z,), bit k on the slices where an expert's word about organ k counts. `voxels`: (z, K) drawn voxels
+    a slice. `moments`: count, sum and sum of squares of the values of drawn voxels. `notes`: what was decided while the
+    CT was read. `room`: memory in which voxels may stay once they are read. `content`: hash of the CT as it was given.
     """
 
     case: Case
@@ -224,7 +225,7 @@ def _build(cohort: Cohort, case: Case, places: tuple[Path, Path], options: Store
     data = options.data
     working = working_geometry(ct.geometry, data.spacing_zyx_mm)
     resampler = Resampler(ct.geometry.shape, working.shape)
-    image = window(resampler.volume(ct.hu), data)
+    image = GreyScale.of(ct.hu, data, f"file {case.image}")(resampler.volume(ct.hu))
     drawn, voxels = resample_bits(labels.drawn, resampler, len(cohort.organs))
     known = _known_slices(labels.known, resampler)
     drawn &= known[:, None, None]
@@ -242,15 +243,6 @@ def _build(cohort: Cohort, case: Case, places: tuple[Path, Path], options: Store
         "notes": ct.notes,
     }
     write_json(label_place.with_suffix(".json"), about)
-
-
-def window(hu: NDArray[Any], data: DataOptions) -> NDArray[np.int16]:
-    """HU clipped to the window and rounded, (z, y, x)."""
-    low, high = data.window_hu
-    whole = hu.dtype == np.int16
-    clipped: NDArray[np.int16]
-    clipped = np.clip(hu, np.int16(low), np.int16(high)) if whole else np.rint(np.clip(hu, low, high)).astype(np.int16)
-    return clipped
 
 
 def resample_bits(

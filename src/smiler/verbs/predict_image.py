@@ -127,7 +127,7 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
             return finished
         ct = read_hu(path, self.request.reading, self.where(item))
         parents = self._parents(path)
-        working = to_working(self.model.facts.data, ct.hu, ct.geometry)
+        working = to_working(self.model.facts.data, ct.hu, ct.geometry, self.where(item))
         return _Read(_Image(name, path, parents, ct.grid, ct.notes), working)
 
     def compute(self, read: _Read | Predicted) -> _Masks | Predicted:

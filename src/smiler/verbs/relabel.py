@@ -152,7 +152,7 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Wi
         ct = read_hu(self.cohort.image_path(case), self.request.reading, self.where(item))
         known = replace(case, cells={key: cell for key, cell in case.cells.items() if not cell.auto})
         labels = read_case_labels(self.cohort, known, ct.geometry, self.request.labels)
-        working = to_working(self.model.facts.data, ct.hu, ct.geometry)
+        working = to_working(self.model.facts.data, ct.hu, ct.geometry, self.where(item))
         notes = (*(f"case {case.id}, image {case.image}: {note}" for note in ct.notes), *labels.notes)
         return _Read(wanted, number, working, ct.grid, labels.drawn, labels.known, notes)
 
