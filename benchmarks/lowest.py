@@ -13,6 +13,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("onnx", "tracking", "ray", "cloud", "review")
 PINNED = ("torch", "monai")
+INDIRECT = ("aiobotocore==2.26.0",)
+"""The newest that the lowest s3fs takes: left to itself, pip tries every version of boto3 before it comes to it."""
 REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<lowest>[0-9.]+)(?:,<[0-9.]+)?")
 
 
@@ -29,6 +31,7 @@ def lowest(project: Mapping[str, Any], pins: str) -> Iterator[str]:
         if found["name"] not in PINNED:
             yield f"{found['name']}=={found['lowest']}"
     yield from (line for line in pins.splitlines() if line.partition("==")[0] in PINNED)
+    yield from INDIRECT
 
 
 if __name__ == "__main__":

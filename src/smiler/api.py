@@ -1,6 +1,7 @@
 """The Python API: the verbs of the command line as typed functions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from smiler.domain.cohort import Cohort
@@ -8,13 +9,13 @@ from smiler.domain.progress import Progress
 from smiler.domain.remote import place
 from smiler.evaluation.scores import Score
 from smiler.evaluation.truth import Truth
-from smiler.recipe.recipe import Recipe, load_recipe
+from smiler.recipe.recipe import Recipe
 from smiler.verbs import evaluate as evaluating
 from smiler.verbs import predict as predicting
 from smiler.verbs import relabel as relabelling
 from smiler.verbs import train as training
 from smiler.verbs.predict import Predicted
-from smiler.verbs.requests import predict_request, relabel_request
+from smiler.verbs.requests import RecipeChoice, predict_request, relabel_request, train_request
 from smiler.verbs.run import RunFolder
 from smiler.workers.base import Workers
 
@@ -32,12 +33,16 @@ def train(
 ) -> RunFolder:
     """Train into the folder `run`. `recipe`: a method's name or a Recipe; `changes` such as 'training.steps=500'.
 
-    `minutes` bounds the training by time instead of steps. Raises BadInput, before anything is computed, if the cohort
-    can't be used.
+    With a method's name, what `changes` do not decide is planned from the data, as `smiler train` does. `minutes`
+    bounds the training by time instead of steps. Raises BadInput, before anything is computed, if the cohort can't be
+    used.
     """
-    resolved = load_recipe(recipe, None, changes) if isinstance(recipe, str) else recipe
     opened = cohort if isinstance(cohort, Cohort) else Cohort.open(cohort)
-    return training.train(training.TrainRequest(opened, Path(run), resolved, None, resume, minutes))
+    if isinstance(recipe, Recipe):
+        request = training.TrainRequest(opened, Path(run), recipe)
+    else:
+        request = train_request(opened, Path(run), RecipeChoice(recipe, None, tuple(changes)))
+    return training.train(replace(request, resume=resume, budget_minutes=minutes))
 
 
 def predict(

@@ -130,7 +130,10 @@ def test_mr_is_trained_on_and_predicted_whatever_its_scale(
     assert refused.code == 2
     assert "data.normalisation = zscore" in " ".join(refused.err.split())
     run, masks = tmp_path / "run", tmp_path / "masks"
-    options = [*quick_training(), *"--set data.normalisation=zscore --set training.prior=0.4 --steps 30".split()]
+    options = [
+        *quick_training(),
+        *["--set", "data.normalisation=zscore", "--set", "training.prior=0.4", "--steps", "30"],
+    ]
     assert smiler("train", cohort.folder, run, "--method", "smile", *options).code == 0
     given = cohort.image_path(cohort.cases[0])
     result = smiler("predict", run, given, tmp_path / "again0.nii.gz", "--out", masks, "--probabilities")

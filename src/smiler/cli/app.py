@@ -50,6 +50,7 @@ app = typer.Typer(
 app.command()(reports.demo)
 app.command("import")(cohorts.import_)
 app.command()(cohorts.audit)
+app.command()(networks.plan)
 app.command()(networks.train)
 app.command()(networks.relabel)
 app.command()(review.review)

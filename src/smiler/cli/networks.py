@@ -1,6 +1,7 @@
 """Commands around a network: train, predict, relabel, evaluate."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,45 @@ AnyGreyValues = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
+def plan(  # noqa: PLR0913  what the user has decided already
+    cohort: CohortArgument,
+    method: Annotated[str, typer.Option("--method", "-m", help="See: smiler methods.")] = "smiler",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="An option that you decide, as network.name=unet3d.")
+    ] = None,
+    organs: Annotated[str, typer.Option(help="Plan for these organs only, separated by commas.")] = "",
+    time_budget: Annotated[float | None, typer.Option(min=0.01, help="Minutes that the training may take.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; else plan.toml in COHORT.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where resampled volumes are kept.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose spacing, patch, context, batch and steps from the data and this machine, and say why.
+
+    The choices are written as a recipe that you can edit; smiler train begins with it.
+
+    Example: smiler plan my-cohort --time-budget 60
+    """
+    from smiler.cli.console import Bars, print_json
+    from smiler.cli.console import out as console
+    from smiler.cli.plan_view import show, to_json
+    from smiler.domain.cohort import Cohort
+    from smiler.planning.plan_file import PLAN, write_plan
+    from smiler.verbs.plan import PlanRequest
+    from smiler.verbs.plan import plan as run_plan
+
+    opened = Cohort.open(cohort)
+    request = PlanRequest(opened, method, _all_changes(change, organs), cache, time_budget)
+    bars = Bars(quiet=as_json)
+    made = run_plan(request, bars)
+    path = out or cohort / PLAN
+    write_plan(path, made.choices, f"smiler plan for {len(opened.cases)} cases")
+    if as_json:
+        print_json({**to_json(made), "plan": str(path), "notes": bars.notes})
+    else:
+        show(made, console)
+        console.print(f"next: edit {path} if you like, then smiler train {cohort} RUN --method {method}")
+
+
 def train(  # noqa: PLR0913  shortcuts for the options people change most
     cohort: CohortArgument,
     run: Annotated[Path, typer.Argument(help="Run folder to make.", metavar="RUN")],
@@ -28,6 +68,9 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
         float | None, typer.Option(min=0.01, help="Minutes for steps and relabelling, and so how many steps.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")] = False,
+    planned: Annotated[
+        bool, typer.Option("--plan/--no-plan", help="Begin with the cohort's plan; or with the method's numbers.")
+    ] = True,
     cache: Annotated[Path | None, typer.Option(help="Where resampled volumes are kept.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -38,16 +81,14 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
     from smiler.cli.console import Bars, out, print_json
     from smiler.domain.cohort import Cohort
     from smiler.networks.device import is_first_process
-    from smiler.recipe.recipe import load_recipe
-    from smiler.verbs.train import TrainRequest
+    from smiler.verbs.requests import RecipeChoice, train_request
     from smiler.verbs.train import train as run_training
 
-    changes = [*(change or []), *([f"training.steps={steps}"] if steps else [])]
-    if organs:
-        changes.append(f"organs={list(split(organs))!r}".replace("'", '"'))
-    resolved = load_recipe(method, recipe, changes)
-    request = TrainRequest(Cohort.open(cohort), run, resolved, cache, resume, time_budget)
     bars = Bars(quiet=as_json)
+    changes = [*_all_changes(change, organs), *([f"training.steps={steps}"] if steps else [])]
+    asked = RecipeChoice(method, recipe, tuple(changes), planned=planned)
+    request = train_request(Cohort.open(cohort), run, asked, bars)
+    request = replace(request, cache=cache, resume=resume, budget_minutes=time_budget)
     done = run_training(request, bars)
     checkpoint = done.newest()
     if not is_first_process():
@@ -202,6 +243,12 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     else:
         show(scores, console)
         console.print(f"every patient and organ: {path}")
+
+
+def _all_changes(change: list[str] | None, organs: str) -> tuple[str, ...]:
+    """Changes of the recipe, and the organs as one of them."""
+    chosen = f"organs={list(split(organs))!r}".replace("'", '"')
+    return (*(change or ()), *([chosen] if organs else ()))
 
 
 def _changes(change: list[str] | None, any_grey_values: bool) -> list[str]:

@@ -1,14 +1,41 @@
 """Requests as a run and a few choices make them: the command and the Python API ask in the same words."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from smiler.recipe.recipe import read_otherwise
+from smiler.domain.cohort import Cohort
+from smiler.domain.progress import Progress
+from smiler.recipe.recipe import Recipe, load_recipe, read_otherwise
 from smiler.verbs.model_at import ModelAt
+from smiler.verbs.plan import planned_changes
 from smiler.verbs.predict import PredictRequest
 from smiler.verbs.relabel import RelabelRequest
-from smiler.verbs.run import find_model, recipe_of, stage_of, trained_on
+from smiler.verbs.run import RunFolder, find_model, recipe_of, stage_of, trained_on
+from smiler.verbs.train import TrainRequest
+
+
+@dataclass(frozen=True)
+class RecipeChoice:
+    """How a recipe is asked for: a method, a file, changes. `planned`: what nobody decided is chosen by the data."""
+
+    method: str = "smiler"
+    path: Path | None = None
+    changes: tuple[str, ...] = ()
+    planned: bool = True
+
+    def resolve(self, cohort: Cohort, progress: Progress | None = None) -> Recipe:
+        """The recipe. A file of one's own is taken as it is."""
+        if self.path or not self.planned:
+            return load_recipe(self.method, self.path, self.changes)
+        planned = planned_changes(cohort, self.method, self.changes, progress)
+        return load_recipe(self.method, None, [*planned, *self.changes])
+
+
+def train_request(cohort: Cohort, run: Path, asked: RecipeChoice, progress: Progress | None = None) -> TrainRequest:
+    """A training of the cohort into `run`; one that has begun goes on with its own recipe."""
+    begun = RunFolder(run)
+    return TrainRequest(cohort, run, begun.recipe() if begun.exists else asked.resolve(cohort, progress))
 
 
 def relabel_request(

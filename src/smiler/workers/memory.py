@@ -23,6 +23,22 @@ def available_bytes() -> int:
     return min([*_of_machine(), *_of_groups(), *_of_process()], default=UNKNOWN_BYTES)
 
 
+def peak_bytes() -> int:
+    """The most memory that this process has had at once; 0 where the system does not tell."""
+    with suppress(OSError):
+        return max((int(kb) << 10 for kb in re.findall(r"VmHWM: +(\d+)", _own_status())), default=0)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10
+
+
+def _own_status() -> str:
+    return Path("/proc/self/status").read_text().replace("\t", " ")
+
+
 def check_limit() -> None:
     """BadInput where this process may not even take what the libraries need, unless they are loaded."""
     if (limit := _limit()) is not None and limit < LEAST_BYTES and "scipy.linalg" not in sys.modules:
