@@ -16,7 +16,7 @@ LOWEST_TESTS := tests/domain tests/recipe tests/store tests/formats tests/export
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review test-fuzz test-histories test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-report check-lowest check-machines check-package real setup clean help
+.PHONY: page demo test test-review test-fuzz test-histories test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-plans bench-report check-lowest check-machines check-package real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -91,6 +91,9 @@ bench-peers: $(PEERS)/.ready   ## smiler, MONAI and nnU-Net side by side on the 
 
 bench-loop: $(READY)   ## train, relabel, review, train again on the phantom; what the queue saves, about half an hour
 	$(BIN)/python -m benchmarks.review_loop
+
+bench-plans: $(READY)   ## smiler plan on five cohorts: memory said and used; results/plan/plans.json
+	$(BIN)/python -m benchmarks.plans
 
 bench-report: $(READY)   ## one page that compares the kept runs of make bench: results/bench/report.html
 	$(BIN)/python -m benchmarks.report

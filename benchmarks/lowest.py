@@ -13,8 +13,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("onnx", "tracking", "ray", "cloud", "review")
 PINNED = ("torch", "monai")
-INDIRECT = ("aiobotocore==2.26.0",)
-"""The newest that the lowest s3fs takes: left to itself, pip tries every version of boto3 before it comes to it."""
+INDIRECT = ("aiobotocore==2.26.0", "boto3==1.41.5")
+"""The newest that the lowest s3fs takes, and what fits it: left to itself, pip tries a hundred versions of boto3."""
 REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<lowest>[0-9.]+)(?:,<[0-9.]+)?")
 
 
