@@ -10,15 +10,19 @@ from smiler.evaluation.scores import Score
 from smiler.evaluation.truth import Truth
 from smiler.recipe.recipe import Recipe, load_recipe
 from smiler.verbs import evaluate as evaluating
+from smiler.verbs import folds as in_folds
 from smiler.verbs import predict as predicting
 from smiler.verbs import relabel as relabelling
 from smiler.verbs import train as training
+from smiler.verbs.ensembles import FoldsFolder
 from smiler.verbs.predict import Predicted
 from smiler.verbs.requests import predict_request, relabel_request
 from smiler.verbs.run import RunFolder
 from smiler.workers.base import Workers
 
 PathLike = str | Path
+Trained = RunFolder | FoldsFolder | PathLike
+"""What a model is read from: a run, a training in folds, or where one lies."""
 
 
 def train(
@@ -40,8 +44,29 @@ def train(
     return training.train(training.TrainRequest(opened, Path(run), resolved, None, resume, minutes))
 
 
+def train_folds(  # noqa: PLR0913  what `train` takes, and how many folds
+    cohort: Cohort | PathLike,
+    run: PathLike,
+    recipe: Recipe | str = "smiler",
+    *,
+    folds: int | None = None,
+    splits: PathLike | None = None,
+    changes: Sequence[str] = (),
+    resume: bool = False,
+) -> FoldsFolder:
+    """Train runs RUN/fold_0, RUN/fold_1, ... (five): each patient validates one, which has not learned from it.
+
+    `splits`: a file in nnU-Net's format to take the folds from; the others as for `train`. Scores of all patients are
+    in RUN/validation/scores.csv. `predict` and `evaluate` take the folder as an ensemble.
+    """
+    resolved = load_recipe(recipe, None, changes) if isinstance(recipe, str) else recipe
+    opened = cohort if isinstance(cohort, Cohort) else Cohort.open(cohort)
+    request = training.TrainRequest(opened, Path(run), resolved, None, resume)
+    return in_folds.train_folds(in_folds.FoldsRequest(request, folds, Path(splits) if splits else None))
+
+
 def predict(
-    run: RunFolder | PathLike,
+    run: Trained | Sequence[Trained],
     images: Sequence[PathLike],
     out: PathLike,
     *,
@@ -50,14 +75,18 @@ def predict(
 ) -> list[Predicted]:
     """Masks OUT/NAME/ORGAN.nii.gz on each image's own grid; volumes in ml are returned and in OUT/volumes.csv.
 
+    Of several runs, or of a training in folds, the masks are of the mean of their probabilities.
     `workers`, here and below: such as smiler.workers.processes.Processes(4); else one case after the other.
     """
-    model, request = predict_request(_path(run), predicting.PredictRequest(place(out), tuple(organs)))
+    runs = [run] if isinstance(run, RunFolder | FoldsFolder | str | Path) else run
+    model, request = predict_request(
+        [_path(each) for each in runs], predicting.PredictRequest(place(out), tuple(organs))
+    )
     return predicting.predict(model, [place(image) for image in images], request, workers=workers)
 
 
 def relabel(
-    run: RunFolder | PathLike,
+    run: Trained,
     cohort: Cohort | PathLike,
     out: PathLike,
     *,
@@ -73,7 +102,7 @@ def relabel(
 
 
 def evaluate(
-    predicted: RunFolder | PathLike,
+    predicted: Trained,
     truth: Truth | Cohort | PathLike,
     *,
     progress: Progress | None = None,
@@ -85,5 +114,5 @@ def evaluate(
     return evaluating.evaluate(_path(predicted), truth, progress=progress, workers=workers)
 
 
-def _path(run: RunFolder | PathLike) -> Path:
-    return run.path if isinstance(run, RunFolder) else place(run)
+def _path(run: Trained) -> Path:
+    return run.path if isinstance(run, RunFolder | FoldsFolder) else place(run)
