@@ -64,7 +64,7 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
     resolved = load_recipe(method, recipe, changes)
     request = TrainRequest(Cohort.open(cohort), run, resolved, cache, resume, time_budget)
     bars = Bars(quiet=as_json)
-    if folds or splits or fold is not None or (resume and FoldsFolder(run).exists):
+    if folds or splits or fold is not None or FoldsFolder(run).exists:
         _show_folds(train_folds(FoldsRequest(request, folds, splits, fold), bars), fold, bars)
         return
     done = run_training(request, bars)

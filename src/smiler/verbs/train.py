@@ -23,12 +23,13 @@ from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.domain.remote import local
 from smiler.domain.shaped import read_as
-from smiler.networks.device import make_training_fabric, precision_used
+from smiler.networks.device import is_first_process, make_training_fabric, precision_used
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
 from smiler.sampling.options import FEWER
 from smiler.store.store import Store, StoreOptions, build_store
 from smiler.verbs.run import RunFolder
+from smiler.verbs.validation import validate
 from smiler.workers.memory import lacking
 
 STORE = "store.json"
@@ -57,10 +58,16 @@ class TrainRequest:
 
 
 def train(request: TrainRequest, progress: Progress | None = None) -> RunFolder:
-    """Train to the end; a run that was stopped or killed goes on with `resume`, to the same weights."""
+    """Train to the end; a run that was stopped or killed goes on with `resume`, to the same weights.
+
+    What the run held out (`training.hold_out`) is then scored into its `validation/scores.csv`.
+    """
     for _ in train_rounds(request, progress):
         pass
-    return RunFolder(request.run)
+    run = RunFolder(request.run)
+    if run.recipe().training.hold_out and is_first_process():
+        validate(run, request.cohort, progress or Silent())
+    return run
 
 
 def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Iterator[Round]:
