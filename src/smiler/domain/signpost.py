@@ -22,7 +22,7 @@ NEW_COHORT = "my-cohort"
 
 @dataclass(frozen=True)
 class Signpost:
-    """kind: cohort, run, folds, results, data, volumes, dicom, file, empty, missing or other; what it is, what to do."""
+    """kind: cohort, run, folds, results, data, volumes, dicom, file, empty, missing or other; what it is; what next."""
 
     kind: str
     what: str

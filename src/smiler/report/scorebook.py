@@ -111,7 +111,7 @@ def read_scores(path: Path) -> Arms | None:
 
 
 def make_scorebooks(arms: Arms, organs: Organs, *, held_out: bool = False) -> list[Scorebook]:
-    """One for each kind of scores: not trained on, unknown, trained on. `held_out`: they are of a run's own validation."""
+    """One for each kind of scores: not trained on, unknown, trained on. `held_out`: of a run's own validation."""
     kinds = by_learned(score for scores in arms.values() for score in scores)
     of_kind = {kind: {arm: tuple(by_learned(scores).get(kind, ())) for arm, scores in arms.items()} for kind in kinds}
     return [
