@@ -1,4 +1,4 @@
-"""Training in folds: what validates is not learned from, a killed one resumes to the same weights, processes are one."""
+"""Training in folds: what validates is not learned from, a killed one resumes to the same weights, two make one."""
 
 import json
 import os

@@ -41,8 +41,8 @@ def test_every_patient_validates_once_and_organs_are_spread(seed: int, folds: in
     for key in KEYS:
         counts = [sum(key in whole.case(case).cells and whole.case(case).cell(key).path != "" for case in split.val)
                   for split in splits]  # fmt: skip
-        assert min(counts) >= sum(counts) // folds - 2, (key, counts)
-        assert max(counts) <= sum(counts) / folds + 2, (key, counts)
+        assert min(counts) >= sum(counts) / folds - 2.5, (key, counts)
+        assert max(counts) <= sum(counts) / folds + 2.5, (key, counts)
     assert max(sizes := [len(split.val) for split in splits]) - min(sizes) <= 6
 
 
@@ -102,12 +102,11 @@ def test_a_splits_file_that_does_not_fit_is_refused_with_every_fault(tmp_path: P
         read_splits(path, whole)
     text = str(caught.value)
     for words in (
-        f"{path}, fold 0: the cohort has no such case (got nobody)",
-        f"{path}, fold 0: the case is in train and in val (got {ids[0]})",
-        f"{path}, fold 1: the case validates another fold, too (got {ids[-1]})",
+        f"{path}, fold 0: the cohort has no such case; got nobody;",
+        f"{path}, fold 0: the case is in train and in val; got {ids[0]};",
+        f"{path}, fold 1: the case validates another fold, too; got {ids[-1]};",
     ):
-        assert words.split(" (got")[0] in text
-        assert words.split("got ")[1].rstrip(")") in text
+        assert words in text
 
 
 def test_an_organ_that_a_given_fold_cannot_learn_is_named(tmp_path: Path) -> None:

@@ -86,7 +86,11 @@ def _stratified(drawn: Mapping[str, Counter[str]], folds: int, seed: int) -> lis
         organ = min(left, key=lambda key: (left[key], key)) if left else ""
         mine = [patient for patient in order if organ in drawn[patient]] if organ else order[:]
         for patient in sorted(mine, key=lambda each: -drawn[each][organ]):  # who has most volumes goes first
-            fold = max(range(folds), key=lambda f: (lacking[f].get(organ, 0), room[f], sum(lacking[f].values()), -f))
+            wants = [
+                (part.get(organ, 0), sum(part[key] for key in drawn[patient]), space)
+                for part, space in zip(lacking, room, strict=True)
+            ]
+            fold = wants.index(max(wants))
             parts[fold].add(patient)
             room[fold] -= 1
             for key, count in drawn[patient].items():
