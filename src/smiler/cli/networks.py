@@ -123,6 +123,9 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     largest_component: Annotated[
         bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
     ] = False,
+    shifts: Annotated[
+        int, typer.Option(min=0, max=4, help="Average with so many moved copies of the image; each takes as long.")
+    ] = 0,
     any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="What runs the network; see: smiler methods.")] = "eager",
@@ -148,7 +151,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     from smiler.verbs.predict import predict as run_prediction
     from smiler.verbs.requests import predict_request
 
-    out, options = place(out), PredictionOptions(largest_component=largest_component)
+    out, options = place(out), PredictionOptions(largest_component=largest_component, shifts=shifts)
     asked = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options)
     places = [place(image) for image in images]
     more = list(takewhile(is_trained, places))

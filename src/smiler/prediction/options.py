@@ -12,6 +12,13 @@ class PredictionOptions(BaseModel):
 
     batch_size: int = Field(default=8, ge=1, le=1024, description="slices a pass; windows in 3-D")
     largest_component: bool = Field(default=False, description="keep only the largest connected piece of each organ")
+    shifts: int = Field(
+        default=0,
+        ge=0,
+        le=4,
+        description="copies of the image, moved by a few voxels, whose probabilities are averaged with its own; each "
+        "takes as long as the image does; not with rules or rounds that ask how sure the network is",
+    )
     threshold: float = Field(
         default=0.5, gt=0, lt=1, description="probability above which an organ is predicted (before organs compete)"
     )

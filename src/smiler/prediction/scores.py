@@ -33,10 +33,11 @@ class Opinions:
     """Whose opinions are gathered: so many Monte-Carlo passes, an ensemble's members, the answers to a moved image.
 
     `confidence`: the one answer with its learned confidence. `votes`: Monte-Carlo passes, of which only the masks
-    count: their mean is the share of passes that find the organ.
+    count: their mean is the share of passes that find the organ. `pooled`: the image and `passes` moved copies, of
+    which only the mean probability is wanted, as the score.
     """
 
-    kind: Literal["dropout", "members", "shifts", "confidence", "votes"]
+    kind: Literal["dropout", "members", "shifts", "confidence", "votes", "pooled"]
     passes: int = 10
 
 
@@ -86,7 +87,7 @@ def slice_scores(
     """
     _check(model, opinions)
     if model.members:
-        yield from _pooled_scores(model, image, range(first, last), batch)
+        yield from _pooled_scores(model, image, range(first, last), batch, opinions.passes if opinions else 0)
     else:
         yield from _blocks(model, image, range(first, last), batch, partial(_say, opinions=opinions))
 
@@ -103,9 +104,10 @@ def _blocks(model: Model, image: Any, slices: range, batch: int, say: "Say") -> 
         yield _block_scores(model, block, say, start)
 
 
-def _pooled_scores(model: Model, image: Any, slices: range, batch: int) -> Iterator[Said]:
+def _pooled_scores(model: Model, image: Any, slices: range, batch: int, moves: int) -> Iterator[Said]:
     """What an ensemble says, slice by slice: of each member no more than its current block is held."""
-    streams = (_each_slice(_blocks(member, image, slices, batch, _say_logits)) for member in model.members)
+    say = partial(_say_logits, moves=moves)
+    streams = (_each_slice(_blocks(member, image, slices, batch, say)) for member in model.members)
     for logits in zip(*streams, strict=True):
         yield _pooled(model, torch.stack(logits)[:, None])
 
@@ -180,7 +182,7 @@ def host(block: Any, kind: torch.dtype) -> NDArray[Any]:
 
 def _check(model: Model, opinions: Opinions | None) -> None:
     kind = opinions.kind if opinions else ""
-    if kind and model.members:
+    if kind not in ("", "pooled") and model.members:
         do = "take the rule score, or one of the runs"
         raise BadInput("of several runs only their mean is known", where="rule", got=kind, do=do)
     if kind == "members" and not isinstance(model.network, Ensemble):
@@ -193,6 +195,8 @@ def _check(model: Model, opinions: Opinions | None) -> None:
 
 def _say(model: Model, inputs: Tensor, start: int, opinions: Opinions | None) -> _Tensors:
     """Of normalised images (B, C, *space); all float32, whatever the network computes in."""
+    if opinions is not None and opinions.kind == "pooled":
+        return _Tensors(model.loss.scores(_say_logits(model, inputs, start, opinions.passes).score))
     features, logits = _logits(model, inputs)
     score = model.loss.scores(logits)
     if opinions is None:
@@ -206,9 +210,13 @@ def _say(model: Model, inputs: Tensor, start: int, opinions: Opinions | None) ->
     return _Tensors(score, mean, spread)
 
 
-def _say_logits(model: Model, inputs: Tensor, _start: int) -> _Tensors:
-    """The logits as they are, in place of scores: what an ensemble takes the mean of."""
-    return _Tensors(_logits(model, inputs)[1])
+def _say_logits(model: Model, inputs: Tensor, _start: int, moves: int) -> _Tensors:
+    """Logits in place of scores, pooled over the image and so many moved copies: what an ensemble takes the mean of."""
+    each = []
+    for shift in SHIFTS[: moves + 1]:
+        moved = _logits(model, torch.roll(inputs, shift, dims=(-2, -1)))[1]
+        each.append(torch.roll(moved, (-shift[0], -shift[1]), dims=(-2, -1)))
+    return _Tensors(model.loss.pooled(torch.stack(each)) if moves else each[0])
 
 
 def _logits(model: Model, inputs: Tensor) -> tuple[Tensor, Tensor]:

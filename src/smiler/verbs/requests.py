@@ -44,5 +44,6 @@ def predict_request(
     """The model of a run, or the ensemble of several, and what is asked of it with their recipe's options."""
     model, recipe = find_models(runs, device, engine), read_otherwise(recipe_of(runs_of(runs[0])[0]), changes)
     largest = asked.options.largest_component or recipe.prediction.largest_component
-    options = recipe.prediction.model_copy(update={"largest_component": largest})
+    shifts = asked.options.shifts or recipe.prediction.shifts
+    options = recipe.prediction.model_copy(update={"largest_component": largest, "shifts": shifts})
     return model, replace(asked, options=options, reading=recipe.reading)
