@@ -77,3 +77,9 @@ def test_an_ensemble_moves_every_member() -> None:
     pooled = Opinions("pooled", 4)
     mean = (scores(one, pooled).sigmoid() + scores(two, pooled).sigmoid()) / 2
     torch.testing.assert_close(scores(both, pooled).sigmoid(), mean, atol=1e-5, rtol=1e-4)
+
+
+def test_options_without_shifts_are_written_as_before_there_were_any() -> None:
+    """Masks and runs of earlier versions are found by the hash of their options."""
+    assert "shifts" not in PredictionOptions().model_dump(mode="json")
+    assert PredictionOptions(**PredictionOptions(shifts=2).model_dump()).shifts == 2

@@ -1,8 +1,9 @@
 """What can be chosen about prediction."""
 
 import math
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 
 class PredictionOptions(BaseModel):
@@ -22,6 +23,12 @@ class PredictionOptions(BaseModel):
     threshold: float = Field(
         default=0.5, gt=0, lt=1, description="probability above which an organ is predicted (before organs compete)"
     )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialized: Any) -> dict[str, Any]:
+        """Without shifts that are not in use: hashes of runs and masks that are older than the option stay."""
+        told: dict[str, Any] = serialized(self)
+        return told if self.shifts else {key: value for key, value in told.items() if key != "shifts"}
 
     @property
     def score_threshold(self) -> float:
