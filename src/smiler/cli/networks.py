@@ -143,8 +143,8 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     """
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
-    from smiler.domain.errors import BadInput
     from smiler.domain.remote import place
+    from smiler.domain.signpost import instead
     from smiler.prediction.options import PredictionOptions
     from smiler.verbs.ensembles import is_trained
     from smiler.verbs.predict import PredictRequest
@@ -156,7 +156,7 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     places = [place(image) for image in images]
     more = list(takewhile(is_trained, places))
     if len(more) == len(places):
-        raise BadInput("no image is given", where="IMAGE", got="only runs", do=f"smiler predict {run} IMAGE --out DIR")
+        raise instead("no image is given", places[-1])
     model, request = predict_request([run, *more], asked, device, engine, _changes(change, any_grey_values))
     spread, places = chosen(jobs, ray, model.gpus, memory), places[len(more) :]
     done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
