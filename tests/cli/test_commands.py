@@ -191,9 +191,6 @@ def test_methods_and_report_speak_json(smiler: Smiler, world: Any, tmp_path: Pat
     assert Path(strict_json(result.out)["report"]).exists()
 
 
-# --- the same without --json
-
-
 def test_several_runs_predict_together(
     smiler: Smiler, world: Any, quick_training: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -207,6 +204,9 @@ def test_several_runs_predict_together(
     assert list(strict_json(predicted.out)) == ["phantom001"]
     parents = json.loads((tmp_path / "p" / "phantom001" / "provenance.json").read_text())["parents"]
     assert set(parents) == {"image", "model", "model 1", "model 2"}
+
+
+# --- the same without --json
 
 
 def test_what_people_read(smiler: Smiler, world: Any, tmp_path: Path) -> None:
