@@ -14,7 +14,7 @@ import pytest
 import torch
 import warm
 from shared_phantoms import Phantoms
-from test_processes import TWO
+from test_processes import ONE, TWO
 from tiny_runs import TINY
 
 from smiler.domain.cells import Status
@@ -166,15 +166,18 @@ def test_one_fold_resumes_as_any_run_does(cohort: Cohort, undisturbed: FoldsFold
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("command", [TWO, [*ONE, "training.devices=2"]], ids=["torchrun", "devices"])
 def test_two_processes_train_the_folds_that_one_trains(
-    cohort: Cohort, undisturbed: FoldsFolder, tmp_path: Path
+    command: list[str], cohort: Cohort, undisturbed: FoldsFolder, tmp_path: Path
 ) -> None:
     run = tmp_path / "two"
-    words = [*TWO, "train", str(cohort.folder), str(run), *WORDS, "--folds", str(FOLDS)]
+    start, options = (command, ()) if command is TWO else (command[:-1], ("--set", command[-1]))
+    words = [*start, "train", str(cohort.folder), str(run), *WORDS, *options, "--folds", str(FOLDS)]
     done = subprocess.run(
         words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("next: smiler predict") == 1
     for number in range(FOLDS):
         ones, twos = (
             torch.cat([v.double().flatten() for v in folder.fold(number).newest().tensors("model").values()])
