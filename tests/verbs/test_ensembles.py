@@ -147,6 +147,15 @@ def test_folds_that_are_not_finished_are_named(tiny: Any, runs: list[Path], tmp_
     assert "--resume" in caught.value.do
 
 
+@pytest.mark.parametrize("record", [[], {"format": 2}, {"folds": 0}, {"folds": 10**9}, {"recipe": 1}, {"cohort": None}])
+def test_an_odd_mark_of_folds_is_refused_by_its_name(record: Any, tiny: Any, tmp_path: Path) -> None:
+    folder = folds_of(tmp_path / "folds", tiny.run)
+    good = read_json(folder / "folds.json")
+    write_json(folder / "folds.json", {**good, **record} if isinstance(record, dict) else record)
+    with pytest.raises(BadInput, match=r"folds\.json"):
+        find_models([folder], "cpu")
+
+
 def test_an_ensemble_learned_what_one_of_its_runs_did() -> None:
     one = TrainingRecord({"a": frozenset({"liver"})}, {"a": "1"})
     two = TrainingRecord({"b": frozenset({"liver"}), "a": frozenset()}, {"b": "2", "a": "3"})

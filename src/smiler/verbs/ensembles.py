@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from smiler.domain.errors import BadInput
 from smiler.domain.evidence import Relations
@@ -26,7 +28,7 @@ class FoldsRecord:
     """`folds.json`: how many folds, of which cohort, and the recipe that all of them are trained by."""
 
     format: Literal[1]
-    folds: int
+    folds: Annotated[int, Field(ge=1, le=1000)]
     cohort: str
     recipe: dict[str, Any]
 
