@@ -1,7 +1,7 @@
 """smiler: train organ segmentation on partly annotated CT cohorts and complete their annotations.
 
-The verbs of the command line, in Python: `Cohort.open`, `train`, `predict`, `relabel`, `evaluate`. Importing this
-package loads nothing else; each name is loaded when it is first used.
+The verbs of the command line, in Python: `Cohort.open`, `train`, `train_folds`, `predict`, `relabel`, `evaluate`.
+Importing this package loads nothing else; each name is loaded when it is first used.
 """
 
 import os
@@ -14,10 +14,10 @@ By default they turn for some 2^26 cycles, and take a core from the network that
 """
 
 if TYPE_CHECKING:
-    from smiler.api import evaluate, predict, relabel, train
+    from smiler.api import evaluate, predict, relabel, train, train_folds
     from smiler.domain.cohort import Cohort
 
-__all__ = ["Cohort", "evaluate", "predict", "relabel", "train"]
+__all__ = ["Cohort", "evaluate", "predict", "relabel", "train", "train_folds"]
 
 
 def __getattr__(name: str) -> Any:

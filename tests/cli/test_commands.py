@@ -191,6 +191,21 @@ def test_methods_and_report_speak_json(smiler: Smiler, world: Any, tmp_path: Pat
     assert Path(strict_json(result.out)["report"]).exists()
 
 
+def test_several_runs_predict_together(
+    smiler: Smiler, world: Any, quick_training: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    words = quick_training("--set", "training.seed=7", "--set", "network.name=unet")
+    trained = smiler("train", world.hidden, tmp_path / "other", "--method", "smile", *words)
+    assert trained.code == 0, trained.err
+    image = world.phantom / "images" / "phantom001.nii.gz"
+    runs = (world.run, tmp_path / "other")
+    predicted = smiler("predict", *runs, image, "-o", tmp_path / "p", "--device", "cpu", "--shifts", 1, "--json")
+    assert predicted.code == 0, predicted.err
+    assert list(strict_json(predicted.out)) == ["phantom001"]
+    parents = json.loads((tmp_path / "p" / "phantom001" / "provenance.json").read_text())["parents"]
+    assert set(parents) == {"image", "model", "model 1", "model 2"}
+
+
 # --- the same without --json
 
 
@@ -270,6 +285,11 @@ def test_all_faults_of_a_ledger_are_on_one_screen(smiler: Smiler, world: Any, tm
         (["predict", "{tmp}", "x.nii.gz", "-o", "{tmp}/o"], ["not a run folder", "train first"]),
         (["predict", "{run}", "{tmp}/gone.nii.gz", "-o", "{tmp}/o", "--device", "cpu"], ["gone.nii.gz"]),
         (["predict", "{run}", "{hidden}", "-o", "{tmp}/o", "--organs", "heart"], ["no such organ", "'heart'"]),
+        (["predict", "{run}", "{run}", "-o", "{tmp}/o"], ["no image is given", "a run of smiler"]),
+        (["predict", "{run}", "{run}", "{hidden}", "-o", "{tmp}/o"], ["the same model is given twice"]),
+        (["train", "{hidden}", "{tmp}/r", "--folds", "5"], ["too few patients for so many folds"]),
+        (["train", "{hidden}", "{run}", "--folds", "2"], ["a run lies there"]),
+        (["train", "{hidden}", "{tmp}/r", "--splits", "{tmp}/gone.json"], ["gone.json"]),
         (["relabel", "{run}", "{hidden}", "{hidden}", "--device", "cpu"], ["a completed cohort is a new folder"]),
         (["relabel", "{run}", "{hidden}", "{tmp}/o", "--rule", "luck"], ["choose among score, mc_dropout"]),
         (["evaluate", "{tmp}/gone", "{truth}"], ["neither a run folder nor a folder of masks"]),

@@ -74,6 +74,21 @@ def test_a_section_appears_exactly_where_its_input_is(name: str, folder: Path, t
     assert Page(write_report(tmp_path).read_text()).sections() == SECTIONS[name]
 
 
+def test_what_a_training_held_out_has_a_table_of_its_own(tmp_path: Path) -> None:
+    """As a run with `hold_out` and a training in folds leave it; beside scores that `evaluate` wrote."""
+    (tmp_path / "validation").mkdir()
+    rng = np.random.default_rng(0)
+    write_scores(tmp_path / "validation" / "scores.csv", rng, 3, arms=False)
+    write_events(tmp_path / "fold_0" / "events.jsonl", rng)
+    alone = Page(write_report(tmp_path).read_text())
+    assert alone.sections() == {"scores", "training"}
+    assert "Scores on annotations that the network was not trained on, held out by the training itself" in alone.words()
+    write_scores(tmp_path / "scores.csv", rng, 3, arms=False, learned=("no", "yes"))
+    text = write_report(tmp_path).read_text()
+    assert Page(text).sections() == {"scores", "scores-yes", "scores-held-no", "training"}
+    test_links_in_the_page_lead_to_its_own_sections(text)
+
+
 def test_links_in_the_page_lead_to_its_own_sections(page: str) -> None:
     parsed = Page(page)
     ids = [attrs["id"] for _, attrs in parsed.tags if attrs.get("id")]

@@ -9,6 +9,8 @@ from tiny_runs import TINY
 from smiler.domain.cells import Status
 from smiler.domain.cohort import Cohort
 from smiler.domain.judged import read_judged
+from smiler.evaluation.score_table import read_scores
+from smiler.evaluation.scores import Learned
 from smiler.recipe.recipe import load_recipe
 from smiler.verbs.relabel import RelabelRequest, relabel
 from smiler.verbs.run import open_model, trained_on
@@ -45,6 +47,15 @@ def test_a_share_of_each_organs_annotations_is_held_out_and_measures_the_run(coh
     assert {(case, row.organ) for case, row in read_judged(folder)} == every - seen
 
 
+def test_what_is_held_out_is_scored_when_the_training_is_done(cohort: Cohort, tmp_path: Path) -> None:
+    every = {(case.id, organ) for case in cohort for organ in cohort.organs.keys}
+    seen = learned(cohort, tmp_path / "run", f"training.hold_out={SHARE}")
+    rows = [score for _, score in read_scores(tmp_path / "run" / "validation" / "scores.csv")]
+    assert {(row.case, row.organ) for row in rows} == every - seen
+    assert {row.learned for row in rows} == {Learned.NO}
+
+
 def test_without_it_a_run_learns_from_every_annotation(cohort: Cohort, tmp_path: Path) -> None:
     every = {(case.id, organ) for case in cohort for organ in cohort.organs.keys}
     assert learned(cohort, tmp_path / "run") == every
+    assert not (tmp_path / "run" / "validation").exists()

@@ -2,10 +2,15 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from smiler.cli.console import Bars
+    from smiler.verbs.ensembles import FoldsFolder
 
 from smiler.cli.cohorts import Change, CohortArgument, Json, split
 from smiler.cli.spread import Jobs, Memory, Ray, chosen
@@ -67,6 +72,13 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
     time_budget: Annotated[
         float | None, typer.Option(min=0.01, help="Minutes for steps and relabelling, and so how many steps.")
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Train so many runs: each patient validates one of them.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(min=0, help="Of the folds train only this one (0, 1, ...).")] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="Take the folds from a splits_final.json of nnU-Net or smiler.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")] = False,
     planned: Annotated[
         bool, typer.Option("--plan/--no-plan", help="Begin with the cohort's plan; or with the method's numbers.")
@@ -76,11 +88,15 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
 ) -> None:
     """Train a network on a partly annotated cohort.
 
+    With --folds, RUN holds a run for each fold; predict takes them together, and steps and time are of one fold.
+
     Example: smiler train my-cohort runs/first --method smiler --time-budget 60
     """
     from smiler.cli.console import Bars, out, print_json
     from smiler.domain.cohort import Cohort
     from smiler.networks.device import is_first_process
+    from smiler.verbs.ensembles import FoldsFolder
+    from smiler.verbs.folds import FoldsRequest, train_folds
     from smiler.verbs.requests import RecipeChoice, train_request
     from smiler.verbs.train import train as run_training
 
@@ -89,6 +105,9 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
     asked = RecipeChoice(method, recipe, tuple(changes), planned=planned)
     request = train_request(Cohort.open(cohort), run, asked, bars)
     request = replace(request, cache=cache, resume=resume, budget_minutes=time_budget)
+    if folds or splits or fold is not None or FoldsFolder(run).exists:
+        _show_folds(train_folds(FoldsRequest(request, folds, splits, fold), bars), fold, bars)
+        return
     done = run_training(request, bars)
     checkpoint = done.newest()
     if not is_first_process():
@@ -101,10 +120,39 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
         out.print(f"next: smiler relabel {run} {cohort} OUT, or smiler predict {run} IMAGE... --out DIR")
 
 
+def _show_folds(folder: "FoldsFolder", fold: int | None, bars: "Bars") -> None:
+    """What came out of all folds, or of one that is trained alone."""
+    from smiler.cli.console import out, print_json
+    from smiler.cli.score_view import show, to_json
+    from smiler.networks.device import is_first_process
+    from smiler.verbs.folds import validation
+    from smiler.verbs.validation import validated
+
+    if not is_first_process():
+        return
+    runs = folder.folds() if fold is None else [folder.fold(fold)]
+    scores = validation(folder) if fold is None else validated(runs[0])
+    if bars.quiet:
+        found = [(run, run.newest()) for run in runs]
+        each = [{"run": str(run.path), "checkpoint": str(c.path), "model": c.model_hash} for run, c in found]
+        print_json({"run": str(folder.path), "folds": each, **to_json(scores or []), "notes": bars.notes})
+        return
+    for run in runs:
+        out.print(f"trained: {run.newest().path}")
+    show(scores or [], out)
+    path = runs[0].path if fold is not None else folder.path
+    out.print(f"every patient and organ: {path / 'validation' / 'scores.csv'}")
+    out.print(f"next: smiler predict {path} IMAGE... --out DIR")
+
+
 def predict(  # noqa: PLR0913  what to write is the user's choice
     run: RunArgument,
     images: Annotated[
-        list[Path], typer.Argument(help="NIfTI files, DICOM folders or zips, cohorts.", metavar="IMAGE...")
+        list[Path],
+        typer.Argument(
+            help="More runs, whose probabilities are averaged; then NIfTI files, DICOM folders or zips, cohorts.",
+            metavar="[RUN...] IMAGE...",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks.")],
     organs: Annotated[str, typer.Option(help="Only these organs, separated by commas.")] = "",
@@ -116,6 +164,9 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
     largest_component: Annotated[
         bool, typer.Option("--largest-component", help="Keep only the largest piece of each organ.")
     ] = False,
+    shifts: Annotated[
+        int, typer.Option(min=0, max=4, help="Average with so many moved copies of the image; each takes as long.")
+    ] = 0,
     any_grey_values: AnyGreyValues = False,
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="What runs the network; see: smiler methods.")] = "eager",
@@ -127,20 +178,28 @@ def predict(  # noqa: PLR0913  what to write is the user's choice
 ) -> None:
     """Predict masks on each CT's own grid, with volumes in ml.
 
+    Several runs, or a training in folds, predict together.
+
     Example: smiler predict runs/first ct.nii.gz --out masks
     """
     from smiler.cli.console import Bars, print_json
     from smiler.cli.console import out as console
     from smiler.domain.remote import place
+    from smiler.domain.signpost import instead
     from smiler.prediction.options import PredictionOptions
+    from smiler.verbs.ensembles import is_trained
     from smiler.verbs.predict import PredictRequest
     from smiler.verbs.predict import predict as run_prediction
     from smiler.verbs.requests import predict_request
 
-    out, options = place(out), PredictionOptions(largest_component=largest_component)
+    out, options = place(out), PredictionOptions(largest_component=largest_component, shifts=shifts)
     asked = PredictRequest(out, split(organs), labelmap, split(write), probabilities, options)
-    model, request = predict_request(run, asked, device, engine, _changes(change, any_grey_values))
-    spread, places = chosen(jobs, ray, model.gpus, memory), [place(image) for image in images]
+    places = [place(image) for image in images]
+    more = list(takewhile(is_trained, places))
+    if len(more) == len(places):
+        raise instead("no image is given", places[-1])
+    model, request = predict_request([run, *more], asked, device, engine, _changes(change, any_grey_values))
+    spread, places = chosen(jobs, ray, model.gpus, memory), places[len(more) :]
     done = run_prediction(model, places, request, Bars(quiet=as_json), spread)
     if as_json:
         print_json({row.name: {"volumes_ml": row.volumes_ml, "notes": list(row.notes)} for row in done})
@@ -224,14 +283,13 @@ def evaluate(  # noqa: PLR0913  of what, against what, in how many processes
     from smiler.domain.remote import place
     from smiler.evaluation.score_table import write_scores
     from smiler.evaluation.truth import Truth
+    from smiler.verbs.ensembles import find_models, is_trained
     from smiler.verbs.evaluate import evaluate as run_evaluation
-    from smiler.verbs.model_at import ModelAt
-    from smiler.verbs.run import RunFolder
 
     truth, predicted = Truth.open(cohort), place(predicted)
     if cases:
         truth = Truth(truth.cohort.only(split(cases)))
-    gpus = ModelAt.find(predicted, device).gpus if ray and RunFolder(predicted).exists else 0.0
+    gpus = find_models([predicted], device).gpus if ray and is_trained(predicted) else 0.0
     path, spread, bars = place(out or predicted) / "scores.csv", chosen(jobs, ray, gpus, memory), Bars(quiet=as_json)
     with claiming(path.parent) if out or predicted.is_dir() else nullcontext():
         if path.is_dir():

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     COHORT = "a cohort"
     REVIEW = "a review"
     RUN = "a run"
+    FOLDS = "a training in folds"
     EXPORT = "an export"
     SWEEP = "a sweep"
 
@@ -22,6 +23,7 @@ SIGNS: Mapping[Kind, tuple[str, ...]] = {
     Kind.COHORT: (MANIFEST, LEDGER),
     Kind.REVIEW: ("review/ledger.sqlite",),
     Kind.RUN: ("recipe.toml",),
+    Kind.FOLDS: ("folds.json",),
     Kind.EXPORT: (".smiler-export",),
     Kind.SWEEP: ("sweep.json",),
 }

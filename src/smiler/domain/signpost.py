@@ -14,6 +14,7 @@ from smiler.domain.errors import BadInput
 from smiler.domain.remote import Remote
 
 RECIPE, DATA_SET, EXPORT, SWEEP = "recipe.toml", "dataset.json", "smiler.json", "sweep.json"
+FOLDS = "folds.json"
 LOOKED_AT = 2000
 """So many names below a folder are looked at."""
 NEW_COHORT = "my-cohort"
@@ -21,7 +22,7 @@ NEW_COHORT = "my-cohort"
 
 @dataclass(frozen=True)
 class Signpost:
-    """kind: cohort, run, results, data, volumes, dicom, file, empty, missing, or other; what it is; what to do."""
+    """kind: cohort, run, folds, results, data, volumes, dicom, file, empty, missing or other; what it is; what next."""
 
     kind: str
     what: str
@@ -58,7 +59,7 @@ def _looked_at(path: Path) -> Signpost:
         return own
     for below in sorted(child for child in path.iterdir() if child.is_dir()):
         inner = _ours(below)
-        if inner and inner.kind in ("cohort", "run"):
+        if inner and inner.kind in ("cohort", "run", "folds"):
             return Signpost("other", f"a folder above {inner.what}", f"give {_quoted(below)}")
     return _data(path)
 
@@ -70,6 +71,8 @@ def _ours(path: Path) -> Signpost | None:
         return Signpost("cohort", "a cohort of smiler", f"smiler audit {here}, or smiler train {here} RUN")
     if (path / RECIPE).exists():
         return Signpost("run", "a run of smiler", f"smiler predict {here} IMAGE --out MASKS")
+    if (path / FOLDS).exists():
+        return Signpost("folds", "a training of smiler in folds", f"smiler predict {here} IMAGE --out MASKS")
     if (path / SWEEP).exists():
         return Signpost("results", "a sweep of smiler", f"smiler report {here}")
     return None
@@ -79,7 +82,7 @@ def _file(path: Path) -> Signpost:
     parent = path.parent
     if path.name in (MANIFEST, LEDGER):
         return Signpost("file", "a file of a cohort", f"give its folder, {_quoted(parent)}")
-    if path.name == RECIPE:
+    if path.name in (RECIPE, FOLDS):
         return Signpost("file", "a file of a run", f"give its folder, {_quoted(parent)}")
     if ending_of(path.name):
         do = f"smiler predict RUN {_quoted(path)} --out MASKS, or smiler import its data set"

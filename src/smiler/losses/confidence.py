@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from smiler.losses.sigmoid import pooled_sigmoids
 from smiler.losses.targets import Loss, Targets, Terms, mean_of, mean_over, per_organ
 
 
@@ -36,6 +37,11 @@ class WithConfidence:
     def probability(self, logits: Tensor) -> Tensor:
         """Probability (B, K, *space) of the inner loss."""
         return self.inner.probability(logits[:, : self.inner.outputs])
+
+    def pooled(self, logits: Tensor) -> Tensor:
+        """The inner loss's pooled logits, and those of the mean confidence."""
+        inner, own = logits[:, :, : self.inner.outputs], logits[:, :, self.inner.outputs :]
+        return torch.cat([self.inner.pooled(inner), pooled_sigmoids(own)], dim=1)
 
     def confidence(self, logits: Tensor) -> Tensor:
         """(B, K, *space) from 0 to 1: how probable the answer is to be right."""

@@ -5,11 +5,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from smiler.domain.organs import OrganSet
 from smiler.losses.options import LossOptions
 from smiler.losses.sums import Sums, sigmoid_sums
 from smiler.losses.targets import Targets, Terms, dice_terms, mean_of, mean_over, soft_dice
+
+
+def pooled_sigmoids(logits: Tensor) -> Tensor:
+    """Log odds (...) of the mean probability of logits (M, ...)."""
+    logits = logits.float()
+    return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,10 @@ class _Sigmoid:
     def probability(self, logits: Tensor) -> Tensor:
         """Each organ's own sigmoid."""
         return logits.float().sigmoid()
+
+    def pooled(self, logits: Tensor) -> Tensor:
+        """Log odds of the mean probability; exact also where all are almost sure."""
+        return pooled_sigmoids(logits)
 
     def bias(self, prior: float) -> Tensor:
         """Every organ starts at this probability."""

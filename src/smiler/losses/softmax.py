@@ -61,6 +61,10 @@ class SoftmaxLoss:
         shares, members = logits.float().softmax(dim=1), self._members(logits)
         return shares[:, 1:] if members is None else torch.einsum("bc...,kc->bk...", shares, members)
 
+    def pooled(self, logits: Tensor) -> Tensor:
+        """Logarithms of the mean share of each class, but for a constant."""
+        return logits.float().log_softmax(dim=2).logsumexp(dim=0)
+
     def terms(self, logits: Tensor, targets: Targets) -> Terms:
         """Costs and counts of voxels about which anything is told."""
         return self._sums(logits, targets)[0]

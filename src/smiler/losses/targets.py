@@ -125,6 +125,9 @@ class Loss(Protocol):
     def probability(self, logits: Tensor) -> Tensor:
         """Probability (B, K, *space) that the network gives to each organ."""
 
+    def pooled(self, logits: Tensor) -> Tensor:
+        """Logits (B, outputs, *space) whose probabilities are the mean of several networks' (M, B, outputs, *space)."""
+
     @property
     def outputs(self) -> int:
         """Channels the network must have."""

@@ -76,7 +76,8 @@ def _launched(device: str, precision: str, axes: int, processes: dict[str, Any])
 
 def is_first_process() -> bool:
     """Whether this is the process that speaks and writes for a training in several."""
-    return _launcher()[0] == 0
+    started_by_the_first = os.environ.get("LOCAL_RANK", "0") != "0"  # as with training.devices=2 and no launcher
+    return _launcher()[0] == 0 and not started_by_the_first
 
 
 def _started_by_launcher() -> tuple[int, int]:

@@ -82,9 +82,26 @@ def _window(sides: Any, axes: int) -> tuple[int, int, int] | None:
     return z, y, x
 
 
+class Weighed:
+    """What is known by the hash of its weights: a model, or several that say one thing together."""
+
+    made_by: str
+    members: tuple[Any, ...]
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """For provenance: the hash, and of an ensemble each member's, too."""
+        each = {f"model {number}": member.made_by for number, member in enumerate(self.members, start=1)}
+        return {"model": self.made_by, **each}
+
+
 @dataclass(frozen=True)
-class Model:
-    """A network on its device, ready to predict."""
+class Model(Weighed):
+    """A network on its device, ready to predict.
+
+    `members`: of an ensemble all its models, of which the first lends its facts; together they say the mean of their
+    probabilities. `made_by`: sha256 of the weights, of an ensemble a hash of its members'.
+    """
 
     facts: ModelFacts
     network: SegmentationNet
@@ -92,6 +109,7 @@ class Model:
     fabric: Fabric
     made_by: str
     engine: str = "eager"
+    members: tuple["Model", ...] = ()
 
     @cached_property
     def trunk(self) -> Trunk:

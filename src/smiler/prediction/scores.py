@@ -1,6 +1,6 @@
 """The network over a volume on the working grid: scores by blocks of slices, with their uncertainty where asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -33,10 +33,11 @@ class Opinions:
     """Whose opinions are gathered: so many Monte-Carlo passes, an ensemble's members, the answers to a moved image.
 
     `confidence`: the one answer with its learned confidence. `votes`: Monte-Carlo passes, of which only the masks
-    count: their mean is the share of passes that find the organ.
+    count: their mean is the share of passes that find the organ. `pooled`: the image and `passes` moved copies, of
+    which only the mean probability is wanted, as the score.
     """
 
-    kind: Literal["dropout", "members", "shifts", "confidence", "votes"]
+    kind: Literal["dropout", "members", "shifts", "confidence", "votes", "pooled"]
     passes: int = 10
 
 
@@ -84,38 +85,63 @@ def slice_scores(
     With opinions also their mean and spread, or the confidence; the trunk runs once but for `shifts`. The network's
     precision and PyTorch's inference mode end before a block is handed over: what follows computes as it likes.
     """
-    model.network.eval()
     _check(model, opinions)
+    if model.members:
+        yield from _pooled_scores(model, image, range(first, last), batch, opinions.passes if opinions else 0)
+    else:
+        yield from _blocks(model, image, range(first, last), batch, partial(_say, opinions=opinions))
+
+
+def _blocks(model: Model, image: Any, slices: range, batch: int, say: "Say") -> Iterator[Said]:
+    """What a network says of some slices of an image, in blocks."""
+    model.network.eval()
     if model.facts.window:
-        yield from _window_scores(model, model.facts.window, image[first:last], batch, opinions)
+        yield from _window_scores(model, model.facts.window, image[slices.start : slices.stop], batch, say)
         return
-    for start in range(first, last, batch):
-        stop = min(start + batch, last)
+    for start in slices[::batch]:
+        stop = min(start + batch, slices.stop)
         block = np.stack([neighbours(image, z, model.facts.network.context) for z in range(start, stop)])
-        yield _block_scores(model, block, opinions, start)
+        yield _block_scores(model, block, say, start)
+
+
+def _pooled_scores(model: Model, image: Any, slices: range, batch: int, moves: int) -> Iterator[Said]:
+    """What an ensemble says, slice by slice: of each member no more than its current block is held."""
+    say = partial(_say_logits, moves=moves)
+    streams = (_each_slice(_blocks(member, image, slices, batch, say)) for member in model.members)
+    for logits in zip(*streams, strict=True):
+        yield _pooled(model, torch.stack(logits)[:, None])
+
+
+def _each_slice(blocks: Iterator[Said]) -> Iterator[Tensor]:
+    for block in blocks:
+        yield from torch.as_tensor(block.score)
 
 
 @torch.inference_mode()
-def _block_scores(model: Model, block: NDArray[np.int16], opinions: Opinions | None, start: int) -> Said:
+def _pooled(model: Model, logits: Tensor) -> Said:
+    """Scores of the mean probability of logits (M, B, outputs, *space)."""
+    return _Tensors(model.loss.scores(model.loss.pooled(logits))).cropped(*logits.shape[-2:])
+
+
+@torch.inference_mode()
+def _block_scores(model: Model, block: NDArray[np.int16], say: "Say", start: int) -> Said:
     """What the network says of some slices (n, channels, y, x) in windowed HU, the first of them number `start`."""
     grey = model.facts.normalisation
     inputs = (torch.from_numpy(block).to(model.fabric.device).float() - grey.mean) / grey.sd
     inputs = _pad(inputs, model.network.stride, (grey.air - grey.mean) / grey.sd)
-    return _say(model, inputs, opinions, start).cropped(block.shape[2], block.shape[3])
+    return say(model, inputs, start).cropped(block.shape[2], block.shape[3])
 
 
-def _window_scores(
-    model: Model, window: tuple[int, int, int], image: Any, batch: int, opinions: Opinions | None
-) -> Iterator[Said]:
+def _window_scores(model: Model, window: tuple[int, int, int], image: Any, batch: int, say: "Say") -> Iterator[Said]:
     """What a 3-D network says of an image (z, y, x), in sliding windows from the feet up."""
     grey, device = model.facts.normalisation, model.fabric.device
 
     @torch.inference_mode()
-    def say(windows: Tensor, number: int) -> dict[str, Tensor]:
+    def of_windows(windows: Tensor, number: int) -> dict[str, Tensor]:
         inputs = (windows.to(device).float() - grey.mean) / grey.sd
-        return _say(model, inputs[:, None], opinions, number).given()
+        return say(model, inputs[:, None], number).given()
 
-    for block in slide(image, window, say, int(grey.air), batch):
+    for block in slide(image, window, of_windows, int(grey.air), batch):
         yield Said(**{name: part.numpy() if part.device.type == "cpu" else part for name, part in block.items()})
 
 
@@ -141,6 +167,10 @@ class _Tensors:
         return Said(**{name: take(values) for name, values in self.given().items()})
 
 
+Say = Callable[[Model, Tensor, int], _Tensors]
+"""Of normalised images (B, C, *space), the first of them number so and so."""
+
+
 def host(block: Any, kind: torch.dtype) -> NDArray[Any]:
     """An array as it is; a tensor on a GPU as an array of this type, by way of page-locked memory."""
     if not isinstance(block, Tensor):
@@ -152,6 +182,9 @@ def host(block: Any, kind: torch.dtype) -> NDArray[Any]:
 
 def _check(model: Model, opinions: Opinions | None) -> None:
     kind = opinions.kind if opinions else ""
+    if kind not in ("", "pooled") and model.members:
+        do = "take the rule score, or one of the runs"
+        raise BadInput("of several runs only their mean is known", where="rule", got=kind, do=do)
     if kind == "members" and not isinstance(model.network, Ensemble):
         raise BadInput(
             "the network is no ensemble", where="network.members", got="1", do="train with network.members=3"
@@ -160,12 +193,11 @@ def _check(model: Model, opinions: Opinions | None) -> None:
         raise BadInput("the network has no confidence", where="loss.confidence", got="false", do="train with it true")
 
 
-def _say(model: Model, inputs: Tensor, opinions: Opinions | None, start: int) -> _Tensors:
+def _say(model: Model, inputs: Tensor, start: int, opinions: Opinions | None) -> _Tensors:
     """Of normalised images (B, C, *space); all float32, whatever the network computes in."""
-    size, fabric = inputs.shape[2:], model.fabric
-    with fabric.autocast():
-        features = model.trunk(inputs.contiguous(memory_format=channels_last(len(size))))
-    logits = in_precision(fabric, lambda: model.network.head(features, size))
+    if opinions is not None and opinions.kind == "pooled":
+        return _Tensors(model.loss.scores(_say_logits(model, inputs, start, opinions.passes).score))
+    features, logits = _logits(model, inputs)
     score = model.loss.scores(logits)
     if opinions is None:
         return _Tensors(score)
@@ -176,6 +208,23 @@ def _say(model: Model, inputs: Tensor, opinions: Opinions | None, start: int) ->
         return _Tensors(score, moments((model.loss.scores(said) > 0).float() for said in each)[0])
     mean, spread = moments(model.loss.probability(said) for said in each)
     return _Tensors(score, mean, spread)
+
+
+def _say_logits(model: Model, inputs: Tensor, _start: int, moves: int) -> _Tensors:
+    """Logits in place of scores, pooled over the image and so many moved copies: what an ensemble takes the mean of."""
+    each = []
+    for shift in SHIFTS[: moves + 1]:
+        moved = _logits(model, torch.roll(inputs, shift, dims=(-2, -1)))[1]
+        each.append(torch.roll(moved, (-shift[0], -shift[1]), dims=(-2, -1)))
+    return _Tensors(model.loss.pooled(torch.stack(each)) if moves else each[0])
+
+
+def _logits(model: Model, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Features, and float32 logits (B, outputs, *space), of normalised images (B, C, *space)."""
+    size, fabric = inputs.shape[2:], model.fabric
+    with fabric.autocast():
+        features = model.trunk(inputs.contiguous(memory_format=channels_last(len(size))))
+    return features, in_precision(fabric, lambda: model.network.head(features, size))
 
 
 def _each_opinion(model: Model, inputs: Tensor, features: Tensor, opinions: Opinions, start: int) -> Iterator[Tensor]:

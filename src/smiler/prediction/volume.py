@@ -109,8 +109,13 @@ def working_bits(
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
     """As `predict_bits`, from a CT that is on the working grid already."""
-    stream = each_slice(slice_scores(model, image.hu, 0, len(image.hu), options.batch_size), options)
+    said = slice_scores(model, image.hu, 0, len(image.hu), options.batch_size, _moves(options))
+    stream = each_slice(said, options)
     return restored(stream, Grids(image.geometry, native), model.organs, options, progress)
+
+
+def _moves(options: PredictionOptions) -> Opinions | None:
+    return Opinions("pooled", options.shifts) if options.shifts else None
 
 
 class Keeper(Protocol):
@@ -129,6 +134,7 @@ def kept_bits(
     opinions: Opinions | None = None,
 ) -> NDArray[np.int32]:
     """As `working_bits`; the network runs once for the masks and for what `keeper` makes of it."""
+    opinions = opinions or _moves(options)
     said = keeper.passing(slice_scores(model, image.hu, 0, len(image.hu), options.batch_size, opinions))
     scores = each_slice(said, options)
     bits = restored(scores, Grids(image.geometry, native), model.organs, options)

@@ -21,8 +21,9 @@ class Relabelling:
 
 
 def read_curves(folder: Path) -> list[Curve]:
-    """A curve for every run that has logged a step: the folder's own, then runs/*."""
-    runs = {path.parent.name: path for path in sorted(folder.glob("runs/*/events.jsonl"))}
+    """A curve for every run that has logged a step: the folder's own, then runs/* and folds."""
+    below = [*folder.glob("runs/*/events.jsonl"), *folder.glob("fold_*/events.jsonl")]
+    runs = {path.parent.name: path for path in sorted(below)}
     own = {"": folder / "events.jsonl"} if (folder / "events.jsonl").exists() else {}
     files = {**own, **{arm: runs[arm] for arm in in_order(runs)}}
     return [curve for arm, path in files.items() if (curve := read_curve(path, arm))]

@@ -4,11 +4,12 @@
 |---|---|
 | `summary.json` | headline, relabelling |
 | `audit.json` | who annotated what, what the loss sees |
+| `validation/scores.csv` | the same of what a run, or each run of a training in folds, held out |
 | `scores.csv` | Dice, NSD, HD95 by organ and arm; differences |
 | `tables/*.csv`, `uncertainty.json` | a sweep: Dice over the share of missing annotations, relabelling, calibration |
 | `overlays.npz`, `rounds.npz` | CT slices with contours, by arm and by round |
-| `events.jsonl`, `runs/*/events.jsonl` | training curves |
-| `recipe.toml`, `provenance.json` | shown as they are |
+| `events.jsonl`, `runs/*/events.jsonl`, `fold_*/events.jsonl` | training curves |
+| `recipe.toml`, `folds.json`, `provenance.json` | shown as they are |
 """
 
 from collections.abc import Sequence
@@ -32,16 +33,18 @@ from smiler.report.headline import Headline, make_headline
 from smiler.report.inputs import Audit, Summary, read_model, read_text
 from smiler.report.names import Organs, arm_title
 from smiler.report.overlays import Overlays, make_overlays, read_stack
-from smiler.report.scorebook import Scorebook, make_scorebooks, organ_title, read_scores
+from smiler.report.scorebook import Scorebook, anchor_of, make_scorebooks, organ_title, read_scores
 
 INPUTS = (
     "summary.json",
     "audit.json",
     "scores.csv",
+    "validation/scores.csv",
     "overlays.npz",
     "tables/points.csv",
     "events.jsonl",
     "runs/*/events.jsonl",
+    "fold_*/events.jsonl",
 )
 
 
@@ -78,19 +81,20 @@ def read_page(folder: Path) -> Page:
         raise instead("nothing to report", folder, do=f"give a folder with one of {', '.join(INPUTS)}")
     audit = read_model(folder / "audit.json", Audit)
     summary = read_model(folder / "summary.json", Summary)
-    arms = read_scores(folder / "scores.csv")
+    arms, held_out = read_scores(folder / "scores.csv"), read_scores(folder / "validation" / "scores.csv")
     stack = read_stack(folder / "overlays.npz")
     rounds = read_stack(folder / "rounds.npz")
     curves, sources = read_curves(folder), _sources(folder)
     titles = summary.organs if summary else {}
     organs = Organs(audit.organs, audit.titles) if audit else Organs(tuple(titles), titles)
     scores = make_scorebooks(arms, organs) if arms else []
+    validation = make_scorebooks(held_out, organs, held_out=True) if held_out else []
     return Page(
         name=folder.resolve().name,
         organs=organs,
         headline=make_headline(summary, scores[0] if scores else None) if summary else None,
         cover=make_cover(audit, organs) if audit else None,
-        scores=scores,
+        scores=[*scores, *validation],
         overlays=make_overlays(stack, organs) if stack else None,
         relabelling=make_relabelling(summary.relabel, organs) if summary and summary.relabel else None,
         comparison=read_comparison(folder, organs),
@@ -131,13 +135,13 @@ def _sources(folder: Path) -> list[tuple[str, str]]:
     """The recipe and the provenance as they are; the latter must be JSON."""
     if (folder / "provenance.json").exists():
         read_json(folder / "provenance.json")
-    texts = [(name, read_text(folder / name)) for name in ("recipe.toml", "provenance.json")]
+    texts = [(name, read_text(folder / name)) for name in ("recipe.toml", "folds.json", "provenance.json")]
     return [(name, text) for name, text in texts if text is not None]
 
 
 def _score_id(book: Scorebook, first: bool) -> str:
-    """The section's id: `scores`, and of a second kind `scores-yes`."""
-    return "scores" if first else f"scores-{book.learned.value}"
+    """The section's id: `scores`, and of a second kind `scores-yes` or `scores-held-no`."""
+    return "scores" if first else f"scores-{anchor_of(book.learned, held_out=book.held_out)}"
 
 
 DASH = "–"

@@ -83,16 +83,22 @@ class Scorebook:
     overall: Mapping[str, float]
     named: bool
     few: bool
+    held_out: bool = False
 
     @property
     def heading(self) -> str:
         """What stands over them."""
-        return HEADINGS[self.learned]
+        return f"{HEADINGS[self.learned]}{', held out by the training itself' if self.held_out else ''}"
 
     @property
     def trained_on(self) -> bool:
         """Whether they are scores of what the network was trained on."""
         return self.learned is Learned.YES
+
+
+def anchor_of(learned: Learned, *, held_out: bool) -> str:
+    """What ids of a scorebook's parts have of their own."""
+    return f"{'held-' if held_out else ''}{learned.value}"
 
 
 def read_scores(path: Path) -> Arms | None:
@@ -104,17 +110,17 @@ def read_scores(path: Path) -> Arms | None:
     return arms or None
 
 
-def make_scorebooks(arms: Arms, organs: Organs) -> list[Scorebook]:
-    """One for each kind of scores: not trained on, unknown, trained on."""
+def make_scorebooks(arms: Arms, organs: Organs, *, held_out: bool = False) -> list[Scorebook]:
+    """One for each kind of scores: not trained on, unknown, trained on. `held_out`: of a run's own validation."""
     kinds = by_learned(score for scores in arms.values() for score in scores)
     of_kind = {kind: {arm: tuple(by_learned(scores).get(kind, ())) for arm, scores in arms.items()} for kind in kinds}
     return [
-        make_scorebook(kind, {arm: scores for arm, scores in found.items() if scores}, organs)
+        make_scorebook(kind, {arm: scores for arm, scores in found.items() if scores}, organs, held_out=held_out)
         for kind, found in of_kind.items()
     ]
 
 
-def make_scorebook(learned: Learned, arms: Arms, organs: Organs) -> Scorebook:
+def make_scorebook(learned: Learned, arms: Arms, organs: Organs, *, held_out: bool = False) -> Scorebook:
     """Tables and panels of scores of one kind."""
     keys = organs.in_order(score.organ for scores in arms.values() for score in scores)
     shown = ["", *keys] if len(keys) > 1 else keys
@@ -125,16 +131,18 @@ def make_scorebook(learned: Learned, arms: Arms, organs: Organs) -> Scorebook:
     panels = [panel for key in shown if (panel := _panel(arms, key, organs)).rows]
     against = _difference_panels(arms, differences, organs)
     overall = {arm: _dice(scores, "") for arm, scores in arms.items()}
+    anchor = anchor_of(learned, held_out=held_out)
     return Scorebook(
         learned,
-        [draw_dots(panel, f"dice-{learned.value}{place}") for place, panel in enumerate(panels)],
+        [draw_dots(panel, f"dice-{anchor}{place}") for place, panel in enumerate(panels)],
         metrics,
         means,
-        [draw_dots(panel, f"difference-{learned.value}{place}") for place, panel in enumerate(against)],
+        [draw_dots(panel, f"difference-{anchor}{place}") for place, panel in enumerate(against)],
         differences,
         {arm: interval.mean for arm, interval in overall.items() if interval},
         named=list(arms) != [""],
         few=min(mean.n for mean in means) < FEW,
+        held_out=held_out,
     )
 
 

@@ -16,9 +16,10 @@ from smiler.formats.volumes import CT, Grid, content, read_header, read_hu, read
 from smiler.prediction.model import Model
 from smiler.prediction.volume import predict_bits
 from smiler.recipe.recipe import Recipe
+from smiler.verbs.ensembles import FoldsFolder, find_models, joint_record, runs_of
 from smiler.verbs.footprint import Footprint
 from smiler.verbs.model_at import ModelAt, usual_workers
-from smiler.verbs.run import RunFolder, TrainingRecord, training_record
+from smiler.verbs.run import RunFolder, TrainingRecord, recipe_of
 from smiler.workers.base import InProcess, Staged, Work, Workers
 
 Notes = tuple[str, ...]
@@ -45,7 +46,8 @@ class ScoreRun(Staged[Case, tuple[Case, CT], tuple[Case, Measured, Notes], WithN
     def write(self, made: tuple[Case, Measured, Notes]) -> WithNotes[list[Score]]:
         """The case's scores; nothing is written."""
         case, measured, notes = made
-        scores = with_learned(score_case(self.truth, case, measured), self.truth, case, self.record)
+        scores = score_case(self.truth, case, measured, self.recipe.labels)
+        scores = with_learned(scores, self.truth, case, self.record)
         return WithNotes(scores, notes)
 
     def memory(self, case: Case) -> int:
@@ -91,15 +93,15 @@ def evaluate(
     """
     if not predicted.is_dir():
         raise instead("neither a run folder nor a folder of masks", predicted)
-    if not RunFolder(predicted).exists and signpost(predicted).kind in ("cohort", "results", "data", "dicom"):
+    trained = FoldsFolder(predicted).exists or RunFolder(predicted).exists
+    if not trained and signpost(predicted).kind in ("cohort", "results", "data", "dicom"):
         raise instead("neither a run folder nor a folder of masks", predicted)
     work: Work[Case, WithNotes[list[Score]]] = ScoreMasks(predicted, truth)
     usual: Workers = InProcess()
-    if RunFolder(predicted).exists:
-        model = ModelAt.find(predicted, device)
-        recipe = RunFolder(predicted).recipe()
+    if trained:
+        model, recipe = find_models([predicted], device), recipe_of(runs_of(predicted)[0])
         recipe = recipe.model_copy(update={"reading": recipe.reading.taking(any_grey_values=any_grey_values)})
-        work = ScoreRun(model, recipe, truth, training_record(predicted))
+        work = ScoreRun(model, recipe, truth, joint_record(runs_of(predicted)))
         usual = usual_workers(model)
     results = (workers or usual).map(work, truth.cohort)
     shown = progress or Silent()
@@ -114,7 +116,8 @@ def with_learned(scores: list[Score], truth: Truth, case: Case, record: Training
     """One case's scores, each with the record's word on whether its annotation was trained on."""
     if record is None:
         return scores
-    image = content(truth.cohort.image_path(case)) if record.images else ""
+    by_image = record.images or any(other.images for other in record.others)
+    image = content(truth.cohort.image_path(case)) if by_image else ""
     return [replace(score, learned=record.learned(case.id, score.organ, image)) for score in scores]
 
 

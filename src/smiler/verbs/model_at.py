@@ -1,25 +1,28 @@
 """A model by the checkpoint it comes from: small enough to be sent to a worker, which opens it once."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from smiler.domain.errors import BadInput
+from smiler.domain.files import hash_json
 from smiler.domain.organs import OrganSet
 from smiler.networks.checkpoint import read_checkpoint
 from smiler.networks.device import as_trained, make_fabric, settled
 from smiler.prediction.engines import check_engine
-from smiler.prediction.model import Model, ModelFacts, load_model
+from smiler.prediction.model import Model, ModelFacts, Weighed, load_model
 from smiler.verbs.run import find_model, recipe_of
 from smiler.workers.base import InProcess, Workers
 from smiler.workers.pipelined import Pipelined
 
 
 @dataclass(frozen=True)
-class ModelAt:
+class ModelAt(Weighed):
     """One checkpoint file, with device and precision settled: no two workers may differ by them, nor by the weights.
 
-    `made_by`: sha256 of the weights.
+    `made_by`: sha256 of the weights. `members`: of an ensemble all of its models; it stands for the first of them in
+    all but its weights, and `made_by` is a hash of its members'.
     """
 
     checkpoint: Path
@@ -27,6 +30,7 @@ class ModelAt:
     precision: str
     made_by: str
     engine: str = "eager"
+    members: tuple["ModelAt", ...] = ()
 
     @classmethod
     def find(cls, path: Path, device: str = "auto", engine: str = "eager") -> "ModelAt":
@@ -36,6 +40,13 @@ class ModelAt:
         kind = make_fabric(device, "32").device.type
         axes = ModelFacts.from_json(found.facts, found.path).network.axes
         return cls(found.path, kind, settled(precision, kind, axes), found.model_hash, engine)
+
+    @classmethod
+    def together(cls, members: Sequence["ModelAt"]) -> "ModelAt":
+        """The ensemble of some models, which must fit each other; of one, that one."""
+        if len(members) == 1:
+            return members[0]
+        return replace(members[0], members=tuple(members), made_by=hash_json([each.made_by for each in members]))
 
     @cached_property
     def facts(self) -> ModelFacts:
@@ -72,6 +83,13 @@ def usual_workers(model: Model | ModelAt) -> Workers:
 
 @lru_cache(maxsize=1)
 def _open(at: ModelAt) -> Model:
+    if not at.members:
+        return _load(at)
+    members = tuple(_load(member) for member in at.members)
+    return replace(members[0], members=members, made_by=at.made_by)
+
+
+def _load(at: ModelAt) -> Model:
     checkpoint = read_checkpoint(at.checkpoint)
     if checkpoint.model_hash != at.made_by:
         got = f"{checkpoint.model_hash[:12]} instead of {at.made_by[:12]}"

@@ -92,7 +92,7 @@ def _each_image(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         elif not is_nifti(path) and not exists(path):
             do = "give NIfTI, MHA or NRRD files, DICOM folders or cohorts"
             raise instead("the image does not exist", path, do=do)
-        elif not is_nifti(path) and signpost(path).kind in ("run", "results", "data", "volumes", "empty"):
+        elif not is_nifti(path) and signpost(path).kind in ("run", "folds", "results", "data", "volumes", "empty"):
             raise instead("neither an image nor a cohort", path)
         else:
             name = path.file_name if isinstance(path, Remote) else path.absolute().name

@@ -162,7 +162,7 @@ class PredictImage(Staged[tuple[str, Path], _Read | Predicted, _Masks | Predicte
         return Predicted(image.name, volumes, image.notes)
 
     def _parents(self, path: Path) -> dict[str, str]:
-        return {"image": content(path), "model": self.model.made_by}
+        return {"image": content(path), **self.model.parents}
 
     def _finished(self, name: str, path: Path) -> Predicted | None:
         """What was made of the same image before, if all of it is there."""

@@ -194,7 +194,7 @@ class CompleteCase(Staged[tuple[int, Case], _Read | _Wanted, _Made | _Wanted, Wi
         if not wanted and not unseen:
             return _Wanted(case, {}, {})
         image = content(self.cohort.image_path(case))
-        parents = {"image": image, "model": self.model.made_by, "annotations": _annotations(self.cohort, case)}
+        parents = {"image": image, **self.model.parents, "annotations": _annotations(self.cohort, case)}
         masks = {key: folder / f"{pair_name(case.id, key)}.nii.gz" for key in wanted}
         named = frozenset(k for k in wanted if case.cell(k).path and self.cohort.mask_path(case, k) == masks[k])
         return _Wanted(case, masks, parents, JudgedCase.of(folder, case.id, unseen), named)
@@ -251,7 +251,7 @@ def relabel(
         if amended.left:
             shown.note(f"changed by others meanwhile, and left so: {some([' '.join(pair) for pair in amended.left])}")
         facts = {"fraction": request.fraction, "rule": request.rule}
-        Provenance("relabel", {"model": model.made_by}, facts).save(request.out / "provenance.json")
+        Provenance("relabel", model.parents, facts).save(request.out / "provenance.json")
     return amended.cohort
 
 

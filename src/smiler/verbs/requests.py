@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smiler.domain.cohort import Cohort
+from smiler.domain.errors import BadInput
 from smiler.domain.progress import Progress
 from smiler.recipe.recipe import Recipe, load_recipe, read_otherwise
+from smiler.selection import need_of
+from smiler.verbs.ensembles import find_models, runs_of
 from smiler.verbs.model_at import ModelAt
 from smiler.verbs.plan import planned_changes
 from smiler.verbs.predict import PredictRequest
@@ -41,21 +44,33 @@ def train_request(cohort: Cohort, run: Path, asked: RecipeChoice, progress: Prog
 def relabel_request(
     run: Path, asked: RelabelRequest, device: str = "auto", changes: Sequence[str] = ()
 ) -> tuple[ModelAt, RelabelRequest]:
-    """The model of a run, and what is asked of it: its stage, what it learned from, and its recipe's options.
+    """The model of a run or of a training in folds, and what is asked of it: its stage, what it learned from, and its
+    recipe's options.
 
     changes, here and below: of options under reading and labels, such as 'reading.detilt=true'.
     """
-    model, recipe = ModelAt.find(run, device), read_otherwise(recipe_of(run), changes)
+    runs = runs_of(run)
+    if len(runs) > 1 and (asked.review or need_of(asked.rule)):
+        got = "--round" if asked.review else f"the rule {asked.rule}"
+        do = f"take the rule score without --round, or one of the runs: {runs[0]}"
+        raise BadInput("of several runs only their mean is known", where=str(run), got=got, do=do)
+    model, recipe = find_models([run], device), read_otherwise(recipe_of(runs[0]), changes)
     told = replace(asked, options=recipe.prediction, reading=recipe.reading, labels=recipe.labels)
-    stage, passes = stage_of(find_model(run)), recipe.curriculum.passes
-    return model, replace(told, passes=passes, stage=stage, learned=trained_on(run))
+    stage, passes = max(stage_of(find_model(each)) for each in runs), recipe.curriculum.passes
+    learned = frozenset(pair for each in runs for pair in trained_on(each))
+    return model, replace(told, passes=passes, stage=stage, learned=learned)
 
 
 def predict_request(
-    run: Path, asked: PredictRequest, device: str = "auto", engine: str = "eager", changes: Sequence[str] = ()
+    runs: Sequence[Path],
+    asked: PredictRequest,
+    device: str = "auto",
+    engine: str = "eager",
+    changes: Sequence[str] = (),
 ) -> tuple[ModelAt, PredictRequest]:
-    """The model of a run, and what is asked of it with its recipe's options."""
-    model, recipe = ModelAt.find(run, device, engine), read_otherwise(recipe_of(run), changes)
+    """The model of a run, or the ensemble of several, and what is asked of it with their recipe's options."""
+    model, recipe = find_models(runs, device, engine), read_otherwise(recipe_of(runs_of(runs[0])[0]), changes)
     largest = asked.options.largest_component or recipe.prediction.largest_component
-    options = recipe.prediction.model_copy(update={"largest_component": largest})
+    shifts = asked.options.shifts or recipe.prediction.shifts
+    options = recipe.prediction.model_copy(update={"largest_component": largest, "shifts": shifts})
     return model, replace(asked, options=options, reading=recipe.reading)

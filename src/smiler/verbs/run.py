@@ -48,6 +48,12 @@ class RunFolder:
         """Checkpoints of the first training (0) or of a round."""
         return self.path / "checkpoints" if number == 0 else self.path / "rounds" / str(number) / "checkpoints"
 
+    @property
+    def finished(self) -> bool:
+        """Whether the last round was trained to its end."""
+        last = find_checkpoint(self.stage_folder(self.recipe().curriculum.rounds)) if self.exists else None
+        return last is not None and last.finished
+
     def newest(self) -> Checkpoint:
         """The checkpoint of the last finished stage; without any, the newest of the first."""
         rounds = self.recipe().curriculum.rounds
@@ -93,18 +99,25 @@ def recipe_of(path: Path) -> Recipe:
 class TrainingRecord:
     """What a run says of its training: the organs whose annotation it learned from, by case, and each CT's hash.
 
-    `images` is empty in runs that are older than it: there a case is known by its id alone.
+    `images` is empty in runs that are older than it: there a case is known by its id alone. `others`: what the other
+    runs of an ensemble say.
     """
 
     annotated: Mapping[str, frozenset[str]]
     images: Mapping[str, str] = field(default_factory=dict)
+    others: tuple["TrainingRecord", ...] = ()
 
     def learned(self, case: str, organ: str, image: str) -> Learned:
-        """Whether the run was trained on this organ's annotation in the CT of this hash.
+        """Whether the run, or one of its ensemble, was trained on this organ's annotation in the CT of this hash.
 
         Unknown where the case has the id, but not the CT, of one that was trained on: another patient, or a file that
         was written anew.
         """
+        each = [record.learned(case, organ, image) for record in self.others]
+        each.append(self._learned(case, organ, image))
+        return max(each, key=[Learned.NO, Learned.UNKNOWN, Learned.YES].index)
+
+    def _learned(self, case: str, organ: str, image: str) -> Learned:
         same = [name for name, known in self.images.items() if known == image] if self.images else [case]
         if any(organ in self.annotated.get(name, ()) for name in same):
             return Learned.YES

@@ -1,7 +1,7 @@
 """Train a run: from a cohort and a recipe to checkpoints, round by round."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,21 +23,26 @@ from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.domain.remote import local
 from smiler.domain.shaped import read_as
-from smiler.networks.device import make_training_fabric, precision_used
+from smiler.networks.device import is_first_process, make_training_fabric, precision_used
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
 from smiler.sampling.options import FEWER
 from smiler.store.store import Store, StoreOptions, build_store
 from smiler.verbs.run import RunFolder
+from smiler.verbs.validation import validate
 from smiler.workers.memory import lacking
 
+STORE = "store.json"
 LEAST_MINUTES = 1e-8
 """Above 0; what is too short for the data is said once their steps are timed."""
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What to train, where to, and what bounds it. `cache` None: `.smiler/cache` in the cohort's folder."""
+    """What to train, where to, and what bounds it. `cache` None: `.smiler/cache` in the cohort's folder.
+
+    `left_out`: cases that the run never sees, as those of a fold that validate it; the run keeps them on record.
+    """
 
     cohort: Cohort
     run: Path
@@ -45,6 +50,7 @@ class TrainRequest:
     cache: Path | None = None
     resume: bool = False
     budget_minutes: float | None = None
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.budget_minutes is not None:
@@ -52,10 +58,16 @@ class TrainRequest:
 
 
 def train(request: TrainRequest, progress: Progress | None = None) -> RunFolder:
-    """Train to the end; a run that was stopped or killed goes on with `resume`, to the same weights."""
+    """Train to the end; a run that was stopped or killed goes on with `resume`, to the same weights.
+
+    What the run held out (`training.hold_out`) is then scored into its `validation/scores.csv`.
+    """
     for _ in train_rounds(request, progress):
         pass
-    return RunFolder(request.run)
+    run = RunFolder(request.run)
+    if run.recipe().training.hold_out and is_first_process():
+        validate(run, request.cohort, progress or Silent())
+    return run
 
 
 def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Iterator[Round]:
@@ -89,7 +101,9 @@ def _prepared(run: RunFolder, request: TrainRequest, fabric: Fabric, progress: P
     recipe = run.recipe() if begun else request.recipe
     if begun and fabric.is_global_zero:
         progress.note(f"going on with {run.recipe_path}; options given now are not used")
-    store = open_store(select_organs(request.cohort, recipe), recipe, request.cache, progress)
+    left_out = read_as(run.path / STORE, _Data).left_out if begun else request.left_out
+    cohort = without(select_organs(request.cohort, recipe), left_out)
+    store = open_store(cohort, recipe, request.cache, progress)
     for case in store:
         for note in case.notes:
             progress.note(f"case {case.case.id}: {note}")
@@ -135,6 +149,11 @@ def open_store(cohort: Cohort, recipe: Recipe, cache: Path | None, progress: Pro
     options = StoreOptions(recipe.data, recipe.reading, recipe.labels)
     kept = local(cache or cohort.folder / ".smiler" / "cache", "what --cache names (else it is in the cohort's folder)")
     return build_store(cohort, kept, options, progress)
+
+
+def without(cohort: Cohort, left_out: Collection[str]) -> Cohort:
+    """The cohort but for some of its cases."""
+    return replace(cohort, cases=tuple(case for case in cohort if case.id not in left_out)) if left_out else cohort
 
 
 def select_organs(cohort: Cohort, recipe: Recipe) -> Cohort:
@@ -190,9 +209,8 @@ def _begin(
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=decided)})
     progress.note(_tell(expected, recipe.training.steps, relabelling))
     parents = {"cohort": hash_json([str(request.cohort.folder.resolve()), store.fingerprint])}
-    write_json(
-        run.path / "store.json", {"fingerprint": store.fingerprint, "cohort": str(request.cohort.folder.resolve())}
-    )
+    data = {"fingerprint": store.fingerprint, "cohort": str(request.cohort.folder.resolve())}
+    write_json(run.path / STORE, {**data, "left_out": list(request.left_out)})
     keys = store.organs.keys
     seen = {c.case.id: [key for k, key in enumerate(keys) if (c.known >> k & 1).any()] for c in store}
     images = {case.case.id: case.content for case in store}
@@ -230,10 +248,11 @@ class _Data:
     """`store.json`: what a run learns from."""
 
     fingerprint: str
+    left_out: tuple[str, ...] = ()
 
 
 def _check_same_data(run: RunFolder, store: Store) -> None:
-    if read_as(run.path / "store.json", _Data).fingerprint != store.fingerprint:
+    if read_as(run.path / STORE, _Data).fingerprint != store.fingerprint:
         raise BadInput(
             "the cohort has changed since the run began",
             where=str(run.path),
