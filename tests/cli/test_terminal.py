@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 import pytest
 from rich.panel import Panel
 from rich.progress import Progress
@@ -181,12 +182,17 @@ def test_evil_paths_in_errors_of_files_and_of_words(smiler: Smiler, world: Any, 
 
 
 def test_evil_words_in_headers_of_files(smiler: Smiler, world: Any, tmp_path: Path) -> None:
-    """What an import tells of a source: names of labels out of its own files."""
-    source = tmp_path / "src"
-    for kind, end in (("imagesTr", "_0000"), ("labelsTr", "")):
-        (source / kind).mkdir(parents=True)
-        case = Cohort.open(world.phantom).cases[0]
-        nib.save(nib.load(world.phantom / case.image), source / kind / f"a{end}.nii.gz")
-    labels = {"background": 0, "\x1b]0;evil\x07[red]": 1}
-    (source / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": labels}))
-    harmless(smiler("import", source, tmp_path / "cohort"), 2)
+    """What an import tells of a source: names of labels and channels out of its own files."""
+    evil, case = "\x1b]0;evil\x07[red]", Cohort.open(world.phantom).cases[0]
+    for path in ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"):
+        (tmp_path / "src" / path).parent.mkdir(parents=True)
+    shutil.copy(world.phantom / case.image, tmp_path / "src/imagesTr/a_0000.nii.gz")
+    drawn = nib.load(world.phantom / f"labels/{case.id}.nii.gz")
+    first = nib.Nifti1Image((np.asarray(drawn.dataobj) == 1).astype(np.uint8), drawn.affine)
+    nib.save(first, tmp_path / "src/labelsTr/a.nii.gz")
+    for label, code, shown in ((evil, 2, "organ {}: not a usable organ key"), ("liver", 0, "channel is called {}:")):
+        labels = {"background": 0, label: 1}
+        told = {"channel_names": {"0": evil}, "labels": labels, "file_ending": ".nii.gz"}
+        (tmp_path / "src/dataset.json").write_text(json.dumps(told))
+        text = harmless(smiler("import", tmp_path / "src", tmp_path / "cohort"), code)
+        assert shown.format("'\\x1b]0;evil\\x07[red]'") in " ".join(text.split())

@@ -55,12 +55,12 @@ def losses(run: RunFolder) -> list[float]:
     return [event["loss"] for event in read_events(run.path / "events.jsonl") if event["event"] == "step"]
 
 
-@pytest.mark.parametrize("method", ["smile", "smiler"])
 @pytest.mark.timeout(300)
-def test_two_processes_train_what_one_trains(cohort: Path, tmp_path: Path, method: str) -> None:
-    rounds = ("curriculum.rounds=2", "curriculum.floor=0") if method == "smiler" else ()
-    one = train(ONE, cohort, tmp_path / "one", method, *rounds)
-    two = train(TWO, cohort, tmp_path / "two", method, *rounds)
+def test_two_processes_train_what_one_trains(cohort: Path, tmp_path: Path) -> None:
+    """The first training of smiler, before its rounds, is the whole of smile."""
+    rounds = ("curriculum.rounds=2", "curriculum.floor=0")
+    one = train(ONE, cohort, tmp_path / "one", "smiler", *rounds)
+    two = train(TWO, cohort, tmp_path / "two", "smiler", *rounds)
     first, second = losses(one), losses(two)
     assert len(first) == len(second) >= 3
     assert second == pytest.approx(first, rel=2e-3)
@@ -68,17 +68,11 @@ def test_two_processes_train_what_one_trains(cohort: Path, tmp_path: Path, metho
         torch.cat([v.double().flatten() for v in run.newest().tensors("model").values()]) for run in (one, two)
     )
     assert float((twos - ones).norm() / ones.norm()) < 0.01  # AdamW makes steps even of gradients that are rounding
-    for number in range(1, 3) if rounds else ():
+    for number in range(1, 3):
         estimated = [read_json(run.stage_folder(number).parent / "estimate.json")["organs"] for run in (one, two)]
         pairs = [{row["organ"]: row["pairs"] for row in each} for each in estimated]
         assert pairs[0] == pairs[1]
         assert any(pairs[0].values())
-
-
-def test_the_recipe_tells_the_precision_that_two_processes_trained_in(cohort: Path, tmp_path: Path) -> None:
-    """Float32 on a CPU: where the CPU has bf16 a resumed run, and whoever uses the network, would take another."""
-    run = train(TWO, cohort, tmp_path / "two", "smile", "training.precision='auto'", "training.steps=1")
-    assert run.recipe().training.precision == "32"
 
 
 def proposed(run: RunFolder, number: int) -> torch.Tensor:
@@ -117,27 +111,20 @@ def test_a_batch_that_cannot_be_shared_is_refused(cohort: Path, tmp_path: Path) 
     assert "smiler/cli" not in done.stderr  # the launcher tells its own story after our one line
 
 
-def test_processes_wait_for_each_other_for_hours(tmp_path: Path) -> None:
-    script = tmp_path / "patience.py"
-    script.write_text(
-        "import torch\n"
-        "from smiler.networks.device import make_training_fabric\n"
-        "make_training_fabric('cpu', '32', 1)\n"
-        "group = torch.distributed.distributed_c10d._get_default_group()\n"
-        "print(group._get_backend(torch.device('cpu')).options._timeout.total_seconds())\n"
-    )
-    done = subprocess.run([*TWO[:-2], str(script)], capture_output=True, text=True, check=True)
-    assert [float(line) for line in done.stdout.split()] == [4 * 3600.0] * 2
-
-
 @pytest.mark.timeout(300)
 def test_machines_with_caches_of_their_own_each_make_the_store(cohort: Path, tmp_path: Path) -> None:
-    """Two launchers of two processes each, as on two machines that share the run's folder and nothing else."""
+    """Two launchers of two processes each, as on two machines that share the run's folder and nothing else.
+
+    The recipe tells the precision of several processes, float32 on a CPU: where the CPU has bf16 a resumed run, and
+    whoever uses the network, would take another.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     train = ["train", str(cohort), str(tmp_path / "run"), "--method", "smile"]
-    words = [word for option in (*OPTIONS, "training.steps=4") for word in ("--set", option)]
+    words = [
+        word for option in (*OPTIONS, "training.steps=4", "training.precision='auto'") for word in ("--set", option)
+    ]
     shared = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", port, "--nproc-per-node", "2"]
     caches = [tmp_path / "cache0", tmp_path / "cache1"]
     launched = [
@@ -154,20 +141,24 @@ def test_machines_with_caches_of_their_own_each_make_the_store(cohort: Path, tmp
     assert [process.returncode for process in launched] == [0, 0], told
     stored = [sorted(path.name for path in cache.glob("*.b2nd")) for cache in caches]
     assert stored[0] == stored[1] != []
-    assert RunFolder(tmp_path / "run").newest().finished
+    run = RunFolder(tmp_path / "run")
+    assert run.newest().finished
+    assert run.recipe().training.precision == "32"
 
 
-def test_processes_leave_their_group_before_python_ends(tmp_path: Path) -> None:
-    """Unless they do, a process is now and then aborted at its very end, and torchrun tells of a failed training."""
+def test_processes_wait_for_hours_and_leave_their_group_before_python_ends(tmp_path: Path) -> None:
+    """Unless they leave, one is now and then aborted at its very end, and torchrun tells of a failed training."""
     script = tmp_path / "group.py"
     script.write_text(
         "import atexit, os, pathlib, torch\n"
         "from smiler.networks.device import make_training_fabric\n"
         "told = pathlib.Path(__file__).with_name(os.environ['RANK'])\n"
-        "atexit.register(lambda: told.write_text(f'{joined} {torch.distributed.is_initialized()}'))\n"
+        "atexit.register(lambda: told.write_text(f'{joined} {torch.distributed.is_initialized()} {patience}'))\n"
         "make_training_fabric('cpu', '32', 1)\n"
         "joined = torch.distributed.is_initialized()\n"
+        "group = torch.distributed.distributed_c10d._get_default_group()\n"
+        "patience = group._get_backend(torch.device('cpu')).options._timeout.total_seconds()\n"
     )
     done = subprocess.run([*TWO[:-2], str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [(tmp_path / rank).read_text() for rank in "01"] == ["True False"] * 2
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["True False 14400.0"] * 2

@@ -415,7 +415,10 @@ def test_an_edit_can_be_dismissed_and_is_undone_all_the_same(folder: Path, stale
             undo(desk, 10**6, "anna")
 
 
-def test_an_undo_while_another_process_writes_reaches_the_file_later(folder: Path, stale: str) -> None:
+def test_an_undo_while_another_process_writes_reaches_the_file_later(
+    folder: Path, stale: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheet, "PATIENCE_SECONDS", 0.2)
     decided = (folder / "cases.csv").read_text()
     (folder / "cases.csv").write_text(stale)
     with at_desk(folder, lambda _: None) as desk:

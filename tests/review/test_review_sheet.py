@@ -9,6 +9,7 @@ from reviewing import LIVER, MASKS, Reviewer, Served, box_mask, cells, serving, 
 
 from smiler.domain.cohort import Cohort
 from smiler.domain.locks import writing
+from smiler.review import sheet
 from smiler.review.desk import at_desk
 from smiler.review.errors import Pair
 from smiler.review.verify import verify
@@ -44,8 +45,9 @@ def test_a_persons_edit_comes_in_as_a_revision(anna: Reviewer, served: Served, f
 
 
 def test_a_cell_that_changed_under_a_decision_is_not_overwritten_but_told(
-    served: Served, anna: Reviewer, folder: Path
+    served: Served, anna: Reviewer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sheet, "PATIENCE_SECONDS", 0.2)
     with writing(folder):  # another smiler works on the cohort: the file can't follow now
         assert anna.decide("b", "liver", "accept").status_code == 200
         assert "another process is writing here" in anna.http.get("/api/progress").json()["trouble"]

@@ -107,7 +107,7 @@ def test_masks_in_a_bucket_are_those_on_disk_and_are_not_made_again(
 def test_a_completed_cohort_in_a_bucket_is_a_cohort(s3: Any, stored: Path, tiny: Any, tmp_path: Path) -> None:
     words = ["relabel", tiny.run, stored]
     assert smiler(*words, tmp_path / "done", "--device", "cpu").code == 0
-    done = smiler(*words, "s3://volumes/done", "--device", "cpu", "--jobs", "2")
+    done = smiler(*words, "s3://volumes/done", "--device", "cpu")
     assert done.code == 0, done.err
     assert objects(s3, "volumes/done") == tree(tmp_path / "done")
     told = [smiler("audit", folder, "--deep", "--json") for folder in (tmp_path / "done", "s3://volumes/done")]

@@ -84,7 +84,6 @@ def alone(tiny: Any, images: list[Path], tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize(
     "words",
     [
-        lambda tiny, out: ["relabel", tiny.run, tiny.cohort.folder, out, "--fraction", ".5", "--device", "cpu"],
         lambda tiny, out: [
             "relabel",
             tiny.run,
@@ -100,7 +99,7 @@ def alone(tiny: Any, images: list[Path], tmp_path_factory: pytest.TempPathFactor
         lambda tiny, out: ["evaluate", tiny.run, tiny.cohort.folder, "--out", out, "--device", "cpu"],
         lambda tiny, out: ["audit", tiny.cohort.folder, "--deep", "--out", out],
     ],
-    ids=["relabel", "relabel by dropout", "evaluate", "audit"],
+    ids=["relabel by dropout", "evaluate", "audit"],
 )
 def test_two_processes_write_what_one_writes(tiny: Any, words: Callable[..., list[object]], tmp_path: Path) -> None:
     one, two = tmp_path / "a" / "out", tmp_path / "b" / "out"
