@@ -115,7 +115,7 @@ def _window_scores(
         inputs = (windows.to(device).float() - grey.mean) / grey.sd
         return _say(model, inputs[:, None], opinions, number).given()
 
-    for block in slide(image, window, say, int(grey.air), batch):
+    for block in slide(image, window, say, int(grey.air), batch, model.network.stride):
         yield Said(**{name: part.numpy() if part.device.type == "cpu" else part for name, part in block.items()})
 
 
