@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("onnx", "tracking", "ray", "cloud", "review")
+EXTRAS = ("onnx", "tracking", "ray", "cloud", "swin", "review")
 PINNED = ("torch", "monai")
 REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<lowest>[0-9.]+)(?:,<[0-9.]+)?")
 

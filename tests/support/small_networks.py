@@ -27,9 +27,7 @@ def _installed(name: str) -> bool:
 
 
 def parameters(*names: str) -> list[Any]:
-    """Names as parameters of a test, skipped where a package is missing; if none is given, all but those of one tour."""
+    """Names as parameters of a test (if none is given, all but ONE_TOUR), skipped where their package is missing."""
     lacks = pytest.mark.skip(reason="a package that this network needs is not installed")
-    return [
-        pytest.param(name, marks=() if _installed(name) else lacks)
-        for name in names or sorted(set(NETWORKS) - ONE_TOUR)
-    ]
+    chosen = names or sorted(set(NETWORKS) - ONE_TOUR)
+    return [pytest.param(name, marks=() if _installed(name) else lacks) for name in chosen]

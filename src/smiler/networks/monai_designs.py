@@ -24,7 +24,7 @@ class Design:
     Attributes:
         constructor: its module and class below `monai.networks.nets`.
         last: the name of that convolution, in the network's tree of modules; it is left out.
-        arguments: of the constructor, from the options and the axes; beside `spatial_dims`, `in_channels`, `out_channels`.
+        arguments: of the constructor, from the options and the axes, beside axes and channels.
         trunk: the name of the module that computes the features; empty: the whole network without `last`.
         halvings: how often it halves the image; None: `levels` - 1 times.
         width_step: `width` is a multiple of it.
