@@ -1,4 +1,4 @@
-"""A step of every network beside one of the U-Net with as many axes: `make bench-networks` prints docs/networks.md's table.
+"""A step of every network beside one of the U-Net with as many axes: the table of docs/networks.md.
 
 A step is forward and backward in float32 on one thread, without optimiser and data; both networks take turns, and the
 least CPU time of each counts, so that other programs of the machine matter little.

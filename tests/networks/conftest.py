@@ -18,7 +18,7 @@ DEPTH = 16
 
 
 def in_space(net: SegmentationNet, *plane: int) -> tuple[int, ...]:
-    """A size (H, W), rounded up to the stride, for a network of slices; (D, H, W), with its least depth, for a 3-D one."""
+    """A size (H, W), rounded up to the stride, for a network of slices; (D, H, W) of its least depth for a 3-D one."""
     height, width = (-(-side // net.stride) * net.stride for side in plane)
     return (height, width) if net.axes == 2 else (net.stride, height, width)
 

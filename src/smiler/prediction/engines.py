@@ -77,6 +77,7 @@ def onnx(network: SegmentationNet, fabric: Fabric) -> Trunk:
         raise _missing("ONNX Runtime", "onnx", "pip install 'smiler-seg[onnx]'") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what fails is raised
 
     @cache
     def session(channels: int) -> Any:
