@@ -16,7 +16,7 @@ LOWEST_TESTS := tests/domain tests/recipe tests/store tests/formats tests/export
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review test-fuzz test-histories test-gpu lint bench bench-gpu bench-volumes bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-plans bench-report check-lowest check-machines check-package real setup clean help
+.PHONY: page demo test test-review test-fuzz test-histories test-gpu lint bench bench-gpu bench-volumes bench-networks bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-plans bench-report check-lowest check-machines check-package real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -74,6 +74,9 @@ bench-gpu: $(READY)   ## the same on a GPU, in bf16, about five minutes: results
 bench-volumes: $(READY)   ## speed of the 3-D network beside the bare network
 	$(BIN)/python -m benchmarks.volumes
 
+bench-networks: $(READY)   ## a step of every network beside one of the U-Net: the table of docs/networks.md
+	$(BIN)/python -m benchmarks.networks
+
 bench-audit: $(READY)   ## the audit of 1,000 volumes: seconds and memory
 	$(BIN)/python -m benchmarks.audit_scale
 
@@ -120,7 +123,7 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt benchmarks/lowest.py
 	$(LOWEST)/bin/python benchmarks/lowest.py > $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c $(LOWEST)/lowest.txt torch
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c $(LOWEST)/lowest.txt \
-		-e ".[onnx,tracking,ray,cloud,review]" pytest pytest-timeout hypothesis httpx flask flask-cors "moto[s3]"
+		-e ".[onnx,tracking,ray,cloud,swin,review]" pytest pytest-timeout hypothesis httpx flask flask-cors "moto[s3]"
 	$(COMPILE) $(LOWEST)/lib || true
 	@touch $(LOWEST)/.ready
 

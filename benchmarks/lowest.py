@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("onnx", "tracking", "ray", "cloud", "review")
+EXTRAS = ("onnx", "tracking", "ray", "cloud", "swin", "review")
 PINNED = ("torch", "monai")
 INDIRECT = ("aiobotocore==2.26.0", "boto3==1.41.5")
 """The newest that the lowest s3fs takes, and what fits it: left to itself, pip tries a hundred versions of boto3."""

@@ -1,6 +1,7 @@
 """What a GPU makes is what the CPU makes; a step that is recorded is the step. Skipped where there is no GPU."""
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from smiler.verbs.train import plan_of, select_organs
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use: make test-gpu")
 
+needs_einops = pytest.mark.skipif(not find_spec("einops"), reason="einops is not installed")
 STEPS = 12
 SIZE = ["sampling.batch_size=4", "sampling.patch_size=64", f"training.steps={STEPS}"]
 
@@ -67,8 +69,24 @@ def losses(plan: Plan, store: Store, folder: Path, precision: str) -> tuple[list
         ("smile", ["network.name=unet", "loss.name=softmax_dice"]),
         ("smile", ["network.name=unet", "network.members=2"]),
         ("smile", ["network.name=unet3d", "network.width=8", "sampling.patch_depth=16"]),
+        ("smile", ["network.name=segresnet"]),
+        ("smile", ["network.name=dynunet3d", "network.width=8", "sampling.patch_depth=16"]),
+        ("smile", ["network.name=mednext"]),
+        pytest.param("smile", ["network.name=swinunetr"], marks=needs_einops),
     ],
-    ids=["unet", "deeplab", "smiler", "confidence", "softmax", "members", "unet3d"],
+    ids=[
+        "unet",
+        "deeplab",
+        "smiler",
+        "confidence",
+        "softmax",
+        "members",
+        "unet3d",
+        "segresnet",
+        "dynunet3d",
+        "mednext",
+        "swinunetr",
+    ],
 )
 def test_a_recorded_step_is_the_step(
     store: Store, tmp_path: Path, method: str, options: list[str], precision: str

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from small_networks import parameters, smallest
 
-from smiler.networks import NETWORKS, NetworkOptions, build
+from smiler.networks import build
 from smiler.networks.base import SegmentationNet
 
 Make = Callable[..., SegmentationNet]
@@ -17,8 +18,9 @@ DEPTH = 16
 
 
 def in_space(net: SegmentationNet, *plane: int) -> tuple[int, ...]:
-    """A size (H, W) for a network of slices; (D, H, W) for a 3-D one, with D its least depth."""
-    return plane if net.axes == 2 else (DEPTH, *plane)
+    """A size (H, W), rounded up to the stride, for a network of slices; (D, H, W) of its least depth for a 3-D one."""
+    height, width = (-(-side // net.stride) * net.stride for side in plane)
+    return (height, width) if net.axes == 2 else (net.stride, height, width)
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +29,11 @@ def _one_thread_one_seed() -> None:
     torch.manual_seed(20240501)
 
 
-@pytest.fixture(params=sorted(NETWORKS))
+@pytest.fixture(params=parameters())
 def make(request: pytest.FixtureRequest) -> Make:
     """Builds one network of the registry, as small as it goes, for `outputs` classes and any other options."""
 
     def make(outputs: int = 3, **options: object) -> SegmentationNet:
-        return build(NetworkOptions.model_validate({"name": request.param, "width": 8, **options}), outputs)
+        return build(smallest(request.param, **options), outputs)
 
     return make

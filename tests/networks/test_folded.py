@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from small_networks import parameters, smallest
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from conftest import Make, in_space
+from smiler.networks import NetworkOptions, build
+from smiler.networks.base import SegmentationNet
 from smiler.networks.folded import folded
 
 
@@ -25,20 +28,35 @@ def lived_in(net: nn.Module) -> None:
             nn.init.normal_(layer.bias)
 
 
+OF_BATCHES = {"deeplab", "unet", "unet3d"}
+"""Networks that normalise over the batch; the others do so within an image, and have nothing to fold."""
 KINDS: list[dict[str, Any]] = [{}, {"members": 2}, {"separate": True}]
 DEEP: list[dict[str, Any]] = [{"depth": depth, "output_stride": stride} for depth in (18, 34, 50) for stride in (8, 16)]
 
 
-@pytest.mark.parametrize("options", [*KINDS, *DEEP], ids=str)
+@pytest.mark.parametrize("options", KINDS, ids=str)
 def test_it_says_the_same_without_any_batch_norm(make: Make, options: dict[str, Any]) -> None:
-    net = make(3, **options).eval()
+    says_the_same(make(3, **options).eval())
+
+
+@pytest.mark.parametrize("options", DEEP, ids=str)
+def test_every_deeplab_says_the_same_without_any_batch_norm(options: dict[str, Any]) -> None:
+    says_the_same(build(NetworkOptions(name="deeplab", **options), 3).eval())
+
+
+@pytest.mark.parametrize("name", parameters())
+def test_networks_normalise_over_the_batch_or_within_an_image(name: str) -> None:
+    has = any(isinstance(layer, _BatchNorm) for layer in build(smallest(name), 1).modules())
+    assert has == (name in OF_BATCHES)
+
+
+def says_the_same(net: SegmentationNet) -> None:
     lived_in(net)
     image = torch.randn(2, 1, *in_space(net, 48, 32))
     without = folded(net)
     with torch.inference_mode():
         expected, found = net.trunk(image), without.trunk(image)
         logits, logits_found = net(image), without(image)
-    assert any(isinstance(layer, _BatchNorm) for layer in net.modules())
     assert not any(isinstance(layer, _BatchNorm) for layer in without.modules())
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
     assert (logits_found - logits).abs().max() <= 1e-4 * logits.abs().max()

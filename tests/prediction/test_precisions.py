@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from small_networks import parameters, smallest
 
 from smiler.curriculum.relabel import accept, opinions_for
 from smiler.domain.errors import BadInput
@@ -14,7 +15,7 @@ from smiler.domain.evidence import Fields
 from smiler.domain.geometry import Geometry
 from smiler.domain.organs import Organ, OrganSet
 from smiler.losses import build_loss
-from smiler.networks import NETWORKS, build
+from smiler.networks import build
 from smiler.networks.device import make_fabric
 from smiler.prediction.model import Model, ModelFacts, as_model
 from smiler.prediction.scores import Opinions, Prediction, predict_working, slice_scores
@@ -46,15 +47,20 @@ def distinct() -> Iterator[tuple[str, Recipe]]:
 
 
 RECIPES = dict(distinct())
-PAIRS = [(method, network) for method in RECIPES for network in NETWORKS if network == "unet" or method in COVERING]
+PAIRS = [
+    pytest.param(method, *network.values, marks=network.marks)
+    for method in RECIPES
+    for network in (parameters() if method in COVERING else parameters("unet"))
+]
 
 
 @cache
 def untrained(method: str, network: str, precision: str) -> Model:
     """A network of the method with fixed weights, which finds each organ in about half of the image."""
     recipe = RECIPES[method]
-    options = recipe.network.model_copy(update={"name": network, "width": 8, "members": min(recipe.network.members, 2)})
-    window = (16, 32, 32) if options.axes == 3 else None
+    alike = recipe.network.model_dump(exclude={"name", "width", "levels", "members"})
+    options = smallest(network, **alike, members=min(recipe.network.members, 2))
+    window = (max(16, options.stride), 32, 32) if options.axes == 3 else None
     facts = ModelFacts(ORGANS, options, recipe.loss, DataOptions(), Normalisation(0.0, 100.0, -160.0), window)
     torch.manual_seed(0)
     built = build(options, build_loss(recipe.loss, ORGANS).outputs)

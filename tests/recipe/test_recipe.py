@@ -219,7 +219,7 @@ def test_an_unknown_method_is_met_with_the_nearest() -> None:
         ("training.learning_rate=nan", "training.learning_rate"),
         ("network.dropout=1.0", "less than 1; got 1.0"),
         ("network.width=4096", "less than or equal to 128; got 4096"),
-        ("network.name=vnet", "'deeplab', 'unet' or 'unet3d'; got 'vnet'"),
+        ("network.name=vnet", "'deeplab', 'unet', 'unet3d', 'segresnet', 'segresnet3d', 'dynunet'"),
         ("sampling.patch_size=100", "multiple of 32; got 100"),
         ("data.window_hu=[240, -160]", "window_hu is [low, high]"),
         ("data.window_hu=5", "data.window_hu"),

@@ -1,6 +1,7 @@
 """A 3-D network through the same line as one of slices: train, rounds, relabel, predict, evaluate."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,16 @@ def test_every_method_trains_it(tiny: Any, tmp_path: Path, method: str) -> None:
     checkpoint = trained(tiny.cohort, tmp_path / "run", method, "training.steps=6").newest()
     assert checkpoint.finished
     assert all(torch.isfinite(t).all() for t in checkpoint.tensors("model").values() if t.is_floating_point())
+
+
+def test_a_missing_package_is_said_before_the_data_are_read(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "einops", None)
+    recipe = load_recipe("smile", None, ["network.name=swinunetr3d", "training.device=cpu"])
+    with pytest.raises(BadInput, match=r"the network needs einops.*pip install 'smiler-seg\[swin\]'"):
+        train(TrainRequest(tiny.cohort, tmp_path / "run", recipe, tmp_path / "cache"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("window", [None, [16, 32], [16, 32, 40], [0, 32, 32], [16.0, 32, 32], "abc", [16, 32, 10**9]])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from smiler.networks.monai_designs import DYNUNET, MEDNEXT, SEGRESNET, SWINUNETR, FromMonai
 from smiler.networks.options import NetworkOptions
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     Builder = Callable[[NetworkOptions, int], SegmentationNet]
 
-__all__ = ["NETWORKS", "NetworkOptions", "Volumetric", "build"]
+__all__ = ["NETWORKS", "NetworkOptions", "Volumetric", "build", "check_installed"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,22 @@ NETWORKS: dict[str, Builder] = {
     "deeplab": _deeplab,
     "unet": _unet,
     "unet3d": Volumetric(_unet3d),
+    "segresnet": FromMonai(SEGRESNET),
+    "segresnet3d": FromMonai(SEGRESNET, axes=3),
+    "dynunet": FromMonai(DYNUNET),
+    "dynunet3d": FromMonai(DYNUNET, axes=3),
+    "swinunetr": FromMonai(SWINUNETR),
+    "swinunetr3d": FromMonai(SWINUNETR, axes=3),
+    "mednext": FromMonai(MEDNEXT),
+    "mednext3d": FromMonai(MEDNEXT, axes=3),
 }
+
+
+def check_installed(options: NetworkOptions) -> None:
+    """BadInput if the network needs a package that is not installed: before data are prepared for it."""
+    made = NETWORKS[options.name]
+    if isinstance(made, FromMonai):
+        made.check_installed()
 
 
 def build(options: NetworkOptions, outputs: int) -> SegmentationNet:

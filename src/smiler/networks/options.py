@@ -17,6 +17,11 @@ def _networks() -> Mapping[str, Any]:
     return NETWORKS
 
 
+def axes_of(name: str) -> int:
+    """Axes of space that a network convolves over: 2 in a slice, 3 in a volume."""
+    return int(getattr(_networks()[name], "axes", 2))
+
+
 class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
     """Everything that decides a network's shape, except the number of classes."""
 
@@ -31,8 +36,19 @@ class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
         default=0.1, ge=0, lt=1, description="Probability that a feature channel is dropped before the classifier."
     )
     width: int = Field(
-        default=24, ge=8, le=128, description="unet, unet3d: features at full resolution; doubled on each level below."
+        default=24,
+        ge=8,
+        le=128,
+        description="All but deeplab: features at full resolution; doubled on each level below.",
     )
+    levels: int = Field(
+        default=5,
+        ge=3,
+        le=7,
+        description="segresnet, dynunet, mednext, also in 3-D: resolutions, each half of the one above; the sides of a "
+        "patch are multiples of 2 ** (levels - 1).",
+    )
+    residual: bool = Field(default=False, description="dynunet, dynunet3d: residual blocks on the way down.")
     depth: Literal[18, 34, 50, 101] = Field(default=18, description="deeplab: layers of the ResNet backbone.")
     output_stride: Literal[8, 16] = Field(
         default=16, description="deeplab: input pixels for one feature pixel; 8 is finer and slower."
@@ -56,7 +72,19 @@ class NetworkOptions(BaseModel, frozen=True, extra="forbid"):
     @property
     def axes(self) -> int:
         """Axes of space that the network convolves over: 2 in a slice, 3 in a volume."""
-        return int(getattr(_networks()[self.name], "axes", 2))
+        return axes_of(self.name)
+
+    @property
+    def stride(self) -> int:
+        """Pixels (voxels): an image whose sides are multiples of it suits the network."""
+        stride = getattr(_networks()[self.name], "stride", None)
+        return int(stride(self)) if stride else 16
+
+    @model_validator(mode="after")
+    def _width_suits_the_network(self) -> Self:
+        if self.width % (step := getattr(_networks()[self.name], "width_step", 1)):
+            raise ValueError(f"{self.name} wants a width that is a multiple of {step}, and it is {self.width}")
+        return self
 
     @model_validator(mode="after")
     def _volumes_have_no_context(self) -> Self:

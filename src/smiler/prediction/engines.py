@@ -6,6 +6,7 @@ An engine is built once, for a model in memory; nothing is written. All agree wi
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -76,18 +77,44 @@ def onnx(network: SegmentationNet, fabric: Fabric) -> Trunk:
         raise _missing("ONNX Runtime", "onnx", "pip install 'smiler-seg[onnx]'") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what fails is raised
 
     @cache
     def session(channels: int) -> Any:
-        whole = _exported(network, channels)
-        return onnxruntime.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
+        try:
+            whole = _exported(network, channels)
+            made = onnxruntime.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
+            _check_other_size(made, network, channels)
+        except Exception as error:  # the exporter and ONNX Runtime raise anything
+            raise BadInput(
+                "the network can't be exported for images of any size",
+                where="engine",
+                got=f"onnx: {str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__}",
+                do="take the engine eager or compile",
+            ) from error
+        return made
 
-    def trunk(image: Tensor) -> Tensor:
-        images = image.float().contiguous().numpy()
-        (features,) = session(image.shape[1]).run(None, {"image": images})
-        return torch.from_numpy(features)
+    return lambda image: _run(session(image.shape[1]), image)
 
-    return trunk
+
+def _run(session: Any, image: Tensor) -> Tensor:
+    (features,) = session.run(None, {"image": image.float().contiguous().numpy()})
+    return torch.from_numpy(features)
+
+
+def _check_other_size(session: Any, network: SegmentationNet, channels: int) -> None:
+    """ValueError unless it agrees on an image that is not of the size that was exported.
+
+    A network that reckons with sizes in Python (windows of attention) is exported for one size alone, without a word.
+    """
+    sides = (3 * network.stride, *[network.stride] * (network.axes - 1))
+    image = torch.linspace(-1, 1, math.prod(sides)).repeat(channels).view(1, channels, *sides)
+    with torch.autocast("cpu", enabled=False):
+        expected, told = network.extract(image), _run(session, image)
+    if told.shape != expected.shape or not torch.allclose(
+        told, expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max())
+    ):
+        raise ValueError("it says something else of an image of another size")
 
 
 class _Extract(nn.Module):
@@ -106,7 +133,7 @@ def _exported(network: SegmentationNet, channels: int) -> bytes:
 
     ONNX Runtime has no convolution in bf16, which the network around it may be computed in.
     """
-    image = torch.zeros(2, channels, *[4 * network.stride] * network.axes)
+    image = torch.zeros(2, channels, *[2 * network.stride] * network.axes)
     free = {axis: f"n{axis}" for axis in (0, *range(2, image.ndim))}
     stream = io.BytesIO()
     with warnings.catch_warnings(), torch.autocast("cpu", enabled=False):

@@ -65,19 +65,19 @@ class ModelFacts:
                 LossOptions(**facts["loss"]),
                 DataOptions(**facts["data"]),
                 Normalisation(**grey),
-                _window(facts.get("window"), NetworkOptions(**facts["network"]).axes),
+                _window(facts.get("window"), NetworkOptions(**facts["network"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, BadInput) as error:
             got = str(error) if isinstance(error, BadInput) else repr(error)
             raise BadInput("the checkpoint does not describe its network", where=str(where), got=got) from error
 
 
-def _window(sides: Any, axes: int) -> tuple[int, int, int] | None:
+def _window(sides: Any, network: NetworkOptions) -> tuple[int, int, int] | None:
     """A 3-D network's window, checked; None for networks of slices."""
-    if axes == 2:
+    if network.axes == 2:
         return None
     z, y, x = sides
-    if not all(type(side) is int and 0 < side <= LARGEST and not side % 16 for side in sides):
+    if not all(type(side) is int and 0 < side <= LARGEST and not side % network.stride for side in sides):
         raise ValueError(f"window {sides}")
     return z, y, x
 

@@ -141,7 +141,7 @@ def _window_scores(model: Model, window: tuple[int, int, int], image: Any, batch
         inputs = (windows.to(device).float() - grey.mean) / grey.sd
         return say(model, inputs[:, None], number).given()
 
-    for block in slide(image, window, of_windows, int(grey.air), batch):
+    for block in slide(image, window, of_windows, int(grey.air), batch, model.network.stride):
         yield Said(**{name: part.numpy() if part.device.type == "cpu" else part for name, part in block.items()})
 
 

@@ -19,7 +19,8 @@ OVERLAP = 0.25
 SIGMA = 0.125
 """Standard deviation of the gaussian, as a share of the window."""
 STRIDE = 16
-"""Windows are shortened to a multiple of this where the volume is smaller."""
+"""The network's stride, if none is given: where the volume is smaller than a window, the window is shortened to a
+multiple of it."""
 
 Say = Callable[[Tensor, int], Mapping[str, Tensor]]
 """(windows (B, z, y, x) in HU, number of the first) -> named maps (B, K, z, y, x)."""
@@ -39,11 +40,11 @@ class Axis:
     shares: Tensor
 
     @classmethod
-    def over(cls, length: int, window: int) -> "Axis":
-        """Windows over so many voxels."""
+    def over(cls, length: int, window: int, stride: int = STRIDE) -> "Axis":
+        """Windows over so many voxels, of `window` voxels or, over fewer, of a multiple of `stride`."""
         from monai.data.utils import compute_importance_map, dense_patch_slices  # takes 2 s
 
-        size = min(window, -(-length // STRIDE) * STRIDE)
+        size = min(window, -(-length // stride) * stride)
         padded = max(length, size)
         places = dense_patch_slices((padded,), (size,), (max(1, round(size * (1 - OVERLAP))),))
         starts = tuple(int(place[0].start) for place in places)
@@ -60,9 +61,11 @@ class Axis:
         return slice(self.before, self.before + self.length)
 
 
-def slide(image: Any, window: tuple[int, int, int], say: Say, air: int, batch: int = 8) -> Iterator[dict[str, Tensor]]:
+def slide(
+    image: Any, window: tuple[int, int, int], say: Say, air: int, batch: int = 8, stride: int = STRIDE
+) -> Iterator[dict[str, Tensor]]:
     """What `say` says of an image (z, y, x) in HU: maps (n, K, y, x) of the next n slices, until all are told."""
-    z, y, x = (Axis.over(n, size) for n, size in zip(image.shape, window, strict=True))
+    z, y, x = (Axis.over(n, size, stride) for n, size in zip(image.shape, window, strict=True))
     slab: dict[str, Tensor] = {}
     for row, start in enumerate(z.starts):
         block = cut(image, (start - z.before, -y.before, -x.before), (z.size, _padded(y), _padded(x)), air)

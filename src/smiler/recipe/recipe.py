@@ -20,7 +20,7 @@ from smiler.formats.nifti import ReadOptions
 from smiler.losses import build_loss
 from smiler.losses.options import LossOptions
 from smiler.networks import NETWORKS
-from smiler.networks.options import NetworkOptions
+from smiler.networks.options import NetworkOptions, axes_of
 from smiler.prediction.options import PredictionOptions
 from smiler.sampling.options import SamplingOptions
 from smiler.selection import need_of
@@ -88,6 +88,12 @@ class Recipe(BaseModel):
             raise ValueError(f"the rule {rule!r} needs network.members of at least 2")
         if need == "confidence" and not self.loss.confidence:
             raise ValueError(f"the rule {rule!r} needs loss.confidence = true")
+        name, axes, stride = self.network.name, self.network.axes, self.network.stride
+        if any(side % stride for side in self.sampling.box[-axes:]):
+            sides = "sampling.patch_size" if axes == 2 else "sampling.patch_depth and sampling.patch_size"
+            raise ValueError(
+                f"{name} needs {sides} in multiples of {stride}, and a patch is {self.sampling.box[-axes:]}"
+            )
         if self.network.separate and build_loss(self.loss, _TWO).outputs != len(_TWO):
             raise ValueError("separate networks know one organ each: no softmax, no confidence")
         return self
@@ -100,8 +106,8 @@ class Recipe(BaseModel):
 def load_recipe(method: str = "smiler", path: Path | None = None, changes: Iterable[str] = ()) -> Recipe:
     """The resolved recipe. `changes` are texts such as 'training.steps=500'.
 
-    A file or change that names its method begins with that one's options, so that no recipe bears another's name. A
-    network that wants other defaults than the others has a file of its own, which comes next.
+    A file or change that names its method begins with that one's options, so that no recipe bears another's name. What
+    3-D networks want otherwise than those of slices comes next, then what one network wants otherwise.
     """
     layers = [*([read_toml(path)] if path else []), *(parse_change(change) for change in changes)]
     method = next((layer["method"] for layer in reversed(layers) if "method" in layer), method)
@@ -111,7 +117,7 @@ def load_recipe(method: str = "smiler", path: Path | None = None, changes: Itera
     for layer in (_shipped("recipes", method), *layers):
         _merge(table, layer)
     if own := _network_defaults(table):
-        for layer in (own, *layers):
+        for layer in (*own, *layers):
             _merge(table, layer)
     return check_recipe(table, str(path or f"method {method}"))
 
@@ -124,12 +130,14 @@ def _file(folder: str, name: str) -> Traversable:
     return resources.files("smiler.recipe").joinpath(folder, f"{name}.toml")
 
 
-def _network_defaults(table: Mapping[str, Any]) -> dict[str, Any]:
-    """What the network of a recipe's table wants otherwise than the others; empty where it has no such file."""
+def _network_defaults(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the network of a recipe's table wants otherwise than the others: as one of volumes, then by itself."""
     network = table.get("network")
     name = network.get("name") if isinstance(network, Mapping) else None
-    known = isinstance(name, str) and name in NETWORKS and _file("networks", name).is_file()
-    return _shipped("networks", str(name)) if known else {}
+    if not isinstance(name, str) or name not in NETWORKS:
+        return []
+    files = ["volumes"] if axes_of(name) == 3 else []
+    return [_shipped("networks", file) for file in (*files, name) if _file("networks", file).is_file()]
 
 
 def read_recipe(path: Path) -> Recipe:

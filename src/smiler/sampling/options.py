@@ -30,7 +30,7 @@ class SamplingOptions(BaseModel):
         default=256, ge=32, le=2048, multiple_of=32, description="edge of the square patch, in working voxels"
     )
     patch_depth: int = Field(
-        default=32, ge=16, le=1024, multiple_of=16, description="unet3d: slices of a patch, on the working grid"
+        default=32, ge=16, le=1024, multiple_of=16, description="3-D: slices of a patch, on the working grid"
     )
     foreground: float = Field(
         default=0.8, ge=0, le=1, description="share of a batch drawn for the sake of an organ, from slices that show it"

@@ -23,6 +23,7 @@ from smiler.domain.progress import Progress, Silent
 from smiler.domain.provenance import Provenance
 from smiler.domain.remote import local
 from smiler.domain.shaped import read_as
+from smiler.networks import check_installed
 from smiler.networks.device import is_first_process, make_training_fabric, precision_used
 from smiler.recipe.recipe import Recipe
 from smiler.sampling.draws import Plan as SlicePlan
@@ -75,6 +76,7 @@ def train_rounds(request: TrainRequest, progress: Progress | None = None) -> Ite
     run = RunFolder(request.run)
     recipe = run.recipe() if run.exists else request.recipe
     training = recipe.training
+    check_installed(recipe.network)
     fabric = make_training_fabric(training.device, training.precision, training.devices, recipe.network.axes)
     shown = progress if progress and fabric.is_global_zero else Silent()
     _check_shares(recipe.sampling.batch_size, fabric)
