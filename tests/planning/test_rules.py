@@ -68,6 +68,15 @@ def test_a_3d_network_gets_a_depth_and_one_slice_distance() -> None:
     assert planned(uneven, volumetric)["data.spacing_z_mm"] == 3.0
 
 
+def test_a_depth_suits_the_network() -> None:
+    assert (
+        planned(survey((5.0, 0.8, 0.8)), "network.name=swinunetr3d", "network.width=24")["sampling.patch_depth"] == 32
+    )
+    assert (
+        planned(survey((1.0, 0.8, 0.8)), "network.name=swinunetr3d", "network.width=24")["sampling.patch_depth"] == 32
+    )
+
+
 def test_a_patch_is_no_larger_than_the_image() -> None:
     assert planned(survey((5.0, 1.5, 1.5), (40, 96, 96)))["sampling.patch_size"] == 96
 

@@ -16,6 +16,7 @@ LEAST_VOXELS = 8
 MARGIN = 1.25
 """A patch is about so much larger than all organs together: it shows what lies beside them."""
 PATCHES, DEPTHS = (64, 256), (16, 48)
+"""Least and greatest patch, in voxels."""
 NEAR_MM = 6.0
 """Slices further apart show too little of each other to be given as context."""
 ALIKE = 1.3
@@ -44,7 +45,7 @@ def choices(survey: Survey, recipe: Recipe) -> tuple[Choice, ...]:
     chosen.append(_patch(survey, spacing))
     if recipe.network.axes == 3:
         depth = survey.slice_mm if chosen[1].value == "native" else float(chosen[1].value)
-        chosen.append(_depth(survey, depth))
+        chosen.append(_depth(survey, depth, recipe.network.stride))
     else:
         chosen.append(_context(survey))
     return tuple(chosen)
@@ -94,9 +95,10 @@ def _patch(survey: Survey, spacing: float) -> Choice:
     return Choice("sampling.patch_size", patch, why)
 
 
-def _depth(survey: Survey, spacing: float) -> Choice:
+def _depth(survey: Survey, spacing: float, stride: int) -> Choice:
     wanted = float(np.percentile(survey.together_mm[:, 0], 90))
-    depth = _multiple(min(wanted, survey.field_mm[0]) / spacing, 16, DEPTHS)
+    step = max(16, stride)
+    depth = _multiple(min(wanted, survey.field_mm[0]) / spacing, step, (step, max(step, DEPTHS[1] // step * step)))
     why = f"all organs together are {wanted:.0f} mm high: {depth * spacing:.0f} mm"
     return Choice("sampling.patch_depth", depth, why)
 

@@ -70,16 +70,12 @@ class Recipe(BaseModel):
     curriculum: CurriculumOptions = CurriculumOptions()
     prediction: PredictionOptions = PredictionOptions()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _scores_need_no_hu(cls, table: Any) -> Any:
+    @model_validator(mode="after")
+    def _scores_need_no_hu(self) -> Self:
         """z-scores are taken of any grey values."""
-        if not isinstance(table, dict):
-            return table
-        data, reading = table.get("data"), table.get("reading", {})
-        if isinstance(data, dict) and isinstance(reading, dict) and data.get("normalisation") == "zscore":
-            return {**table, "reading": {**reading, "grey_values": "any"}}
-        return table
+        if self.data.normalisation == "zscore":
+            object.__setattr__(self, "reading", self.reading.taking(any_grey_values=True))
+        return self
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
