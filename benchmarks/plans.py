@@ -7,7 +7,6 @@ Phantoms with thin and thick slices, MSD's spleen, a 3D-IRCADb patient, 40 head-
 """
 
 import argparse
-import datetime
 import json
 import re
 import shutil
@@ -86,9 +85,8 @@ def main() -> int:
             row = one(name, network)
             print(f"{name}, {network}: {row['said_gb']} GB said, {row['used_gb']} used ({row['off']:+.0%})", flush=True)
             rows = [old for old in rows if (old["cohort"], old["network"]) != (name, network)] + [row]
-            when = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
-            command = "python -m benchmarks.plans"
-            write_json(RESULT, {"machine": about(), "when": when, "command": command, "rows": rows})
+            told = about("python -m benchmarks.plans", ["smiler-seg", "torch", "monai"])
+            write_json(RESULT, {**told, "rows": rows})
     return int(not all(row["kept"] for row in rows))
 
 

@@ -32,7 +32,7 @@ def test_a_fine_abdominal_ct_goes_to_the_usual_grid() -> None:
         "data.spacing_xy_mm": 1.5,
         "data.spacing_z_mm": "native",
         "sampling.patch_size": 160,
-        "network.context": 1,
+        "network.context": 2,
     }
 
 
@@ -50,7 +50,7 @@ def test_a_small_organ_asks_for_a_finer_grid_but_never_finer_than_the_ct() -> No
     assert planned(survey(nerve=(20, 4, 4)))["data.spacing_xy_mm"] == 0.8
 
 
-@pytest.mark.parametrize(("slices_mm", "context"), [(1.0, 1), (6.0, 1), (6.5, 0), (10.0, 0)])
+@pytest.mark.parametrize(("slices_mm", "context"), [(1.0, 2), (2.5, 2), (3.5, 1), (6.0, 1), (6.5, 0), (10.0, 0)])
 def test_only_near_neighbours_are_context(slices_mm: float, context: int) -> None:
     assert planned(survey((slices_mm, 0.8, 0.8)))["network.context"] == context
 
@@ -85,7 +85,7 @@ def test_the_file_is_a_recipe_with_a_reason_on_every_line(tmp_path: Path) -> Non
     chosen = choices(survey(), load_recipe("smile"))
     write_plan(tmp_path / "plan.toml", chosen, "a title")
     recipe = load_recipe("smile", tmp_path / "plan.toml")
-    assert (recipe.data.spacing_xy_mm, recipe.network.context, recipe.sampling.patch_size) == (1.5, 1, 160)
+    assert (recipe.data.spacing_xy_mm, recipe.network.context, recipe.sampling.patch_size) == (1.5, 2, 160)
     lines = (tmp_path / "plan.toml").read_text(encoding="utf-8").splitlines()
     assert all(choice.reason in "\n".join(lines) for choice in chosen)
     assert set(read_toml(tmp_path / "plan.toml")) == {"data", "network", "sampling"}
