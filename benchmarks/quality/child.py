@@ -1,6 +1,6 @@
 """One job in a process of its own: train within the budget, predict, score, write its row.
 
-    python -m benchmarks.quality.child smiler-unet-hidden0-10min-seed0 WORK ROWS
+python -m benchmarks.quality.child smiler-unet-hidden0-10min-seed0 WORK ROWS
 """
 
 from __future__ import annotations
@@ -69,9 +69,8 @@ def run(job: Job, work: Path) -> dict[str, Any]:
 
 def commit() -> str:
     """smiler's, with a + where files differ from it."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+", "--exclude=*"], capture_output=True, text=True, check=False, cwd=REPOSITORY
-    )  # fmt: skip
+    words = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    told = subprocess.run(words, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     return told.stdout.strip() or "unknown"
 
 

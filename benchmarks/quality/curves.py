@@ -1,6 +1,6 @@
 """What the rows say: quality.json, quality.png (Dice against minutes) and the table of docs/quality.md.
 
-    python -m benchmarks.quality.curves
+python -m benchmarks.quality.curves
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def draw(rows: Iterable[Row], out: Path) -> None:
             dice = [[row["scores"]["mean"]["dice"] for row in found] for found in ours.values()]
             middle = [statistics.mean(values) for values in dice]
             axes.plot(list(ours), middle, "o-", color=method.colour, label=method.title)
-            axes.fill_between(list(ours), [min(v) for v in dice], [max(v) for v in dice], color=method.colour, alpha=0.2)
+            axes.fill_between(
+                list(ours), [min(v) for v in dice], [max(v) for v in dice], color=method.colour, alpha=0.2
+            )
         axes.set(title=f"{alpha:.0%} of annotations hidden", xlabel="minutes of one core", ylabel="Dice, %")
         axes.legend(fontsize="small")
     figure.savefig(out, dpi=150)

@@ -1,6 +1,6 @@
 """The data of all, made once from the openkbp folder: smiler cohorts, and nnU-Net's raw data sets.
 
-WORK/full, WORK/test        cohorts of train.txt and test.txt with the first five organs, whose files stay where they are
+WORK/full, WORK/test        cohorts of train.txt and test.txt with the first five organs; files stay in place
 WORK/hidden-S               cohort/ with 70 % hidden by `smiler hide` with seed S, and the sealed truth/
 WORK/raw/NAME               a raw data set for nnU-Net, see `raw_data`
 """
@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.quality.settings import ORGANS, Job
+from smiler.domain.cells import Status
 from smiler.domain.cohort import Case, Cohort
-from smiler.domain.organs import Status
 
 Labels = npt.NDArray[np.uint8]
 

@@ -16,10 +16,6 @@ import monai.transforms as mt
 import nibabel as nib
 import numpy as np
 import torch
-from benchmarks.quality.clock import Budget
-from benchmarks.quality.data import raw_data, save_masks
-from benchmarks.quality.nnunet_peer import autocast
-from benchmarks.quality.settings import METHODS, ORGANS, Job
 from monai.data import CacheDataset, DataLoader, decollate_batch
 from monai.inferers import SlidingWindowInferer
 from monai.losses import DiceCELoss
@@ -27,6 +23,10 @@ from monai.networks.nets import SegResNet
 from monai.utils import set_determinism
 from torch.utils.data import RandomSampler
 
+from benchmarks.quality.clock import Budget
+from benchmarks.quality.data import raw_data, save_masks
+from benchmarks.quality.nnunet_peer import autocast
+from benchmarks.quality.settings import METHODS, ORGANS, Job
 from smiler.domain.cohort import Cohort
 
 KEYS = ("image", "label")
@@ -57,9 +57,8 @@ def reading(keys: tuple[str, ...], spacing: list[float]) -> list[Any]:
 
 def changing() -> list[Any]:
     """Crops by label, one affine map, grey values."""
-    affine = mt.RandAffined(
-        KEYS, prob=0.5, rotate_range=[0.2] * 3, scale_range=[0.15] * 3, mode=("bilinear", "nearest"), padding_mode="border"
-    )  # fmt: skip
+    modes = {"mode": ("bilinear", "nearest"), "padding_mode": "border"}
+    affine = mt.RandAffined(KEYS, prob=0.5, rotate_range=[0.2] * 3, scale_range=[0.15] * 3, **modes)
     crop = mt.RandCropByPosNegLabeld(KEYS, label_key="label", spatial_size=PATCH, pos=1, neg=1, num_samples=CROPS)
     return [
         crop,
@@ -84,7 +83,9 @@ def train(work: Path, folder: Path, cohort: Path, job: Job, budget: Budget) -> d
     precision = json.loads((work / "facts.json").read_text())["precision"]
     set_determinism(job.seed)
     padded = mt.SpatialPadd(KEYS, spatial_size=PATCH)
-    cases = CacheDataset(files, mt.Compose([*reading(KEYS, spacing), padded, *changing()]), num_workers=1, progress=False)
+    cases = CacheDataset(
+        files, mt.Compose([*reading(KEYS, spacing), padded, *changing()]), num_workers=1, progress=False
+    )
     budget.part("preparation")
     endless = RandomSampler(cases, replacement=True, num_samples=1_000_000)
     made = network().train()

@@ -17,10 +17,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+
 from benchmarks.quality.clock import Budget
 from benchmarks.quality.data import raw_data, save_masks
 from benchmarks.quality.settings import LEAST_STEPS, METHODS, ORGANS, Job
-
 from smiler.domain.cohort import Cohort
 
 PLANS = "nnUNetPlans"
@@ -134,7 +134,7 @@ def _trainer(folder: Path, plans: dict[str, Any], number: int, job: Job) -> tupl
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     torch.manual_seed(job.seed)
-    np.random.seed(job.seed)  # noqa: NPY002  nnU-Net draws from it
+    np.random.seed(job.seed)
     about = json.loads((_preprocessed(folder, number) / "dataset.json").read_text())
     given = json.loads(json.dumps(plans)) | {"continue_training": False}
     trainer = nnUNetTrainer(given, METHODS[job.method].network, "all", about, torch.device("cpu"))

@@ -31,7 +31,7 @@ def command(*words: str) -> str:
     return done.stdout + done.stderr
 
 
-def train(work: Path, folder: Path, cohort: Path, job: Job, budget: Budget) -> dict[str, Any]:
+def train(_: Path, folder: Path, cohort: Path, job: Job, budget: Budget) -> dict[str, Any]:
     """Train until the budget ends; facts for the row."""
     for name in ("first", "again", "run", "store"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Dice after minutes of one core, on real CT: smiler, nnU-Net and MONAI, each by its own recipe.
 
-    make bench-quality                                             # all rows that are missing; days; goes on after a kill
+    make bench-quality                                           # all missing rows; days; goes on after a kill
     python -m benchmarks.quality.run --list                        # the rows, and which are there
     python -m benchmarks.quality.run --budgets 10 --only unet      # some of them, by a pattern in the name
     python -m benchmarks.quality.run --budgets 1 --rows TRY --test-cases 2 --work W    # whether it runs
@@ -84,7 +84,9 @@ def work_through(missing: list[Job], work: Path, rows: Path, side_by_side: int) 
     return failed
 
 
-def _ended(missing: list[Job], waiting: list[Job], running: dict[int, tuple[Job, subprocess.Popen[bytes]]]) -> list[Job]:
+def _ended(
+    missing: list[Job], waiting: list[Job], running: dict[int, tuple[Job, subprocess.Popen[bytes]]]
+) -> list[Job]:
     going = [job for job, _ in running.values()]
     return [job for job in missing if job not in waiting and job not in going]
 

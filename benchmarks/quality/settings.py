@@ -36,23 +36,29 @@ class Method:
     alphas: tuple[float, ...] = ALPHAS
 
 
+WAYS = {"background": "background", "ignore": "ignore", "organs": "one network an organ"}
+"""What nnU-Net has for hidden annotations."""
+
+
+def _nnunet(network: str, colours: tuple[str, ...]) -> Iterator[Method]:
+    """One configuration of it: full annotation, and hidden ones in each way."""
+    short, title = network.removesuffix("_fullres"), f"nnU-Net {network}"
+    yield Method(f"nnunet-{short}", "nnunet_peer", network, title, colours[0], "background", alphas=(0.0,))
+    for (way, words), colour in zip(WAYS.items(), colours, strict=True):
+        yield Method(f"nnunet-{short}-{way}", "nnunet_peer", network, f"{title}, {words}", colour, way, alphas=(0.7,))
+
+
 METHODS = {
     method.name: method
     for method in (
         Method("smiler-unet", "ours", "unet", "smiler unet", "#0b6e4f", seeds=(0, 1)),
         Method("smiler-deeplab", "ours", "deeplab", "smiler deeplab", "#4caf50", seeds=(0, 1)),
         Method("smiler-unet3d", "ours", "unet3d", "smiler unet3d", "#8bc34a", seeds=(0, 1)),
-        Method("nnunet-2d", "nnunet_peer", "2d", "nnU-Net 2d", "#b23a48", "background", alphas=(0.0,)),
         Method("monai-segresnet", "monai_peer", "segresnet", "MONAI SegResNet", "#2f6690", "background"),
-        Method("nnunet-3d", "nnunet_peer", "3d_fullres", "nnU-Net 3d_fullres", "#e07a5f", "background", alphas=(0.0,)),
-        Method("nnunet-2d-ignore", "nnunet_peer", "2d", "nnU-Net 2d, ignore", "#7b2d26", "ignore", alphas=(0.7,)),
-        Method("nnunet-2d-background", "nnunet_peer", "2d", "nnU-Net 2d, background", "#b23a48", "background", alphas=(0.7,)),
-        Method("nnunet-2d-organs", "nnunet_peer", "2d", "nnU-Net 2d, one network an organ", "#d1605e", "organs", alphas=(0.7,)),
-        Method("nnunet-3d-ignore", "nnunet_peer", "3d_fullres", "nnU-Net 3d_fullres, ignore", "#c96e4b", "ignore", alphas=(0.7,)),
-        Method("nnunet-3d-background", "nnunet_peer", "3d_fullres", "nnU-Net 3d_fullres, background", "#e07a5f", "background", alphas=(0.7,)),
-        Method("nnunet-3d-organs", "nnunet_peer", "3d_fullres", "nnU-Net 3d_fullres, one network an organ", "#f2b5a0", "organs", alphas=(0.7,)),
+        *_nnunet("2d", ("#b23a48", "#7b2d26", "#d1605e")),
+        *_nnunet("3d_fullres", ("#e07a5f", "#c96e4b", "#f2b5a0")),
     )
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
