@@ -32,7 +32,7 @@ def point_to(folder: Path) -> None:
     for part in ("raw", "preprocessed", "results"):
         (folder / part).mkdir(parents=True, exist_ok=True)
         os.environ[f"nnUNet_{part}"] = str(folder / part)
-    os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
+    os.environ["nnUNet_def_n_proc"] = "1"
 
 
 def autocast(precision: str) -> AbstractContextManager[object]:
@@ -116,6 +116,7 @@ def _prepared(folder: Path, number: int, configuration: str) -> dict[str, Any]:
     """Its own plans, after its own planning and preprocessing."""
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 
+    os.environ["nnUNet_n_proc_DA"] = "1"  # its planner refuses 0
     api.extract_fingerprints([number], num_processes=1, check_dataset_integrity=False, verbose=False)
     api.plan_experiments([number])
     plans: dict[str, Any] = json.loads((_preprocessed(folder, number) / f"{PLANS}.json").read_text())
@@ -133,6 +134,7 @@ def _trainer(folder: Path, plans: dict[str, Any], number: int, job: Job) -> tupl
     """Its trainer, ready, and its loader."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+    os.environ["nnUNet_n_proc_DA"] = "0"  # in this process
     torch.manual_seed(job.seed)
     np.random.seed(job.seed)
     about = json.loads((_preprocessed(folder, number) / "dataset.json").read_text())
