@@ -18,13 +18,13 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from benchmarks.quality.clock import Budget
+from benchmarks.quality.clock import Budget, cpu_seconds
 from benchmarks.quality.data import raw_data, save_masks
 from benchmarks.quality.settings import LEAST_STEPS, METHODS, ORGANS, Job
 from smiler.domain.cohort import Cohort
 
 PLANS = "nnUNetPlans"
-TIMED = 2
+TIMED, TIMED_BATCH = 2, 2
 
 
 def point_to(folder: Path) -> None:
@@ -32,7 +32,7 @@ def point_to(folder: Path) -> None:
     for part in ("raw", "preprocessed", "results"):
         (folder / part).mkdir(parents=True, exist_ok=True)
         os.environ[f"nnUNet_{part}"] = str(folder / part)
-    os.environ["nnUNet_def_n_proc"] = "1"
+    os.environ |= {"nnUNet_def_n_proc": "1"}
 
 
 def autocast(precision: str) -> AbstractContextManager[object]:
@@ -84,15 +84,12 @@ def _train_one(folder: Path, number: int, job: Job, share: _Share, precision: st
     plans = _prepared(folder, number, configuration)
     share.budget.part("preparation")
     own = plans["configurations"][configuration]["batch_size"]
-    trainer, loader = _trainer(folder, plans, number, job)
     begin = share.budget.spent
-    for _ in range(TIMED):
-        _step(trainer, loader, precision)
-    seconds = (share.budget.spent - begin) / TIMED
+    seconds = own * _seconds_an_image(folder, plans, number, job, precision)
+    pause = share.budget.spent - begin
+    share.budget.pause(pause)
     batch = lowered(own, seconds, share.left)
-    if batch != own:
-        plans["configurations"][configuration]["batch_size"] = batch
-        trainer, loader = _trainer(folder, plans, number, job)
+    trainer, loader = _trainer(folder, _with_batch(plans, configuration, batch), number, job)
     share.begin, steps = share.budget.spent, 0
     while share.left > 0:
         _rate(trainer, share.used)
@@ -106,6 +103,23 @@ def _train_one(folder: Path, number: int, job: Job, share: _Share, precision: st
     return {"steps": steps, "batch": batch, "planned_batch": own, "patch": patch, "precision": precision}
 
 
+def _with_batch(plans: dict[str, Any], configuration: str, batch: int) -> dict[str, Any]:
+    changed: dict[str, Any] = json.loads(json.dumps(plans))
+    changed["configurations"][configuration]["batch_size"] = batch
+    return changed
+
+
+def _seconds_an_image(folder: Path, plans: dict[str, Any], number: int, job: Job, precision: str) -> float:
+    """CPU seconds of a step and its augmentation, a patch; by a small batch."""
+    trainer, loader = _trainer(folder, _with_batch(plans, METHODS[job.method].network, TIMED_BATCH), number, job)
+    times = []
+    for _ in range(TIMED):
+        begin = cpu_seconds()
+        _step(trainer, loader, precision)
+        times.append(cpu_seconds() - begin)
+    return min(times) / TIMED_BATCH
+
+
 def lowered(batch: int, seconds: float, left: float) -> int:
     """The planned batch, or what makes 100 steps fit where one of it takes `seconds`; at least 1."""
     fitting = int(batch * left / (LEAST_STEPS * max(seconds, 1e-9)))
@@ -116,7 +130,7 @@ def _prepared(folder: Path, number: int, configuration: str) -> dict[str, Any]:
     """Its own plans, after its own planning and preprocessing."""
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 
-    os.environ["nnUNet_n_proc_DA"] = "1"  # its planner refuses 0
+    os.environ |= {"nnUNet_n_proc_DA": "1"}  # its planner refuses 0
     api.extract_fingerprints([number], num_processes=1, check_dataset_integrity=False, verbose=False)
     api.plan_experiments([number])
     plans: dict[str, Any] = json.loads((_preprocessed(folder, number) / f"{PLANS}.json").read_text())
@@ -134,7 +148,7 @@ def _trainer(folder: Path, plans: dict[str, Any], number: int, job: Job) -> tupl
     """Its trainer, ready, and its loader."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-    os.environ["nnUNet_n_proc_DA"] = "0"  # in this process
+    os.environ |= {"nnUNet_n_proc_DA": "0"}  # in this process
     torch.manual_seed(job.seed)
     np.random.seed(job.seed)
     about = json.loads((_preprocessed(folder, number) / "dataset.json").read_text())
