@@ -75,8 +75,8 @@ def table(rows: Iterable[Row]) -> str:
     """Markdown, a line a method in each setting and budget."""
     groups = by_key(rows)
     lines = [
-        "| hidden | minutes | method | Dice | NSD | Dice less nnU-Net's best [95 %] | steps | cases | seeds | load |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| hidden | minutes | spent | method | Dice | NSD | Dice less nnU-Net's best [95 %] | steps | cases | seeds | load |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (alpha, budget, method), found in groups.items():
         best = best_of_nnunet(groups, alpha, budget)
@@ -85,8 +85,9 @@ def table(rows: Iterable[Row]) -> str:
         spread = f" ({min(dice):.1f} to {max(dice):.1f})" if len(dice) > 1 else ""
         load = max(max(row["load"]) for row in found)
         steps = round(statistics.mean(row["facts"]["steps"] for row in found))
+        spent = statistics.mean(row["spent_s"]["all"] for row in found) / 60
         cells = (
-            f"{alpha:.0%}", f"{budget:g}", METHODS[method].title, f"{statistics.mean(dice):.1f}{spread}",
+            f"{alpha:.0%}", f"{budget:g}", f"{spent:.1f}", METHODS[method].title, f"{statistics.mean(dice):.1f}{spread}",
             f"{mean(found, 'nsd'):.1f}", beside, f"{steps:,}", str(found[0]["scores"]["cases"]), str(len(found)),
             f"{load:.1f}{' busy' if load > BUSY else ''}",
         )  # fmt: skip
@@ -105,6 +106,7 @@ def summary(rows: Iterable[Row]) -> list[dict[str, Any]]:
             "dice": [row["scores"]["mean"]["dice"] for row in found],
             "nsd": [row["scores"]["mean"]["nsd"] for row in found],
             "commits": sorted({row["commit"] for row in found}),
+            "spent_s": [row["spent_s"]["all"] for row in found],
             "load": max(max(row["load"]) for row in found),
         }
         for key, found in by_key(rows).items()

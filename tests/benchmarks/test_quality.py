@@ -95,7 +95,7 @@ def test_the_table_compares_case_by_case_with_the_best_nnunet(tmp_path: Path) ->
         _row("nnunet-3d", 0, [60, 60, 60]),
     ]
     lines = table(rows).splitlines()[2:]
-    assert lines[0].startswith("| 0% | 10 | smiler unet | 85.0 (84.0 to 86.0) |")
+    assert lines[0].startswith("| 0% | 10 | 10.5 | smiler unet | 85.0 (84.0 to 86.0) |")
     assert "| +2.0 [+2.0, +2.0] |" in lines[0]
     assert lines[0].endswith("| 3 | 2 | 0.5 |")
     assert "| its best |" in lines[1]
@@ -111,6 +111,7 @@ def _row(method: str, seed: int, dice: list[float], load: float = 0.5) -> dict[s
     return {
         "job": vars(Job(method, 0.0, 10, seed)),
         "load": [0.1, load],
+        "spent_s": {"all": 630.0},
         "facts": {"steps": 1000},
         "scores": {"cases": len(dice), "mean": mean, "values": values},
     }
