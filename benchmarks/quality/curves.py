@@ -75,7 +75,7 @@ def table(rows: Iterable[Row]) -> str:
     """Markdown, a line a method in each setting and budget."""
     groups = by_key(rows)
     lines = [
-        "| hidden | minutes | spent | method | Dice | NSD | Dice less nnU-Net's best [95 %] | steps | cases | seeds | load |",
+        "| hidden | min | spent | method | Dice | NSD | less nnU-Net's best [95 %] | steps | cases | seeds | load |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (alpha, budget, method), found in groups.items():
@@ -87,7 +87,8 @@ def table(rows: Iterable[Row]) -> str:
         steps = round(statistics.mean(row["facts"]["steps"] for row in found))
         spent = statistics.mean(row["spent_s"]["all"] for row in found) / 60
         cells = (
-            f"{alpha:.0%}", f"{budget:g}", f"{spent:.1f}", METHODS[method].title, f"{statistics.mean(dice):.1f}{spread}",
+            f"{alpha:.0%}", f"{budget:g}", f"{spent:.1f}", METHODS[method].title,
+            f"{statistics.mean(dice):.1f}{spread}",
             f"{mean(found, 'nsd'):.1f}", beside, f"{steps:,}", str(found[0]["scores"]["cases"]), str(len(found)),
             f"{load:.1f}{' busy' if load > BUSY else ''}",
         )  # fmt: skip
