@@ -16,7 +16,7 @@ LOWEST_TESTS := tests/domain tests/recipe tests/store tests/formats tests/export
 PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: page demo test test-review test-fuzz test-histories test-gpu lint bench bench-gpu bench-volumes bench-networks bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-plans bench-report check-lowest check-machines check-package real setup clean help
+.PHONY: page demo test test-review test-fuzz test-histories test-gpu lint bench bench-gpu bench-volumes bench-networks bench-quality bench-audit bench-memory bench-review bench-page bench-peers bench-loop bench-plans bench-report check-lowest check-machines check-package real setup clean help
 
 help:   ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -91,6 +91,9 @@ bench-page: $(READY) page   ## one large CT in a browser without a graphics card
 
 bench-peers: $(PEERS)/.ready   ## smiler, MONAI and nnU-Net side by side on the same network and data, about an hour
 	$(PEERS)/bin/python -m benchmarks.peers.run
+
+bench-quality: $(PEERS)/.ready   ## Dice after 10, 30 and 60 minutes of one core: smiler, MONAI and nnU-Net on real CT; days, resumable
+	$(PEERS)/bin/python -m benchmarks.quality.run
 
 bench-loop: $(READY)   ## train, relabel, review, train again on the phantom; what the queue saves, about half an hour
 	$(BIN)/python -m benchmarks.review_loop

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from smiler.curriculum.calibration import calibrate, hold_out
 from smiler.curriculum.guard import Estimated, guarded, shares, summary
 from smiler.curriculum.options import CurriculumOptions
-from smiler.curriculum.relabel import Proposals, RelabelStep, relabel_store
+from smiler.curriculum.relabel import Proposals, RelabelStep, relabel_store, unannotated_channels
 from smiler.domain.evidence import Relations
 from smiler.domain.progress import Progress
 from smiler.losses import build_loss
@@ -157,10 +157,12 @@ class _Rounds:
         folder = self.run / "rounds" / str(number)
         options = self.plan.curriculum
         kept = earlier if options.keep == "union" else Proposals(folder, {})
-        lowest = {} if options.precision is None else calibrate(model, self.store, self.held, options.precision)
+        incomplete = any(unannotated_channels(case, self.store.organs) for case in self.store)
+        measured = options.precision if incomplete else None  # on a complete cohort nothing is proposed
+        lowest = {} if measured is None else calibrate(model, self.store, self.held, measured)
         step = RelabelStep(number, self.plan.gamma(number), options, lowest)
         found: dict[str, Estimated] = {}
-        if options.floor is not None:
+        if incomplete and options.floor is not None:
             found = guarded(model, self.store, self.held, step, options.floor, folder)
             step = replace(step, shares=shares(found))
         made = relabel_store(model, self.store, folder, step, kept, self.progress)
