@@ -17,7 +17,7 @@ from smiler.domain.errors import BadInput
 from smiler.networks import NETWORKS, NetworkOptions, build
 from smiler.networks.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from smiler.networks.device import make_fabric
-from smiler.networks.monai_network import InstanceNorm, MonaiNetwork
+from smiler.networks.monai_network import GroupedConv3d, InstanceNorm, MonaiNetwork
 from smiler.prediction.engines import ENGINES
 from smiler.recipe.recipe import load_recipe
 
@@ -103,6 +103,25 @@ def test_an_instance_norm_is_pytorchs_and_one_pixel_becomes_the_bias(axes: int, 
     pixel = torch.randn(1, 6, *[1] * axes)
     bias = plain.bias if affine else torch.zeros(6)
     torch.testing.assert_close(mine(pixel), bias.view(1, 6, *[1] * axes).expand_as(pixel))
+
+
+def test_a_grouped_3d_convolution_learns_in_bf16_what_it_learns_in_float32() -> None:
+    plain = nn.Conv3d(16, 16, 3, padding=1, groups=16).to(memory_format=torch.channels_last_3d)
+    image = torch.randn(2, 16, 2, 4, 4).to(memory_format=torch.channels_last_3d)
+    plain(image).square().sum().backward()
+    assert plain.weight.grad is not None
+    exact, mine = plain.weight.grad.clone(), GroupedConv3d.of(plain)
+    mine.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mine(image).square().sum().backward()
+    assert mine.weight.grad is not None
+    torch.testing.assert_close(mine.weight.grad, exact, rtol=0.02, atol=0.02 * float(exact.abs().max()))
+
+
+def test_every_grouped_3d_convolution_is_such_a_one() -> None:
+    layers = [each for each in build(smallest("mednext3d"), 1).modules() if isinstance(each, nn.Conv3d)]
+    assert any(each.groups > 1 for each in layers)
+    assert all(isinstance(each, GroupedConv3d) == (each.groups > 1) for each in layers)
 
 
 @pytest.mark.parametrize("name", ["segresnet", "dynunet3d", "mednext3d"])

@@ -34,7 +34,7 @@ def batch(options: NetworkOptions) -> Batch:
 def trainer(folder: Path, options: NetworkOptions, precision: str = "32") -> _Trainer:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    training = TrainingOptions.model_validate({"device": "cpu", "learning_rate": 0.003, "schedule": "cosine"})
+    training = TrainingOptions.model_validate({"device": "cpu", "learning_rate": 0.002})
     stage = Stage(folder, folder, 0, STEPS, training)
     made = _Trainer(make_fabric("cpu", precision, options.axes), build(options, 2), stage)
     made.network.train()

@@ -34,6 +34,8 @@ class MonaiNetwork(SegmentationNet):
                 isinstance(layer, nn.GroupNorm) and layer.num_groups == layer.num_channels
             ):
                 put_layer(self.body, place, InstanceNorm(layer))
+            elif type(layer) is nn.Conv3d and layer.groups > 1:
+                put_layer(self.body, place, GroupedConv3d.of(layer))
 
     def extract(self, image: Tensor) -> Tensor:
         """(B, C, *space) -> (B, width, *space)."""
@@ -59,3 +61,25 @@ class InstanceNorm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, *space), the same size."""
         return torch.group_norm(features, self.channels, self.weight, self.bias, self.eps)
+
+
+class GroupedConv3d(nn.Conv3d):
+    """A grouped 3-D convolution, on a CPU always in float32.
+
+    In bf16 its weights' gradient is memory that nobody wrote where the image is small (torch 2.13, channels last,
+    2x4x4 voxels): now and then it is huge, and the training ends.
+    """
+
+    @classmethod
+    def of(cls, plain: nn.Conv3d) -> GroupedConv3d:
+        """The same layer, with the same parameters."""
+        made = cls.__new__(cls)
+        made.__dict__.update(plain.__dict__)
+        return made
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, D, H, W)."""
+        if input.device.type != "cpu":
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float())
