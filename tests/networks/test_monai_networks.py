@@ -194,15 +194,6 @@ def test_onnx_runtime_says_what_the_network_says(name: str) -> None:
         torch.testing.assert_close(trunk(image), net.trunk(image), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", parameters("swinunetr"))
-def test_a_network_that_onnx_has_for_one_size_alone_is_refused(name: str) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    trunk = ENGINES["onnx"](build(smallest(name), 1).eval(), make_fabric("cpu", "32"))
-    with pytest.raises(BadInput, match=r"can't be exported for images of any size.*take the engine eager or compile"):
-        trunk(torch.zeros(1, 1, 32, 32))
-
-
 @pytest.mark.parametrize("name", parameters("swinunetr3d"))
 def test_the_slowest_network_does_what_the_others_do(name: str, tmp_path: Path) -> None:
     """One tour through the conformance suite; see ONE_TOUR."""

@@ -77,3 +77,24 @@ def test_every_size_of_a_whole_batch_is_compiled_and_no_last_batch() -> None:
         for _ in range(40):  # as the last window of each row of a volume
             trunk(torch.zeros(1, 1, 16, 16))
     assert small.uncompiled == [1] * (len(sizes) + RECURS - 2)
+
+
+class OneSize(SegmentationNet):
+    """It reckons with its size in Python, as windows of attention do: the exporter sees numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(features=4, outputs=1, stride=4, dropout=0.0)
+        self.layer = torch.nn.Conv2d(1, 4, 3, padding=1)
+
+    def extract(self, image: torch.Tensor) -> torch.Tensor:
+        half = int(image.shape[2]) // 2
+        return torch.cat([self.layer(image)[:, :, half:], self.layer(image)[:, :, :half]], dim=2)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_network_that_onnx_has_for_one_size_alone_is_refused() -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    trunk = ENGINES["onnx"](OneSize().eval(), make_fabric("cpu", "32"))
+    with pytest.raises(BadInput, match=r"can't be exported for images of any size.*take the engine eager or compile"):
+        trunk(torch.zeros(1, 1, 8, 8))
