@@ -16,6 +16,7 @@ from smiler.domain.progress import Progress, Silent
 from smiler.formats.labels import LabelOptions, read_case_labels
 from smiler.formats.nifti import ReadOptions
 from smiler.formats.volumes import read_header
+from smiler.workers.memory import lacking
 
 MEASURED_CASES, THREADS = 24, 4
 """Cases whose masks are read, evenly spread over the ledger."""
@@ -82,7 +83,9 @@ def survey(
     extents: dict[str, list[NDArray[np.float64]]] = {}
     together = []
     for number in (progress or Silent()).track(chosen, "measuring organs", len(chosen)) if drawn_in else ():
-        boxes = _boxes(cohort, cohort.cases[number], grids[number], labels or LabelOptions())
+        case = cohort.cases[number]
+        with lacking(f"case {case.id}"):
+            boxes = _boxes(cohort, case, grids[number], labels or LabelOptions())
         for key, box in boxes.items():
             extents.setdefault(key, []).append(_size(box, grids[number]))
         if boxes:
