@@ -21,9 +21,8 @@ from benchmarks.machine import about
 from benchmarks.real_ct import DATA
 from smiler.domain.cohort import Cohort
 from smiler.evaluation.truth import Truth
-from smiler.recipe.recipe import load_recipe
 from smiler.verbs.evaluate import evaluate
-from smiler.verbs.plan import planned_changes
+from smiler.verbs.plan import planned_recipe
 from smiler.verbs.train import TrainRequest, train
 
 ROWS = Path(__file__).parents[1] / "results" / "recipes" / "rows.jsonl"
@@ -75,7 +74,7 @@ def trial(name: str, number: int, seed: int) -> dict[str, Any]:
         work = Path(folder)
         learn, left_out = fold(number, work)
         changes = (*TRIALS[name], f"training.steps={STEPS}", f"training.seed={seed}")
-        recipe = load_recipe(METHOD, None, [*planned_changes(learn, METHOD, changes), *changes])
+        recipe = planned_recipe(learn, METHOD, changes)
         begin = time.process_time()
         run = train(TrainRequest(learn, work / "run", recipe))
         cpu = time.process_time() - begin

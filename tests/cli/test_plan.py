@@ -61,6 +61,9 @@ def test_a_plan_says_why_and_training_begins_with_it(smiler: Smiler, cohort: Pat
     assert 0.2 < told["memory_gb"] < 4
     assert told["minutes"] <= 5.01
     plan = cohort / "plan.toml"
+    refused = smiler("plan", cohort)
+    assert refused.code == 2
+    assert "may have been edited" in " ".join(refused.err.split())
     plan.write_text(plan.read_text(encoding="utf-8").replace("context = 0", "context = 2"), encoding="utf-8")
     try:
         given = ["--method", "smile", "--steps", "2", *OPTIONS, "--set", "sampling.patch_size=32"]
@@ -71,6 +74,15 @@ def test_a_plan_says_why_and_training_begins_with_it(smiler: Smiler, cohort: Pat
         assert made["sampling"]["patch_size"] == 32
         assert made["training"]["steps"] == 2
         assert "planned by" in " ".join(result.err.split())
+        deep = smiler(
+            "train", cohort, tmp_path / "deep", *given, "-s", "network.name=deeplab", "-s", "network.context=0"
+        )
+        assert "is for the network unet, not for deeplab" in " ".join(deep.err.split())
+        plan.write_text("[network]\nwidht = 8\n", encoding="utf-8")
+        odd = smiler("train", cohort, tmp_path / "odd", *given)
+        assert odd.code == 2
+        assert "did you mean 'width'?" in " ".join(odd.err.split())
+        assert "plan.toml: network.widht" in "".join(odd.err.splitlines())
     finally:
         plan.unlink()
 

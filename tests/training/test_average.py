@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from shared_phantoms import Phantoms
+from tiny_runs import TINY
 from torch import nn
 
 from smiler.domain.cohort import Cohort
@@ -15,15 +16,6 @@ from smiler.recipe.recipe import load_recipe
 from smiler.training.average import LAST, WeightAverage
 from smiler.verbs.run import RunFolder
 from smiler.verbs.train import TrainRequest, train
-
-TINY = (
-    "data.spacing_xy_mm=native",
-    "network.width=8",
-    "sampling.patch_size=32",
-    "sampling.batch_size=2",
-    "training.precision=32",
-    "training.device=cpu",
-)
 
 
 @pytest.fixture(scope="module")

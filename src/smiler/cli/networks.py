@@ -44,16 +44,12 @@ def plan(  # noqa: PLR0913  what the user has decided already
     from smiler.cli.console import out as console
     from smiler.cli.plan_view import show, to_json
     from smiler.domain.cohort import Cohort
-    from smiler.planning.plan_file import PLAN, write_plan
     from smiler.verbs.plan import PlanRequest
     from smiler.verbs.plan import plan as run_plan
 
-    opened = Cohort.open(cohort)
-    request = PlanRequest(opened, method, _all_changes(change, organs), cache, time_budget)
-    bars = Bars(quiet=as_json)
+    request = PlanRequest(Cohort.open(cohort), method, _all_changes(change, organs), cache, time_budget, out)
+    bars, path = Bars(quiet=as_json), request.path
     made = run_plan(request, bars)
-    path = out or cohort / PLAN
-    write_plan(path, made.choices, f"smiler plan for {len(opened.cases)} cases")
     if as_json:
         print_json({**to_json(made), "plan": str(path), "notes": bars.notes})
     else:
@@ -103,7 +99,7 @@ def train(  # noqa: PLR0913  shortcuts for the options people change most
     bars = Bars(quiet=as_json)
     changes = [*_all_changes(change, organs), *([f"training.steps={steps}"] if steps else [])]
     asked = RecipeChoice(method, recipe, tuple(changes), planned=planned)
-    request = train_request(Cohort.open(cohort), run, asked, bars)
+    request = train_request(Cohort.open(cohort), run, asked, bars if is_first_process() else None)
     request = replace(request, cache=cache, resume=resume, budget_minutes=time_budget)
     if folds or splits or fold is not None or FoldsFolder(run).exists:
         _show_folds(train_folds(FoldsRequest(request, folds, splits, fold), bars), fold, bars)

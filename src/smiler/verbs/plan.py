@@ -13,7 +13,7 @@ from smiler.domain.cohort import Cohort
 from smiler.domain.errors import BadInput
 from smiler.domain.progress import Progress, Silent
 from smiler.networks.device import make_training_fabric
-from smiler.planning.plan_file import PLAN
+from smiler.planning.plan_file import PLAN, write_plan
 from smiler.planning.rules import Choice, choices
 from smiler.planning.survey import Survey, survey
 from smiler.recipe.recipe import Recipe, load_recipe, read_toml
@@ -28,17 +28,30 @@ TRIAL_STEPS, TRIAL_CASES = 8, 2
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What to plan. `changes`: options that the user has decided, such as 'network.name=unet3d'."""
+    """What to plan. `changes`: options that the user has decided, such as 'network.name=unet3d'.
+
+    `out`: the file to write; None: `plan.toml` in the cohort's folder. One that is there stays: a person may have
+    edited it.
+    """
 
     cohort: Cohort
     method: str = "smiler"
     changes: tuple[str, ...] = ()
     cache: Path | None = None
     budget_minutes: float | None = None
+    out: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.path.exists():
+            do = "train with it, remove it to plan anew, or write another file with --out"
+            raise BadInput("a plan is here already, and may have been edited", where=str(self.path), do=do)
         if self.budget_minutes is not None:
             check_number(self.budget_minutes, "--time-budget", LEAST_MINUTES)
+
+    @property
+    def path(self) -> Path:
+        """Where the plan is written."""
+        return self.out or self.cohort.folder / PLAN
 
 
 @dataclass(frozen=True)
@@ -67,48 +80,50 @@ class Plan:
 
 
 def plan(request: PlanRequest, progress: Progress | None = None) -> Plan:
-    """Choose by the data, then by trial. Without a time budget only the batch depends on the machine.
+    """Choose by the data, then by trial, and write the choices.
+
+    Without a time budget only the batch depends on the machine.
 
     Raises:
         BadInput: the cohort can't be trained on, or even a batch of one does not fit into the memory.
     """
     shown = progress or Silent()
     measured, chosen = _from_data(request.cohort, request.method, request.changes, shown)
-    recipe = load_recipe(request.method, None, [*(c.change for c in chosen), *request.changes])
+    recipe = _recipe(request, chosen)
     trial, batch = _fitting(request, measured, recipe, shown)
-    if batch:
-        chosen = (*chosen, batch)
-        recipe = load_recipe(request.method, None, [*(c.change for c in chosen), *request.changes])
+    chosen += (batch,) if batch else ()
     if request.budget_minutes is not None:
-        steps = _steps(trial, request.budget_minutes, recipe.curriculum.rounds)
-        chosen = (*chosen, steps)
-        recipe = load_recipe(request.method, None, [*(c.change for c in chosen), *request.changes])
-    return Plan(measured, chosen, recipe, trial)
+        chosen += (_steps(trial, request.budget_minutes, recipe.curriculum.rounds),)
+    write_plan(request.path, chosen, f"smiler plan for {len(request.cohort)} cases")
+    return Plan(measured, chosen, _recipe(request, chosen), trial)
 
 
-def planned_changes(
-    cohort: Cohort, method: str, changes: Sequence[str], progress: Progress | None = None
-) -> tuple[str, ...]:
-    """What `smiler train` begins with before the user's changes: the cohort's `plan.toml`, else what the data say."""
+def _recipe(request: PlanRequest, chosen: Sequence[Choice]) -> Recipe:
+    return load_recipe(request.method, None, [*(choice.change for choice in chosen), *request.changes])
+
+
+def planned_recipe(cohort: Cohort, method: str, changes: Sequence[str], progress: Progress | None = None) -> Recipe:
+    """The recipe of `smiler train`: by the cohort's `plan.toml`, else by the data; the user's changes come last."""
     shown, path = progress or Silent(), cohort.folder / PLAN
-    network = load_recipe(method, None, changes).network.name
-    if path.exists() and read_toml(path).get("network", {}).get("name", network) == network:
-        shown.note(f"planned by {path}")
-        return tuple(_flat(read_toml(path)))
+    wanted = load_recipe(method, None, changes).network.name
+    if path.exists():
+        if _network_of(path) in {wanted, None}:
+            shown.note(f"planned by {path}")
+            return load_recipe(method, path, changes)
+        shown.note(f"{path} is for the network {_network_of(path)}, not for {wanted}: planned without it")
     try:
         _, chosen = _from_data(cohort, method, changes, shown)
-    except BadInput:  # the training reads all of it, and lists every fault at once
-        return ()
-    shown.note("planned from the data (smiler plan says why): " + ", ".join(choice.change for choice in chosen))
-    return tuple(choice.change for choice in chosen)
+    except BadInput as error:  # if the training can't go on with it either, it lists every fault at once
+        shown.note(f"not planned, so that the method's own options are taken: {error.what} ({error.where})")
+        return load_recipe(method, None, changes)
+    planned = [choice.change for choice in chosen]
+    shown.note(f"planned from the data (smiler plan says why): {', '.join(planned)}")
+    return load_recipe(method, None, [*planned, *changes])
 
 
-def _flat(table: dict[str, object], prefix: str = "") -> list[str]:
-    changes: list[str] = []
-    for key, value in table.items():
-        name = f"{prefix}{key}"
-        changes += _flat(value, f"{name}.") if isinstance(value, dict) else [Choice(name, value, "").change]
-    return changes
+def _network_of(path: Path) -> object:
+    network = read_toml(path).get("network")
+    return network.get("name") if isinstance(network, dict) else None
 
 
 def _from_data(

@@ -11,7 +11,7 @@ from smiler.recipe.recipe import Recipe, load_recipe, read_otherwise
 from smiler.selection import need_of
 from smiler.verbs.ensembles import find_models, runs_of
 from smiler.verbs.model_at import ModelAt
-from smiler.verbs.plan import planned_changes
+from smiler.verbs.plan import planned_recipe
 from smiler.verbs.predict import PredictRequest
 from smiler.verbs.relabel import RelabelRequest
 from smiler.verbs.run import RunFolder, find_model, recipe_of, stage_of, trained_on
@@ -31,8 +31,7 @@ class RecipeChoice:
         """The recipe. A file of one's own is taken as it is."""
         if self.path or not self.planned:
             return load_recipe(self.method, self.path, self.changes)
-        planned = planned_changes(cohort, self.method, self.changes, progress)
-        return load_recipe(self.method, None, [*planned, *self.changes])
+        return planned_recipe(cohort, self.method, self.changes, progress)
 
 
 def train_request(cohort: Cohort, run: Path, asked: RecipeChoice, progress: Progress | None = None) -> TrainRequest:
