@@ -66,21 +66,24 @@ def one(name: str, network: str) -> dict[str, Any]:
         work = Path(folder)
         cohort = COHORTS[name](work)
         words = ["--set", f"network.name={network}"]
-        told = json.loads(smiler("plan", cohort, "--json", *words)[0])
+        planned = json.loads(smiler("plan", cohort, "--json", *words)[0])
         used, seconds = peak("train", cohort, work / "run", "--steps", STEPS, *words)
-        off = used / 1000 / told["memory_gb"] - 1
-        row = {"cohort": name, "network": network, "choices": told["choices"], "said_gb": round(told["memory_gb"], 3)}
+        off = used / 1000 / planned["memory_gb"] - 1
+        row = {"cohort": name, "network": network, "choices": planned["choices"]}
+        row["said_gb"] = round(planned["memory_gb"], 3)
         return {**row, "used_gb": used / 1000, "off": round(off, 3), "kept": abs(off) <= ALLOWED, "seconds": seconds}
 
 
 def main() -> int:
     """Run what is asked for and keep the other rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cohorts", nargs="*", default=list(COHORTS), choices=[*COHORTS, []], metavar="COHORT")
+    parser.add_argument("cohorts", nargs="*", metavar="COHORT", help=", ".join(COHORTS))
     parser.add_argument("--networks", default="unet,unet3d")
     options = parser.parse_args()
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if RESULT.exists() else []
-    for name in options.cohorts:
+    if unknown := set(options.cohorts) - set(COHORTS):
+        parser.error(f"no such cohort: {', '.join(sorted(unknown))}; there are {', '.join(COHORTS)}")
+    for name in options.cohorts or COHORTS:
         for network in options.networks.split(","):
             row = one(name, network)
             print(f"{name}, {network}: {row['said_gb']} GB said, {row['used_gb']} used ({row['off']:+.0%})", flush=True)

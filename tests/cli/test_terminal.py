@@ -196,3 +196,11 @@ def test_evil_words_in_headers_of_files(smiler: Smiler, world: Any, tmp_path: Pa
         (tmp_path / "src/dataset.json").write_text(json.dumps(told))
         text = harmless(smiler("import", tmp_path / "src", tmp_path / "cohort"), code)
         assert shown.format("'\\x1b]0;evil\\x07[red]'") in " ".join(text.split())
+
+
+def test_headings_of_two_lines_are_two_lines(smiler: Callable[..., Any], world: Any, tmp_path: Path) -> None:
+    """Line breaks of our own are drawn, not spelled out; those of names are (above)."""
+    shown = smiler("audit", world.phantom).out + smiler("evaluate", world.run, world.truth, "--out", tmp_path).out
+    assert "wrong negatives" in shown
+    assert "right where" in shown
+    assert r"\n" not in shown

@@ -127,7 +127,7 @@ def _evidence(audit: Audit) -> Table:
     table.add_column("organ", no_wrap=True)
     headings = ["positive", "", "negative", "excluded", "implied", *(["proposed"] if proposed else []), "unknown"]
     for heading in (*headings, "wrong negatives\nof a baseline"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(Text(heading), justify="right", no_wrap=True)
     for organ, codes in voxels.items():
         total = sum(codes.values())
         shares = [Code.NEGATIVE, Code.EXCLUDED, Code.IMPLIED, *([Code.PSEUDO] if proposed else []), Code.UNKNOWN]

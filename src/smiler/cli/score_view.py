@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from smiler.evaluation.metrics import Scale, columns
 from smiler.evaluation.scores import HEADINGS, WARNING, Learned, Score, absences, by_learned, columns_of, summarise
@@ -26,7 +27,7 @@ def _table(title: str, scores: Sequence[Score]) -> Table:
     means = {name: summarise(scores, name) for name in metrics}
     table = Table(title=title, title_justify="left", padding=(0, 0), pad_edge=False)
     for head in ("organ", "n", *(scale.heading for scale in metrics.values()), "right where\nabsent", "false\nalarms"):
-        table.add_column(head, justify="left" if head == "organ" else "right", no_wrap=True)
+        table.add_column(Text(head), justify="left" if head == "organ" else "right", no_wrap=True)
     for organ, absent in absences(scores).items():
         dice = means["dice"].get(organ)
         texts = [_text(means[name].get(organ), scale) for name, scale in metrics.items()]
